@@ -1,0 +1,51 @@
+# make demo   the whole workflow on data that ships with a package; ends with the path of a PDF
+# make test   every test
+# make lint   formatting, style, types, workflow lint
+# Everything runs in a virtual environment of its own, .venv, with the versions of requirements.lock.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+INSTALLED := .venv/installed
+
+.PHONY: demo test lint format lock bench-kernels bench-solver clean
+
+demo: $(INSTALLED)
+	snakemake --profile profiles/default results/demo_scaling.pdf
+	@echo "$(CURDIR)/results/demo_scaling.pdf"
+
+test: $(INSTALLED)
+	python -m pytest
+
+lint: $(INSTALLED)
+	ruff format --check .
+	ruff check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+	mypy
+
+format: $(INSTALLED)
+	ruff format .
+	ruff check --fix .
+	snakefmt Snakefile workflow
+
+bench-kernels: $(INSTALLED)
+	python benchmarks/kernels.py $(ARGS)
+
+bench-solver: $(INSTALLED)
+	python benchmarks/solver.py $(ARGS)
+
+# The lock holds all that neural-tangents needs here, which is less than what it asks for: hence --no-deps.
+$(INSTALLED): requirements.lock pyproject.toml setup.py $(wildcard src/neural_kernels/engines/native/*)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Needs uv (https://docs.astral.sh/uv); run after a change of the dependencies in pyproject.toml.
+lock:
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --output-file requirements.lock
+
+clean:
+	rm -rf .venv build .snakemake

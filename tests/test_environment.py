@@ -1,0 +1,64 @@
+"""environment.yml, pyproject.toml and requirements.lock say the same."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+
+
+def locked() -> dict[str, set[str]]:
+    """Versions in the lock by package name; some packages have one for each Python."""
+    pins: dict[str, set[str]] = {}
+    for name, version in re.findall(
+        r"^([a-z0-9._-]+)==([^ \\]+)", (ROOT / "requirements.lock").read_text(), re.M
+    ):
+        pins.setdefault(name, set()).add(version)
+    return pins
+
+
+def required() -> dict[str, Requirement]:
+    """What pyproject.toml asks for, in all extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    texts = [
+        *project["dependencies"],
+        *(t for extra in project["optional-dependencies"].values() for t in extra),
+    ]
+    return {requirement.name: requirement for requirement in map(Requirement, texts)}
+
+
+def conda() -> dict[str, str]:
+    """The pins of environment.yml."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    return dict(line.split("==") for line in pip)
+
+
+def test_the_lock_satisfies_pyproject():
+    pins = locked()
+    for name, requirement in required().items():
+        assert pins[name], name
+        assert all(requirement.specifier.contains(version) for version in pins[name]), name
+
+
+def test_conda_installs_what_the_lock_does():
+    pins = locked()
+    for name, version in conda().items():
+        assert version in pins[name], name
+
+
+def test_conda_installs_every_requirement_but_the_one_that_needs_no_deps():
+    missing = required().keys() - conda().keys()
+    assert missing == {"neural-tangents"}
+    text = (ROOT / "environment.yml").read_text()
+    (version,) = locked()["neural-tangents"]
+    assert f"pip install --no-deps neural-tangents=={version}" in text
+
+
+def test_the_lock_has_a_hash_for_every_package():
+    blocks = re.split(r"^(?=[a-z0-9])", (ROOT / "requirements.lock").read_text(), flags=re.M)[1:]
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert len(blocks) > 50
