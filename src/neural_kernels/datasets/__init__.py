@@ -1,0 +1,237 @@
+"""Data sets: from a user's files to shuffled training, validation and test sets in one form.
+
+A data set is a module with ``open_dataset(options) -> Dataset`` (see ``pools``). A test set that other
+studies can add is a module with ``open_test(options) -> Pool``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from neural_kernels.datasets import arrays, cifar5m, cifar10, cifar10_1, digits
+from neural_kernels.datasets.pools import Dataset, Pool, Task, check_finite, check_labels
+from neural_kernels.datasets.storage import atomic_array, remove_leftovers
+from neural_kernels.errors import UserError
+from neural_kernels.files import write_json
+
+DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
+    "arrays": arrays.open_dataset,
+    "cifar10": cifar10.open_dataset,
+    "cifar5m": cifar5m.open_dataset,
+    "digits": digits.open_dataset,
+}
+FURTHER_TESTS: dict[str, Callable[[Mapping[str, Any]], Pool]] = {
+    "cifar10": cifar10.open_test,
+    "cifar10_1": cifar10_1.open_test,
+}
+
+# A test set's name becomes part of file names, beside those of the training and validation sets.
+TEST_SET_NAME = re.compile(r"(?!(train|validation)$)(?!.*_(targets|labels)$)[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a study's data will be.
+
+    ``parts`` gives the examples of train, validation and each test set; ``outputs`` the number of classes
+    or of regression tasks; ``input_shape`` the shape of one example, channels last.
+    """
+
+    parts: dict[str, int]
+    test_sets: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    task: Task
+    outputs: int
+    class_names: tuple[str, ...]
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes, None for a regression."""
+        return self.outputs if self.task == "classification" else None
+
+
+@dataclass(frozen=True)
+class _Study:
+    """The pools that a study draws from, and how many examples it takes of each."""
+
+    dataset: Dataset
+    tests: dict[str, Pool]
+    summary: DataSummary
+
+
+def check_data(options: Mapping[str, Any]) -> DataSummary:
+    """Everything that file names, headers and labels can tell before any work; no pixels are read.
+
+    Of a compressed CIFAR-10 archive only the beginning is read; ``prepare_data`` checks the rest.
+
+    Args:
+        options: the ``data`` section of a study's config (workflow/schemas/data.schema.yaml).
+
+    Raises:
+        UserError: a missing or damaged file, a wrong shape, dtype or label, or more examples asked for
+            than there are.
+    """
+    return _open(options).summary
+
+
+def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None:
+    """Write a study's examples into ``directory``: ``<part>_x.npy`` and ``<part>_y.npy``, then ``data.json``.
+
+    Parts are train, validation and each test set. Features keep the dtype of their source, (n,
+    *input_shape), channels last; labels are int64 (n,), or float64 (n, tasks) for a regression.
+
+    The training pool is shuffled once by ``seed``: the first ``validation_examples`` of the permutation
+    are the validation set, the next ``train_examples`` the training set. So every smaller training set is
+    a leading slice of a larger one. Test sets are the first examples in file order, whatever the seed.
+
+    Raises:
+        UserError: as ``check_data``, and what only the content tells: NaN or infinite features, labels out
+            of range, truncated files, a full disk.
+    """
+    study = _open(options)
+    parts = study.summary.parts
+    order = np.random.default_rng(seed).permutation(study.dataset.train.count)
+    held_out = parts["validation"]
+    directory.mkdir(parents=True, exist_ok=True)
+    summary_file = directory / "data.json"
+    # A summary beside arrays that it does not describe would be taken for a finished data set.
+    summary_file.unlink(missing_ok=True)
+    remove_leftovers(directory)
+    selections = {"validation": order[:held_out], "train": order[held_out : held_out + parts["train"]]}
+    _write(study.dataset, study.dataset.train, selections, directory)
+    for name, pool in study.tests.items():
+        _write(study.dataset, pool, {name: np.arange(parts[name])}, directory)
+    write_json(
+        summary_file,
+        asdict(study.summary) | {"classes": study.summary.classes, "source": dict(options), "seed": seed},
+    )
+
+
+# ----------------------------------------------------------------------------- opening
+
+
+def _open(options: Mapping[str, Any]) -> _Study:
+    name = options["name"]
+    if name not in DATASETS:
+        raise UserError(f"data.name is {name!r}, expected one of {', '.join(sorted(DATASETS))}")
+    if name != "digits" and not options.get("path"):
+        raise UserError(f"data.path is not given, expected where the files of {name} are")
+    if name != "cifar5m" and options.get("train_parts"):
+        raise UserError(f"data.train_parts is given for {name}, expected only with cifar5m")
+    dataset = DATASETS[name](options)
+    asked = options.get("test_sets") or {test: {} for test in dataset.tests}
+    tests = {test: _open_test(dataset, name, test, entry or {}) for test, entry in asked.items()}
+    train, validation = _training_sizes(options, dataset.train)
+    parts = {"train": train, "validation": validation}
+    for test, pool in tests.items():
+        parts[test] = _test_size(test, asked[test] or {}, pool)
+    summary = DataSummary(
+        parts, tuple(tests), dataset.train.input_shape, dataset.task, dataset.outputs, dataset.class_names
+    )
+    return _Study(dataset, tests, summary)
+
+
+def _open_test(dataset: Dataset, dataset_name: str, test: str, entry: Mapping[str, Any]) -> Pool:
+    key = f"data.test_sets.{test}"
+    if not TEST_SET_NAME.fullmatch(test):
+        raise UserError(
+            f"{key}: {test!r} cannot name a test set, expected letters, digits, - and _, "
+            "not train or validation and not ending in _targets or _labels"
+        )
+    if test in dataset.tests:
+        if entry.get("path"):
+            raise UserError(f"{key}.path is given, but {test} comes from data.path, expected no path")
+        pool = dataset.tests[test]()
+    elif test in FURTHER_TESTS:
+        if not entry.get("path"):
+            raise UserError(f"{key}.path is not given, expected where the files of {test} are")
+        same_names = dataset.class_names in ((), cifar10.CLASS_NAMES)
+        if not same_names or dataset.task != "classification" or dataset.outputs != 10:
+            raise UserError(f"{key}: its classes are CIFAR-10's, expected the same of {dataset_name}")
+        pool = FURTHER_TESTS[test](entry)
+    else:
+        known = ", ".join(sorted({*dataset.tests, *FURTHER_TESTS}))
+        raise UserError(f"{key}: no such test set, expected one of {known}")
+    train = dataset.train
+    if pool.input_shape != train.input_shape or pool.dtype.kind != train.dtype.kind:
+        raise UserError(
+            f"{pool.source}: examples of test set {test} are {pool.input_shape} of {pool.dtype}, "
+            f"expected {train.input_shape} of {train.dtype} as in the training set"
+        )
+    return pool
+
+
+def _training_sizes(options: Mapping[str, Any], pool: Pool) -> tuple[int, int]:
+    validation = options["validation_examples"]
+    train = options.get("train_examples")
+    if train is None:
+        train = pool.count - validation
+    if train < 1 or train + validation > pool.count:
+        raise UserError(
+            f"data.train_examples is {options.get('train_examples')} and data.validation_examples "
+            f"{validation}, expected together at most the {pool.count} training examples of {pool.source}"
+        )
+    return train, validation
+
+
+def _test_size(test: str, entry: Mapping[str, Any], pool: Pool) -> int:
+    asked = entry.get("examples")
+    if asked is not None and asked > pool.count:
+        raise UserError(
+            f"data.test_sets.{test}.examples is {asked}, expected at most the {pool.count} of {pool.source}"
+        )
+    return pool.count if asked is None else asked
+
+
+# ----------------------------------------------------------------------------- writing
+
+
+def _write(dataset: Dataset, pool: Pool, selections: Mapping[str, np.ndarray], directory: Path) -> None:
+    """The examples ``selections[part]`` of ``pool``, in that order, in one pass over its chunks."""
+    label_shape = () if dataset.task == "classification" else (dataset.outputs,)
+    label_dtype = np.int64 if dataset.task == "classification" else np.float64
+    with ExitStack() as files:
+        targets = []
+        for part, order in selections.items():
+            x_shape, y_shape = (len(order), *pool.input_shape), (len(order), *label_shape)
+            x = files.enter_context(atomic_array(directory / f"{part}_x.npy", x_shape, pool.dtype))
+            y = files.enter_context(atomic_array(directory / f"{part}_y.npy", y_shape, label_dtype))
+            targets.append((order, x, y))
+        _gather(dataset, pool, targets, "+".join(selections))
+
+
+def _gather(
+    dataset: Dataset, pool: Pool, targets: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], name: str
+) -> None:
+    """Scatter each chunk's rows to their places: ``x[k]`` becomes the pool's example ``order[k]``."""
+    sorted_targets = []
+    for order, x, y in targets:
+        places = np.argsort(order)
+        sorted_targets.append((order[places], places, x, y))
+    left = sum(len(order) for order, _, _ in targets)
+    with tqdm(total=left, desc=f"preparing {name}", unit="example", disable=None) as progress:
+        for chunk in pool.chunks():
+            if dataset.task == "classification":
+                check_labels(chunk.source, chunk.y, dataset.outputs, chunk.first_row)
+            for order, places, x, y in sorted_targets:
+                low, high = np.searchsorted(order, [chunk.start, chunk.start + len(chunk.y)])
+                if low == high:
+                    continue
+                rows = order[low:high] - chunk.start
+                taken = chunk.x[rows]
+                check_finite(chunk.source, taken, rows + chunk.first_row, "a feature")
+                x[places[low:high]] = taken
+                y[places[low:high]] = chunk.y[rows]
+                left -= len(rows)
+                progress.update(len(rows))
+            if left == 0:
+                return
+    raise UserError(f"{pool.source}: {left} examples fewer than its files announced, expected {pool.count}")

@@ -1,0 +1,46 @@
+"""CIFAR-10.1 (Recht et al. 2018): a further test set for CIFAR-10, .npy files of images and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neural_kernels.datasets.cifar10 import IMAGE_SHAPE
+from neural_kernels.datasets.pools import (
+    Pool,
+    check_images,
+    check_labels,
+    check_lengths,
+    in_memory,
+    require_file,
+)
+from neural_kernels.errors import UserError
+
+ORIGIN = "https://github.com/modestyachts/CIFAR-10.1, folder datasets"
+
+
+def open_test(options: Mapping[str, Any]) -> Pool:
+    """Images (n, 32, 32, 3) uint8 of the folder ``path``.
+
+    Its files are ``cifar10.1_{version}_data.npy`` and ``cifar10.1_{version}_labels.npy``;
+    ``version`` is v6 (2,000 images, the default) or v4 (2,021).
+    """
+    folder = Path(options["path"])
+    version = options.get("version") or "v6"
+    x_path = require_file(folder / f"cifar10.1_{version}_data.npy", ORIGIN)
+    y_path = require_file(folder / f"cifar10.1_{version}_labels.npy", ORIGIN)
+    x, y = _map(x_path), _map(y_path)
+    check_images(str(x_path), x.shape, x.dtype, IMAGE_SHAPE)
+    check_lengths(str(y_path), x.shape, y.shape)
+    check_labels(str(y_path), y, classes=10)
+    return in_memory(str(x_path), x, y)
+
+
+def _map(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path}: damaged or not an .npy file ({error}), expected a complete one") from error

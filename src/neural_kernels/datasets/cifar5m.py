@@ -1,0 +1,64 @@
+"""CIFAR-5m (Nakkiran et al. 2021): six million samples of a generative model trained on CIFAR-10.
+
+Six parts of 1,000,448 images, ``cifar5m_part{0..5}.npz`` or ``part{0..5}.npz``, keys ``X`` uint8
+(n, 32, 32, 3) RGB and ``Y`` labels 0 to 9. Parts 0 to 4 are for training, part 5 is the test set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neural_kernels.datasets import npz, pools
+from neural_kernels.datasets.cifar10 import CLASS_NAMES, IMAGE_SHAPE
+from neural_kernels.datasets.pools import Chunk, Dataset, Pool, check_images, check_lengths, require_file
+
+ORIGIN = "https://github.com/preetum/cifar5m"
+TRAIN_PARTS = (0, 1, 2, 3, 4)
+TEST_PART = 5
+
+
+def open_dataset(options: Mapping[str, Any]) -> Dataset:
+    """The parts in the folder ``path``; ``train_parts`` are those of the training pool, None for all five.
+
+    The pool changes with ``train_parts``, and the permutation with the pool.
+    """
+    folder = Path(options["path"])
+    parts = options.get("train_parts") or TRAIN_PARTS
+    return Dataset(
+        train=_pool(folder, parts),
+        tests={"cifar5m": partial(_pool, folder, [TEST_PART])},
+        task="classification",
+        outputs=10,
+        class_names=CLASS_NAMES,
+    )
+
+
+def _pool(folder: Path, parts: Sequence[int]) -> Pool:
+    members = [_open_part(_find(folder, part)) for part in parts]
+    starts = [0, *accumulate(x.shape[0] for x, _ in members)]
+
+    def chunks() -> Iterator[Chunk]:
+        for start, (x, y) in zip(starts, members, strict=False):
+            labels = npz.load(y)
+            for row, images in npz.rows(x, pools.CHUNK_ROWS):
+                yield Chunk(start + row, images, labels[row : row + len(images)], str(x.path), row)
+
+    return Pool(str(folder), starts[-1], IMAGE_SHAPE, np.dtype(np.uint8), chunks)
+
+
+def _find(folder: Path, part: int) -> Path:
+    short = folder / f"part{part}.npz"
+    return short if short.is_file() else require_file(folder / f"cifar5m_part{part}.npz", ORIGIN)
+
+
+def _open_part(path: Path) -> tuple[npz.Member, npz.Member]:
+    x, y = npz.open_member(path, "X"), npz.open_member(path, "Y")
+    check_images(x.source, x.shape, x.dtype, IMAGE_SHAPE)
+    check_lengths(y.source, x.shape, y.shape)
+    return x, y

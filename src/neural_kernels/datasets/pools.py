@@ -1,0 +1,129 @@
+"""What every data set looks like: pools of examples that are read a chunk at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from neural_kernels.errors import UserError
+
+Task = Literal["classification", "regression"]
+
+# 16,384 images of 32x32x3 bytes are 50 MB: large enough to read fast, small beside any job's memory.
+CHUNK_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive examples of a pool.
+
+    ``x`` is (m, *input_shape), of the pool's dtype and possibly memory-mapped; ``y`` is (m,) integers for
+    classification, (m, outputs) floats for regression. ``source`` is the file they come from, and
+    ``first_row`` the place of the chunk's first example in that file, both for error messages.
+    """
+
+    start: int
+    x: np.ndarray
+    y: np.ndarray
+    source: str
+    first_row: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Examples of which a study takes some.
+
+    ``chunks`` reads them from the files; chunks may come in any order, each example once, and only one is
+    in memory at a time. ``input_shape`` is of one example, channels last.
+    """
+
+    source: str
+    count: int
+    input_shape: tuple[int, ...]
+    dtype: np.dtype
+    chunks: Callable[[], Iterator[Chunk]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training pool and the named test pools, each opened when it is asked for.
+
+    ``outputs`` is the number of classes or of regression tasks. ``class_names`` may be empty.
+    """
+
+    train: Pool
+    tests: Mapping[str, Callable[[], Pool]]
+    task: Task
+    outputs: int
+    class_names: tuple[str, ...] = ()
+
+
+def in_memory(source: str, x: np.ndarray, y: np.ndarray) -> Pool:
+    """A pool of arrays that are already in memory or memory-mapped."""
+
+    def chunks() -> Iterator[Chunk]:
+        for start in range(0, len(x), CHUNK_ROWS):
+            stop = start + CHUNK_ROWS
+            yield Chunk(start, x[start:stop], y[start:stop], source, start)
+
+    return Pool(source, len(x), x.shape[1:], x.dtype, chunks)
+
+
+# ----------------------------------------------------------------------------- checks at the door
+
+
+def require_file(path: Path, origin: str) -> Path:
+    """``path`` where it is a file; ``origin`` says where to get it from."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, expected data from {origin}")
+    return path
+
+
+def check_images(source: str, shape: tuple[int, ...], dtype: np.dtype, expected: tuple[int, ...]) -> None:
+    """Refuse anything but (n, *expected) uint8."""
+    if len(shape) != 1 + len(expected) or tuple(shape[1:]) != expected or dtype != np.uint8:
+        raise UserError(
+            f"{source}: found an array {tuple(shape)} of {dtype}, expected (n, {_commas(expected)}) of uint8"
+        )
+
+
+def check_lengths(source: str, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> None:
+    """Refuse labels that are not as many as the examples, and a file without examples."""
+    if not y_shape or x_shape[0] != y_shape[0]:
+        found = f"an array of shape {tuple(y_shape)}" if not y_shape else f"{y_shape[0]} labels"
+        raise UserError(f"{source}: found {found}, expected one for each of the {x_shape[0]} examples")
+    if x_shape[0] == 0:
+        raise UserError(f"{source}: found no examples, expected at least one")
+
+
+def check_labels(source: str, y: np.ndarray, classes: int, first_row: int = 0) -> None:
+    """Refuse labels that are not (n,) integers from 0 to ``classes`` - 1."""
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise UserError(
+            f"{source}: found labels of shape {y.shape} and dtype {y.dtype}, expected (n,) integers"
+        )
+    wrong = np.flatnonzero((y < 0) | (y >= classes))
+    if wrong.size:
+        raise UserError(
+            f"{source}: the label of example {first_row + wrong[0]} is {y[wrong[0]]}, "
+            f"expected an integer from 0 to {classes - 1}"
+        )
+
+
+def check_finite(source: str, values: np.ndarray, rows: np.ndarray, what: str) -> None:
+    """Refuse NaN and infinity; ``rows`` are the places of ``values``' examples in the file."""
+    if values.dtype.kind != "f":
+        return
+    wrong = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+    if wrong.size:
+        example = values[wrong[0]]
+        found = example[~np.isfinite(example)].flat[0] if example.ndim else example
+        raise UserError(f"{source}: {what} of example {rows[wrong[0]]} is {found}, expected a finite number")
+
+
+def _commas(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))

@@ -1,0 +1,158 @@
+"""Preprocessing: from a study's examples to the float64 features and targets that kernels and solvers take.
+
+Fitted once on the training set and applied to every part, so that a kernel block does not depend on the
+training size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from neural_kernels.datasets.storage import atomic_array, remove_leftovers
+from neural_kernels.errors import UserError
+from neural_kernels.files import read_json, write_json
+from neural_kernels.preprocessing import channels, targets, zca
+
+Transform = Callable[[np.ndarray], np.ndarray]
+
+# Enough rows to multiply matrices at full speed; the memory of one batch stays the same for any image size.
+_BATCH_BYTES = 64 * 2**20
+
+
+def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
+    """Write features and targets of every part of ``data`` into ``directory``, ``features.json`` last.
+
+    For each part: ``<part>.npy``, float64 of the examples' own shape, channels last;
+    ``<part>_targets.npy``, float64 (n, outputs), one-hot minus 1/classes, or standardised by the training
+    set's statistics; ``<part>_labels.npy``, the labels or values as they came. ``features.json`` holds
+    the parts' sizes, the shape of an example, the scaling of the targets and a hash of each part's features.
+
+    Args:
+        options: a ``preprocessing`` entry of a study's config (workflow/schemas/preprocessing.schema.yaml).
+        data: a folder written by ``neural_kernels.datasets.prepare_data``.
+
+    Raises:
+        UserError: ``data`` is incomplete, or its training set does not allow what ``options`` ask for.
+    """
+    summary = read_json(data / "data.json")
+    parts: dict[str, int] = summary["parts"]
+    examples = {part: _read_part(data, part, "x", count) for part, count in parts.items()}
+    labels = {part: _read_part(data, part, "y", count) for part, count in parts.items()}
+    used = {key: options[key] for key in _APPLICABLE[_method(options)] if key in options}
+    encode, scaling = _target_encoding(summary, labels["train"])
+
+    directory.mkdir(parents=True, exist_ok=True)
+    features_file = directory / "features.json"
+    # A summary beside arrays that it does not describe would be taken for finished features.
+    features_file.unlink(missing_ok=True)
+    remove_leftovers(directory)
+    transform = _fit(used, _fit_examples(used, examples["train"]))
+    hashes = {}
+    for part, x in examples.items():
+        hashes[part] = _write_features(directory / f"{part}.npy", transform, x, part)
+        _write_copy(directory / f"{part}_targets.npy", encode(np.asarray(labels[part])))
+        _write_copy(directory / f"{part}_labels.npy", labels[part])
+    described = {key: summary[key] for key in _PASSED_ON}
+    write_json(
+        features_file,
+        described | {"target_scaling": scaling, "preprocessing": used, "feature_hashes": hashes},
+    )
+
+
+_PASSED_ON = ("parts", "test_sets", "input_shape", "task", "outputs", "classes", "class_names")
+_APPLICABLE = {
+    "zca": ("method", "regularization", "per_image_normalization", "fit_examples"),
+    "standardize": ("method", "fit_examples"),
+    "none": ("method",),
+}
+
+
+def _method(options: Mapping[str, Any]) -> str:
+    method = options["method"]
+    if method not in _APPLICABLE:
+        raise UserError(f"preprocessing method is {method!r}, expected one of {', '.join(_APPLICABLE)}")
+    return method
+
+
+# ----------------------------------------------------------------------------- features
+
+
+def _fit_examples(options: Mapping[str, Any], train: np.ndarray) -> np.ndarray:
+    asked = options.get("fit_examples")
+    if asked is not None and not 1 <= asked <= len(train):
+        raise UserError(
+            f"preprocessing fit_examples is {asked}, expected 1 to {len(train)} training examples"
+        )
+    return train[:asked]
+
+
+def _fit(options: Mapping[str, Any], train: np.ndarray) -> Transform:
+    if options["method"] == "none":
+        return partial(np.asarray, dtype=np.float64)
+    batches = partial(_batches, train, "fitting")
+    if options["method"] == "standardize":
+        return partial(channels.apply, channels.fit(batches()))
+    fitted = zca.fit(batches, options["regularization"], options["per_image_normalization"])
+    return partial(zca.apply, fitted)
+
+
+def _batches(x: np.ndarray, what: str) -> Iterator[np.ndarray]:
+    rows = max(1, _BATCH_BYTES // (8 * int(np.prod(x.shape[1:]))))
+    with tqdm(total=len(x), desc=what, unit="example", disable=None) as progress:
+        for start in range(0, len(x), rows):
+            batch = x[start : start + rows]
+            yield batch
+            progress.update(len(batch))
+
+
+def _write_features(path: Path, transform: Transform, x: np.ndarray, part: str) -> str:
+    """Writes the features of ``x`` and returns their hash, over shape and values."""
+    digest = hashlib.sha256(f"float64 {x.shape}".encode())
+    with atomic_array(path, x.shape, np.float64) as features:
+        start = 0
+        for batch in _batches(x, f"preprocessing {part}"):
+            values = np.ascontiguousarray(transform(batch))
+            features[start : start + len(batch)] = values
+            digest.update(values.data)
+            start += len(batch)
+    return digest.hexdigest()
+
+
+# ----------------------------------------------------------------------------- targets
+
+
+def _target_encoding(
+    summary: Mapping[str, Any], train: np.ndarray
+) -> tuple[Transform, dict[str, list[float]] | None]:
+    """What turns labels into targets, and the scaling that undoes it for a regression."""
+    if summary["task"] == "classification":
+        return partial(targets.one_hot, classes=summary["classes"]), None
+    scaling = targets.fit_scaling(np.asarray(train))
+    described = {"mean": scaling.mean.tolist(), "scale": scaling.scale.tolist()}
+    return partial(targets.standardize, scaling), described
+
+
+# ----------------------------------------------------------------------------- files
+
+
+def _read_part(data: Path, part: str, what: str, count: int) -> np.ndarray:
+    path = data / f"{part}_{what}.npy"
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read ({error}), expected the output of prepare_data") from error
+    if len(array) != count:
+        raise UserError(f"{path}: found {len(array)} examples, expected {count} as in data.json")
+    return array
+
+
+def _write_copy(path: Path, values: np.ndarray) -> None:
+    with atomic_array(path, values.shape, values.dtype) as copy:
+        copy[:] = values

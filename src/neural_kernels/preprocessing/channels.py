@@ -1,0 +1,45 @@
+"""Standardisation per channel, the last axis, by statistics that are accumulated in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """``mean`` and ``scale``, (channels,) float64: the standard deviation, or 1 for a constant channel."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+
+def fit(batches: Iterable[np.ndarray]) -> ChannelStatistics:
+    """Mean and standard deviation of each channel over all examples and positions.
+
+    Args:
+        batches: (n, ..., channels) arrays of any real dtype.
+    """
+    count, mean, squares = 0, np.zeros(1), np.zeros(1)
+    low, high = np.array([np.inf]), np.array([-np.inf])
+    for batch in batches:
+        values = np.asarray(batch, np.float64).reshape(-1, batch.shape[-1])
+        batch_mean = values.mean(axis=0)
+        batch_squares = np.square(values - batch_mean).sum(axis=0)
+        # Chan, Golub and LeVeque's update: stable where the mean is large beside the deviations.
+        total = count + len(values)
+        shift = batch_mean - mean
+        mean = mean + shift * (len(values) / total)
+        squares = squares + batch_squares + np.square(shift) * (count * len(values) / total)
+        count = total
+        low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
+    # The mean of equal numbers is rounded: with the number itself, a constant channel becomes exactly zero.
+    constant = low == high
+    return ChannelStatistics(np.where(constant, low, mean), np.where(constant, 1.0, np.sqrt(squares / count)))
+
+
+def apply(statistics: ChannelStatistics, x: np.ndarray) -> np.ndarray:
+    """``x`` (n, ..., channels) standardised, float64; a constant channel becomes zero."""
+    return (np.asarray(x, np.float64) - statistics.mean) / statistics.scale

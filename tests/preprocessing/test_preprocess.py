@@ -1,0 +1,142 @@
+"""From a prepared data set to features, targets and their description."""
+
+import json
+
+import numpy as np
+import pytest
+
+import neural_kernels.preprocessing as preprocessing
+from neural_kernels.datasets import prepare_data
+from neural_kernels.errors import UserError
+from neural_kernels.preprocessing import preprocess, zca
+
+ZCA = {"method": "zca", "regularization": 0.1, "per_image_normalization": True, "fit_examples": None}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    options = {"name": "digits", "train_examples": 300, "validation_examples": 50}
+    prepare_data(options, folder, seed=0)
+    return folder
+
+
+@pytest.fixture
+def regression(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 5)), rng.normal(10, 3, (30, 2))
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x[:6], y_test=y[:6])
+    options = {
+        "name": "arrays",
+        "path": str(tmp_path / "a.npz"),
+        "train_examples": 20,
+        "validation_examples": 5,
+    }
+    prepare_data(options, tmp_path / "data", seed=0)
+    return tmp_path / "data"
+
+
+def description(folder):
+    return json.loads((folder / "features.json").read_text())
+
+
+def test_zca_is_fitted_on_the_training_set_and_applied_to_all(tmp_path, digits, monkeypatch):
+    monkeypatch.setattr(preprocessing, "_BATCH_BYTES", 64 * 8 * 37)
+    preprocess(ZCA, digits, tmp_path)
+    train = np.load(digits / "train_x.npy")
+    transform = zca.fit(lambda: [train], 0.1, True)
+    for part, count in {"train": 300, "validation": 50, "digits": 397}.items():
+        features = np.load(tmp_path / f"{part}.npy")
+        assert (features.shape, features.dtype) == ((count, 8, 8, 1), np.float64)
+        expected = zca.apply(transform, np.load(digits / f"{part}_x.npy"))
+        np.testing.assert_allclose(features, expected, rtol=1e-9, atol=1e-11)
+        labels = np.load(tmp_path / f"{part}_labels.npy")
+        np.testing.assert_array_equal(labels, np.load(digits / f"{part}_y.npy"))
+        np.testing.assert_array_equal(np.load(tmp_path / f"{part}_targets.npy"), np.eye(10)[labels] - 0.1)
+
+
+def test_description(tmp_path, digits):
+    preprocess(ZCA, digits, tmp_path)
+    found = description(tmp_path)
+    assert found["parts"] == {"train": 300, "validation": 50, "digits": 397}
+    assert (found["input_shape"], found["classes"], found["task"]) == ([8, 8, 1], 10, "classification")
+    assert found["preprocessing"] == ZCA
+    assert found["target_scaling"] is None
+    assert set(found["feature_hashes"]) == set(found["parts"])
+
+
+def test_hash_follows_the_features(tmp_path, digits):
+    preprocess({"method": "none"}, digits, tmp_path / "a")
+    preprocess({"method": "none", "regularization": 0.1}, digits, tmp_path / "b")
+    preprocess({"method": "standardize"}, digits, tmp_path / "c")
+    a, b, c = (description(tmp_path / name)["feature_hashes"] for name in "abc")
+    assert a == b
+    assert len({*a.values(), *c.values()}) == 6
+
+
+def test_hash_changes_with_one_value(tmp_path, digits):
+    preprocess({"method": "none"}, digits, tmp_path / "a")
+    changed = tmp_path / "data"
+    changed.mkdir()
+    for file in digits.iterdir():
+        (changed / file.name).write_bytes(file.read_bytes())
+    x = np.load(changed / "validation_x.npy")
+    x[7, 3, 3, 0] += 1
+    np.save(changed / "validation_x.npy", x)
+    preprocess({"method": "none"}, changed, tmp_path / "b")
+    a, b = (description(tmp_path / name)["feature_hashes"] for name in "ab")
+    assert {part for part in a if a[part] != b[part]} == {"validation"}
+
+
+def test_standardize_and_none(tmp_path, digits):
+    preprocess({"method": "standardize"}, digits, tmp_path / "standardized")
+    preprocess({"method": "none"}, digits, tmp_path / "raw")
+    raw, x = np.load(digits / "train_x.npy"), np.load(tmp_path / "standardized" / "train.npy")
+    np.testing.assert_allclose(x, (raw - raw.mean()) / raw.std(), rtol=1e-12, atol=1e-13)
+    np.testing.assert_array_equal(np.load(tmp_path / "raw" / "train.npy"), raw)
+    assert description(tmp_path / "raw")["preprocessing"] == {"method": "none"}
+
+
+def test_fit_examples(tmp_path, digits):
+    preprocess({"method": "standardize", "fit_examples": 40}, digits, tmp_path)
+    raw = np.load(digits / "train_x.npy")
+    expected = (raw - raw[:40].mean()) / raw[:40].std()
+    np.testing.assert_allclose(np.load(tmp_path / "train.npy"), expected, rtol=1e-12, atol=1e-13)
+
+
+def test_regression_targets_can_be_undone(tmp_path, regression):
+    preprocess({"method": "standardize"}, regression, tmp_path / "out")
+    scaling = description(tmp_path / "out")["target_scaling"]
+    targets = {part: np.load(tmp_path / "out" / f"{part}_targets.npy") for part in ("train", "test")}
+    np.testing.assert_allclose(targets["train"].mean(axis=0), 0, atol=1e-14)
+    np.testing.assert_allclose(targets["train"].std(axis=0), 1, rtol=1e-12)
+    undone = np.array(scaling["mean"]) + np.array(scaling["scale"]) * targets["test"]
+    np.testing.assert_allclose(undone, np.load(tmp_path / "out" / "test_labels.npy"), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "pca"}, "preprocessing method is 'pca', expected one of zca, standardize, none"),
+        ({**ZCA, "fit_examples": 301}, "fit_examples is 301, expected 1 to 300 training examples"),
+        ({**ZCA, "regularization": 0.0}, "regularization is 0.0 and the covariance .* singular"),
+    ],
+)
+def test_refused(tmp_path, digits, options, message):
+    with pytest.raises(UserError, match=message):
+        preprocess(options, digits, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_incomplete_data(tmp_path, digits):
+    with pytest.raises(UserError, match=r"data\.json is missing"):
+        preprocess(ZCA, tmp_path, tmp_path / "out")
+    for file in digits.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    path = tmp_path / "digits_x.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"digits_x\.npy: cannot be read"):
+        preprocess(ZCA, tmp_path, tmp_path / "out")
+    np.save(path, np.zeros((3, 8, 8, 1), np.uint8))
+    with pytest.raises(UserError, match=r"digits_x\.npy: found 3 examples, expected 397"):
+        preprocess(ZCA, tmp_path, tmp_path / "out")
