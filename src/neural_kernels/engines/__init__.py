@@ -1,0 +1,137 @@
+"""Engines: from an architecture and examples to kernel entries.
+
+An engine is a module with the functions of :class:`Engine`. All engines take the same
+``Architecture`` and agree with the ``neural_tangents`` one to rounding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+import threadpoolctl
+
+from neural_kernels.architectures import Architecture, output_shape
+from neural_kernels.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["nngp", "ntk"]
+Precision = Literal["float64", "float32"]
+
+# From the fastest to the slowest on a machine without an accelerator.
+ENGINES = ("native", "jax", "neural_tangents")
+
+THREADS_VARIABLE = "NEURAL_KERNELS_THREADS"
+
+
+class Engine(Protocol):
+    """What a module in this package provides."""
+
+    def unavailable(self) -> str | None:
+        """Why this engine cannot run on this machine, or None where it can."""
+
+    def uncovered(self, architecture: Architecture, input_shape: tuple[int, ...]) -> str | None:
+        """The first thing that this engine lacks for ``architecture`` on such examples, or None."""
+
+    def prepare(self, architecture: Architecture, x: np.ndarray, precision: Precision) -> Any:
+        """What each example of ``x``, (n, *input_shape), needs once: its own variances, layer by layer.
+
+        The value is the engine's own and goes back to ``kernel`` only.
+        """
+
+    def kernel(
+        self, architecture: Architecture, kind: Kind, left: Any, right: Any | None, precision: Precision
+    ) -> np.ndarray:
+        """Kernel entries (n_left, n_right) of dtype ``precision`` between two prepared sets.
+
+        With ``right`` None, ``left`` against itself: only the upper triangle is computed, and the
+        result is exactly symmetric. An entry does not depend on the other examples in the call.
+        """
+
+
+def load(name: str) -> Engine:
+    """The engine module called ``name``."""
+    if name not in ENGINES:
+        raise UserError(f"engine is {name!r}, expected auto or one of {', '.join(ENGINES)}")
+    return cast(Engine, importlib.import_module(f"neural_kernels.engines.{name}_engine"))
+
+
+def select(name: str, architecture: Architecture, input_shape: tuple[int, ...]) -> tuple[str, Engine]:
+    """The engine ``name``, or with "auto" the fastest one that is here and covers the architecture.
+
+    Returns:
+        Its name and its module; the choice is logged with the reason each faster one was passed over.
+
+    Raises:
+        UserError: unknown engine, one that cannot run here or does not cover ``architecture``, or an
+            architecture that does not fit ``input_shape``.
+    """
+    output_shape(architecture, input_shape)
+    passed_over: list[str] = []
+    for candidate in _in_order() if name == "auto" else (name,):
+        engine = load(candidate)
+        reason = engine.unavailable() or engine.uncovered(architecture, input_shape)
+        if reason is None:
+            because = f" (passed over: {'; '.join(passed_over)})" if passed_over else ""
+            log.info("engine %s for architecture %s%s", candidate, architecture.name, because)
+            return candidate, engine
+        passed_over.append(f"{candidate}: {reason}")
+    raise UserError(f"no engine for architecture {architecture.name}: {'; '.join(passed_over)}")
+
+
+def _in_order() -> tuple[str, ...]:
+    from neural_kernels.engines import jax_engine
+
+    return ("jax", "native", "neural_tangents") if jax_engine.has_accelerator() else ENGINES
+
+
+@contextlib.contextmanager
+def thread_limit(threads: int | None) -> Iterator[None]:
+    """Let engines use at most ``threads`` threads; None leaves it at every core this process may use."""
+    if threads is None:
+        yield
+        return
+    before = os.environ.get(THREADS_VARIABLE)
+    os.environ[THREADS_VARIABLE] = str(threads)
+    try:
+        with threadpoolctl.threadpool_limits(threads):
+            yield
+    finally:
+        if before is None:
+            del os.environ[THREADS_VARIABLE]
+        else:
+            os.environ[THREADS_VARIABLE] = before
+
+
+def kernel_matrix(
+    architecture: Architecture,
+    x1: np.ndarray,
+    x2: np.ndarray | None = None,
+    *,
+    kind: Kind = "ntk",
+    engine: str = "auto",
+    precision: Precision = "float64",
+) -> np.ndarray:
+    """Kernel matrix between examples, for use as a library.
+
+    Args:
+        architecture: see ``neural_kernels.architectures.build``.
+        x1: (n1, *input_shape) float64, channels last.
+        x2: (n2, *input_shape), or None for ``x1`` against itself.
+        kind: "ntk", or "nngp" for the covariance of the network's outputs at initialisation.
+        engine: "auto" or a name in ``ENGINES``.
+        precision: of the computation and of the result.
+
+    Returns:
+        (n1, n2) array of dtype ``precision``; exactly symmetric where ``x2`` is None.
+    """
+    _, chosen = select(engine, architecture, x1.shape[1:])
+    left = chosen.prepare(architecture, x1, precision)
+    right = None if x2 is None else chosen.prepare(architecture, x2, precision)
+    return chosen.kernel(architecture, kind, left, right, precision)

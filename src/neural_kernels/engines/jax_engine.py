@@ -1,0 +1,282 @@
+"""The JAX engine: every layer on positions, on CPU, GPU or TPU, in the offset layout.
+
+The work is cut into tiles of pairs, of one shape so that each program is compiled once. On a CPU a
+tile is small enough to stay in the cache and each thread has its own; on an accelerator it is as
+large as the device's memory allows, and the tiles go round the devices.
+
+Importing this module does not import JAX, which takes a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import itertools
+import os
+import platform
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neural_kernels import architectures as arch
+from neural_kernels.engines import Kind, Precision, elementwise
+
+# Entries of one plane on a CPU: a quarter of a megabyte in float64, so that a layer's few planes fit in L2.
+CPU_PLANE = 2**15
+ACCELERATOR_PLANE = 2**22
+# Pointwise evaluations in one call on a CPU, large against the cost of a call.
+CPU_CALL = 2**25
+DENSE_TILE = 1024
+# Of a device's memory; what the compiler allocates for a program is not known beforehand.
+MEMORY_SHARE = 0.25
+CPU_TILE_BYTES = 2**29
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Examples with their own variances.
+
+    ``x`` is (n, *space, channels); ``variances`` holds for each segment between poolings the arrays
+    (n, *positions of the segment) before each of its activations and normalisations.
+    """
+
+    x: np.ndarray
+    variances: list[list[np.ndarray]]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def part(self, start: int, length: int) -> tuple[np.ndarray, list[list[np.ndarray]]]:
+        """``length`` examples from ``start``; the last one is repeated past the end."""
+
+        def cut(array: np.ndarray) -> np.ndarray:
+            piece = array[start : start + length]
+            missing = length - len(piece)
+            return np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)]) if missing else piece
+
+        return cut(self.x), [[cut(v) for v in layers] for layers in self.variances]
+
+
+@dataclass(frozen=True)
+class _Tile:
+    rows: int
+    columns: int
+
+
+def unavailable() -> str | None:
+    """Why this engine cannot run here, or None."""
+    return None if importlib.util.find_spec("jax") else "the package jax is not installed"
+
+
+def uncovered(architecture: arch.Architecture, input_shape: tuple[int, ...]) -> str | None:
+    """The first layer that this engine cannot compute, or None."""
+    if any(isinstance(layer, arch.Aggregate) for layer in architecture.layers):
+        return "layer Aggregate is not covered yet"
+    return elementwise.misplaced(architecture)
+
+
+def has_accelerator() -> bool:
+    """Whether JAX computes on something else than the CPU; imports JAX only where a plugin for it is there."""
+    if os.environ.get("JAX_PLATFORMS", "").strip().lower() == "cpu":
+        return False
+    plugins = bool(entry_points(group="jax_plugins")) or any(
+        importlib.util.find_spec(package) for package in ("jax_plugins", "libtpu")
+    )
+    return plugins and _jax().default_backend() != "cpu"
+
+
+def prepare(architecture: arch.Architecture, x: np.ndarray, precision: Precision) -> Prepared:
+    """The examples ``x``, (n, *space, channels), with their own variances layer by layer."""
+    if isinstance(architecture.layers[0], arch.Flatten):
+        x = x.reshape(len(x), -1)
+    x = np.ascontiguousarray(x, dtype=precision)
+    space = x.shape[1:-1]
+    width = _shrunk(_tile(architecture, space, x.shape[-1], precision), len(x), len(x)).columns
+    compute = _compiled_variances(architecture, space)
+    examples = Prepared(x, [])
+
+    def run(start: int, device: Any) -> list[list[np.ndarray]]:
+        part = _jax().device_put(examples.part(start, width)[0], device)
+        return [[np.asarray(v) for v in layers] for layers in compute(part)]
+
+    starts = range(0, len(x), width)
+    parts = _spread([lambda device, start=start: run(start, device) for start in starts], precision)
+    variances = [
+        [np.concatenate(pieces)[: len(x)] for pieces in zip(*layers, strict=True)]
+        for layers in zip(*parts, strict=True)
+    ]
+    return Prepared(x, variances)
+
+
+def kernel(
+    architecture: arch.Architecture,
+    kind: Kind,
+    left: Prepared,
+    right: Prepared | None,
+    precision: Precision,
+) -> np.ndarray:
+    """Kernel entries (n_left, n_right) of dtype ``precision``; see ``engines.Engine.kernel``."""
+    columns = left if right is None else right
+    space = left.x.shape[1:-1]
+    tile = _shrunk(_tile(architecture, space, left.x.shape[-1], precision), len(left), len(columns))
+    compute = _compiled_kernel(architecture, space, kind)
+    result = np.empty((len(left), len(columns)), precision)
+
+    def run(i: int, j: int, device: Any) -> None:
+        parts = _jax().device_put((left.part(i, tile.rows), columns.part(j, tile.columns)), device)
+        target = result[i : i + tile.rows, j : j + tile.columns]
+        target[...] = np.asarray(compute(*parts))[: target.shape[0], : target.shape[1]]
+
+    corners = itertools.product(range(0, len(left), tile.rows), range(0, len(columns), tile.columns))
+    _spread(
+        [
+            lambda device, i=i, j=j: run(i, j, device)
+            for i, j in corners
+            if right is not None or j + tile.columns > i
+        ],
+        precision,
+    )
+    if right is None:
+        result = np.triu(result) + np.triu(result, 1).T
+    return result
+
+
+# ------------------------------------------------------------------------------ tiles
+
+
+def _shrunk(tile: _Tile, rows: int, columns: int) -> _Tile:
+    """``tile``, no larger than a small call needs, in few shapes so that few programs are compiled."""
+
+    def enough(n: int) -> int:
+        return 1 << max(n - 1, 0).bit_length()
+
+    return _Tile(min(tile.rows, enough(rows)), min(tile.columns, max(8, enough(columns))))
+
+
+@lru_cache(maxsize=256)
+def _tile(
+    architecture: arch.Architecture, space: tuple[int, ...], channels: int, precision: Precision
+) -> _Tile:
+    """Rows and columns of a tile, powers of two; the columns are the lanes of a program."""
+    if not space:
+        return _Tile(DENSE_TILE, DENSE_TILE)
+    device = _jax().local_devices()[0]
+    from neural_kernels.engines.jax_offsets import evaluations, values_per_lane
+
+    on_cpu = device.platform == "cpu"
+    bytes_per_lane = values_per_lane(architecture, space, channels) * np.dtype(precision).itemsize
+    budget = CPU_TILE_BYTES if on_cpu else MEMORY_SHARE * _device_bytes(device)
+    positions = int(np.prod(space))
+    lanes = min((CPU_PLANE if on_cpu else ACCELERATOR_PLANE) // positions, int(budget // bytes_per_lane))
+    lanes = 1 << max(lanes, 8).bit_length() - 1
+    rows = CPU_CALL // (lanes * evaluations(architecture, space)) if on_cpu else lanes
+    return _Tile(1 << max(1, min(rows, 256)).bit_length() - 1, lanes)
+
+
+def _device_bytes(device: Any) -> float:
+    statistics = device.memory_stats() or {}
+    return float(statistics.get("bytes_limit", 8 * 2**30))
+
+
+# ------------------------------------------------------------------------------ programs
+
+
+@lru_cache(maxsize=64)
+def _compiled_kernel(architecture: arch.Architecture, space: tuple[int, ...], kind: Kind) -> Callable[..., Any]:
+    from neural_kernels.engines.jax_layers import stored
+    from neural_kernels.engines.jax_offsets import Examples, pair_kernel
+
+    jax = _jax()
+    tangent = kind == "ntk"
+
+    def all_pairs(left: Any, right: Any) -> Any:
+        rows = Examples(*jax.tree.map(lambda a: jax.numpy.moveaxis(a, 0, -1)[..., :, None], left))
+        columns = Examples(*jax.tree.map(lambda a: jax.numpy.moveaxis(a, 0, -1)[..., None, :], right))
+        return pair_kernel(architecture, space, tangent, rows, columns)
+
+    def row_by_row(left: Any, right: Any) -> Any:
+        columns = Examples(*jax.tree.map(lambda a: stored(jax.numpy.moveaxis(a, 0, -1)), right))
+
+        def row(example: Any) -> Any:
+            one = Examples(*jax.tree.map(lambda a: a[..., None], example))
+            return pair_kernel(architecture, space, tangent, one, columns)
+
+        return jax.lax.map(row, left)
+
+    return jax.jit(row_by_row if space else all_pairs, compiler_options=_compiler_options())
+
+
+@lru_cache(maxsize=64)
+def _compiled_variances(architecture: arch.Architecture, space: tuple[int, ...]) -> Callable[..., Any]:
+    from neural_kernels.engines.jax_layers import stored
+    from neural_kernels.engines.jax_offsets import variances
+
+    jax = _jax()
+
+    def compute(x: Any) -> Any:
+        own = variances(architecture, space, stored(jax.numpy.moveaxis(x, 0, -1)))
+        return jax.tree.map(lambda v: jax.numpy.moveaxis(v, -1, 0), own)
+
+    return jax.jit(compute, compiler_options=_compiler_options())
+
+
+def _compiler_options() -> dict[str, Any]:
+    if _jax().default_backend() != "cpu":
+        return {}
+    return {
+        # The threads here have a tile each; a plane is too small to be shared among more.
+        "xla_cpu_multi_thread_eigen": False,
+        # This pass drops optimization barriers before fusion, and without them each use of a plane
+        # (nine in a 3x3 convolution) computes it anew.
+        "xla_disable_hlo_passes": "cse_barrier_expander",
+    }
+
+
+def _spread(tasks: list[Callable[[Any], Any]], precision: Precision) -> list[Any]:
+    """Runs the tasks over the devices, on a CPU over its cores, and returns their results in order."""
+    jax = _jax()
+    devices = jax.local_devices()
+    on_cpu = devices[0].platform == "cpu"
+    if on_cpu:
+        devices = devices[:1]
+    # Two tasks a device: the transfers of one hide behind the computation of the other.
+    workers = threads() if on_cpu else 2 * len(devices)
+
+    def run(number: int) -> Any:
+        with jax.enable_x64(precision == "float64"):
+            return tasks[number](devices[number % len(devices)])
+
+    with ThreadPoolExecutor(min(workers, max(len(tasks), 1))) as pool:
+        return list(pool.map(run, range(len(tasks))))
+
+
+def threads() -> int:
+    """CPU threads to use: OMP_NUM_THREADS, which Snakemake sets, or all cores this process may run on."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return int(limit) if limit.isdecimal() and int(limit) > 0 else len(os.sched_getaffinity(0))
+
+
+@cache
+def _jax() -> Any:
+    """The module jax, with compiled programs kept between runs."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))
+    return jax
+
+
+def _cache_folder() -> Path:
+    # Programs are compiled for the instructions of this very CPU, and home folders are shared by machines.
+    processor = platform.machine() + platform.processor()
+    features = Path("/proc/cpuinfo")
+    if features.exists():
+        processor += "".join(line for line in features.read_text().splitlines() if line.startswith("flags"))
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "neural_kernels" / "jax" / hashlib.sha256(processor.encode()).hexdigest()[:16]

@@ -1,0 +1,186 @@
+"""Closed forms of the layers that act on one pair of positions at a time, in jax.numpy.
+
+Each example's part of a formula (its *factors*) depends on its own variance v only and is computed
+once a position; ``transform`` combines the factors of two positions with their covariance K and
+tangent kernel T. Formulas: Cho & Saul 2009 (ReLU family), Williams 1997 (erf), Tsuchida et al. 2021
+(GELU), Shankar et al. 2020 (normalised exponential), rearranged so that nothing cancels near c = 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from neural_kernels import architectures as arch
+
+Array = jax.Array
+Factors = tuple[Array, ...]
+# T is None while it is still zero, before the first affine layer, and throughout an NNGP.
+State = tuple[Array, Array | None]
+
+# (asin(sqrt z) / sqrt z - 1) / z on [0, 1/4], interpolated in Chebyshev nodes: rounding error in
+# asin at these degrees, and several times faster than XLA's own asin and acos on a CPU.
+_ARCSIN = {
+    "float64": (
+        0.1666666666666665, 0.07500000000020764, 0.044642857103423646, 0.03038194736709848,
+        0.02237204763174451, 0.017355259955786323, 0.013929652902326633, 0.011875494382636922,
+        0.007802949477353317, 0.016035514349148825, -0.01074905033969781, 0.028169218060881414,
+    ),
+    "float32": (
+        0.16666672414795305, 0.07498855072600821, 0.04500138006991017, 0.026554542206161328,
+        0.038085023561092654,
+    ),
+}  # fmt: skip
+
+
+def stored(x: Array) -> Array:
+    """``x``, computed once and kept: XLA would otherwise compute it anew for each of its uses."""
+    return lax.optimization_barrier(x)
+
+
+def arcsin(x: Array) -> Array:
+    """Arcsine of ``x`` in [-1, 1], to rounding relative to the result."""
+    size = jnp.abs(x)
+    large = size > 0.5
+    z = jnp.where(large, (1 - size) / 2, size * size)
+    root = jnp.where(large, jnp.sqrt(z), size)
+    coefficients = _ARCSIN[x.dtype.name]
+    series = jnp.full_like(z, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        series = series * z + coefficient
+    value = root + root * z * series
+    value = jnp.where(large, math.pi / 2 - 2 * value, value)
+    return jnp.where(x < 0, -value, value)
+
+
+def is_pointwise(layer: arch.Layer) -> bool:
+    """Whether ``layer`` needs variances: an activation other than Identity, or LayerNorm."""
+    return isinstance(layer, arch.LayerNorm | arch.Activation) and not isinstance(layer, arch.Identity)
+
+
+def factors(layer: arch.Layer, v: Array) -> Factors:
+    """What ``transform`` needs of one example, from its variances ``v`` before ``layer``."""
+    match layer:
+        case arch.Relu() | arch.LeakyRelu() | arch.Abs() | arch.ExpNormalized():
+            return jnp.sqrt(v), _inverse_root(v)
+        case arch.Erf() | arch.SigmoidLike():
+            _, slope, _ = _erf_parameters(layer)
+            v = slope**2 * v
+            return v, _inverse_root(v), 1 / jnp.sqrt(1 + 2 * v)
+        case arch.Gelu():
+            return v, _inverse_root(v), 1 / jnp.sqrt(1 + v)
+        case arch.LayerNorm(epsilon):
+            return (1 / jnp.sqrt(v + epsilon),)
+    raise TypeError(f"no closed form for {layer}")
+
+
+def variance(layer: arch.Layer, v: Array) -> Array:
+    """Variances after ``layer``, from ``v`` before it: ``transform`` at c = 1."""
+    match layer:
+        case arch.Relu() | arch.LeakyRelu() | arch.Abs():
+            negative, positive = _slopes(layer)
+            return (negative**2 + positive**2) / 2 * v
+        case arch.Erf() | arch.SigmoidLike():
+            scale, slope, shift = _erf_parameters(layer)
+            v = slope**2 * v
+            return scale**2 * 2 / math.pi * jnp.arctan2(2 * v, jnp.sqrt(1 + 4 * v)) + shift**2
+        case arch.Gelu():
+            root = jnp.sqrt(1 + 2 * v)
+            return v * ((v / ((1 + v) * root) + jnp.arctan2(v, root) / 2) / math.pi + 0.25)
+        case arch.ExpNormalized(gamma, shift):
+            return v * math.exp(gamma * (1 + shift))
+        case arch.LayerNorm(epsilon):
+            return v / (v + epsilon)
+    raise TypeError(f"no closed form for {layer}")
+
+
+def transform(layer: arch.Layer, state: State, left: Factors, right: Factors) -> State:
+    """(K, T) after ``layer``; ``left`` and ``right`` broadcast against K."""
+    K, T = state
+    match layer:
+        case arch.Relu() | arch.LeakyRelu() | arch.Abs():
+            return _rectified(layer, K, T, left, right)
+        case arch.Erf() | arch.SigmoidLike():
+            return _erf(layer, K, T, left, right)
+        case arch.Gelu():
+            return _gelu(K, T, left, right)
+        case arch.ExpNormalized(gamma, shift):
+            c = _correlation(K, left[1], right[1])
+            growth = jnp.exp(gamma * (c + shift))
+            return left[0] * right[0] * growth, _scaled(T, gamma * growth)
+        case arch.LayerNorm():
+            scale = left[0] * right[0]
+            return K * scale, _scaled(T, scale)
+    raise TypeError(f"no closed form for {layer}")
+
+
+def _inverse_root(v: Array) -> Array:
+    return jnp.where(v > 0, 1 / jnp.sqrt(jnp.where(v > 0, v, 1)), 0)
+
+
+def _scaled(T: Array | None, factor: Array) -> Array | None:
+    return None if T is None else T * factor
+
+
+def _correlation(K: Array, left: Array, right: Array) -> Array:
+    # Rounding leaves identical positions a few units below 1, where the angle's slope is infinite and
+    # would turn 1e-16 into 1e-8; no angle below this can be told from zero.
+    c = K * left * right
+    resolved = 1 - 8 * float(jnp.finfo(K.dtype).eps)
+    return jnp.where(c > resolved, 1, jnp.maximum(c, -1))
+
+
+def _slopes(layer: arch.Layer) -> tuple[float, float]:
+    """Slopes (below zero, above zero)."""
+    match layer:
+        case arch.LeakyRelu(alpha):
+            return alpha, 1.0
+        case arch.Abs():
+            return -1.0, 1.0
+    return 0.0, 1.0
+
+
+def _rectified(layer: arch.Layer, K: Array, T: Array | None, left: Factors, right: Factors) -> State:
+    negative, positive = _slopes(layer)
+    kink = (positive - negative) ** 2 / (2 * math.pi)
+    c = _correlation(K, left[1], right[1])
+    # The derivative's covariance, with the angle as pi - acos(c).
+    slope = negative * positive + kink * (stored(arcsin(c)) + math.pi / 2)
+    sine = jnp.sqrt((1 - c) * (1 + c))
+    return left[0] * right[0] * (kink * sine + slope * c), _scaled(T, slope)
+
+
+def _erf_parameters(layer: arch.Layer) -> tuple[float, float, float]:
+    """(scale, slope, shift) of scale * erf(slope * x) + shift."""
+    return (0.5, 1 / 2.4020563531719796, 0.5) if isinstance(layer, arch.SigmoidLike) else (1.0, 1.0, 0.0)
+
+
+def _erf(layer: arch.Layer, K: Array, T: Array | None, left: Factors, right: Factors) -> State:
+    scale, slope, shift = _erf_parameters(layer)
+    K = slope**2 * K
+    sine = jnp.clip(2 * K * left[2] * right[2], -1, 1)
+    result = scale**2 * 2 / math.pi * arcsin(sine) + shift**2
+    if T is None:
+        return result, None
+    c = _correlation(K, left[1], right[1])
+    v1, v2 = left[0], right[0]
+    determinant = 1 + 2 * (v1 + v2) + 4 * v1 * v2 * (1 - c) * (1 + c)
+    return result, T * (slope**2 * scale**2 * 4 / math.pi) / jnp.sqrt(determinant)
+
+
+def _gelu(K: Array, T: Array | None, left: Factors, right: Factors) -> State:
+    v1, v2 = left[0], right[0]
+    inverse = (left[2] * right[2]) ** 2
+    c = _correlation(K, left[1], right[1])
+    determinant = 1 + v1 + v2 + v1 * v2 * (1 - c) * (1 + c)
+    root = 1 / jnp.sqrt(determinant)
+    angle = arcsin(jnp.clip(K * left[2] * right[2], -1, 1)) / (2 * math.pi)
+    result = (K * K + v1 * v2 * determinant) * inverse * root / (2 * math.pi) + K * (angle + 0.25)
+    if T is None:
+        return result, None
+    first = 1 / determinant + (2 + v1 + v2) * inverse
+    return result, T * (0.25 + angle + first * K * root / (2 * math.pi))

@@ -1,0 +1,1 @@
+"""C++ sources of the native engine, and the plan that they read."""

@@ -1,0 +1,166 @@
+// Closed forms of the dual activations, on registers of covariances.
+//
+// `apply` maps (K, T) before the activation to (K, T) after it. `a` and `b` are the products, over the two
+// examples, of two values that `tables` makes of an example's own variance v, so that nothing is divided here.
+// Where an activation leaves out a constant factor, plan.py puts it into the next layer's scale.
+#pragma once
+
+#include "lanes.h"
+#include "plan.h"
+#include "polynomials.h"
+
+namespace {
+
+template <class T> struct Constants;
+template <> struct Constants<double> {
+    static constexpr double ulp = 2.220446049250313e-16, tiny = 1e-40;
+    static constexpr const double *acos = acos_double, *asin = asin_double, *exp = exp_double;
+    static constexpr int acos_degree = 10, asin_degree = 11, exp_degree = 11;
+    static constexpr double round = 6755399441055744.0, exp_limit = 708.0;
+    static constexpr double ln2_high = 0x1.62e42fefa0000p-1, ln2_low = 0x1.cf79abc9e3b3ap-40;
+    static constexpr int mantissa = 52;
+};
+template <> struct Constants<float> {
+    static constexpr float ulp = 1.1920929e-7f, tiny = 1e-20f;
+    static constexpr const double *acos = acos_float, *asin = asin_float, *exp = exp_float;
+    static constexpr int acos_degree = 4, asin_degree = 5, exp_degree = 6;
+    static constexpr float round = 12582912.0f, exp_limit = 87.0f;
+    static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+    static constexpr int mantissa = 23;
+};
+
+static constexpr double pi = 3.14159265358979323846;
+
+// Even and odd powers apart: half the latency of Horner's rule for one more product.
+template <int degree, class T, int N> NK_INLINE P<T, N> polynomial(const double *c, P<T, N> x) {
+    P<T, N> square = x * x, high = P<T, N>::each(splat(T(c[degree]))), low = P<T, N>::each(splat(T(c[degree - 1])));
+#pragma GCC unroll 16
+    for (int k = degree - 2; k >= 0; k -= 2) {
+        high = fma(high, square, T(c[k]));
+        if (k > 0) low = fma(low, square, T(c[k - 1]));
+    }
+    if constexpr (degree % 2) return fma(high, x, low);
+    return fma(low, x, high);
+}
+
+// acos(c) of c in [0, 1] from s = sqrt(1 - c) and q = sqrt(1 + c).
+template <class T, int N> NK_INLINE P<T, N> acos_from_roots(P<T, N> s, P<T, N> q) {
+    return s * polynomial<Constants<T>::acos_degree>(Constants<T>::acos, q - T(acos_centre));
+}
+
+// asin(z) with small relative error for every |z| <= 1; size is |z|, s and q are sqrt(1 -+ |z|).
+template <class T, int N> NK_INLINE P<T, N> asin_from_roots(P<T, N> z, P<T, N> size, P<T, N> s, P<T, N> q) {
+    P<T, N> square = z * z;
+    P<T, N> small = fma(z * square, polynomial<Constants<T>::asin_degree>(Constants<T>::asin, square), z);
+    P<T, N> large = T(pi / 2) - acos_from_roots(s, q);
+    return negative_or(size - T(0.5), small, negative_or(z, T(0) - large, large));
+}
+
+template <class T, int N> NK_INLINE P<T, N> exponential(P<T, N> x) {
+    using C = Constants<T>;
+    using Mask = typename Lanes<T>::Mask;
+    x = max(min(x, T(C::exp_limit)), T(-C::exp_limit));
+    P<T, N> shifted = fma(x, T(1.4426950408889634), T(C::round));
+    P<T, N> whole = shifted - T(C::round);
+    P<T, N> rest = fma(whole, T(-C::ln2_low), fma(whole, T(-C::ln2_high), x));
+    P<T, N> value = polynomial<C::exp_degree>(C::exp, rest);
+    for (int i = 0; i < N; i++)
+        value.v[i] = (Vec<T>)((Mask)value.v[i] + ((Mask)shifted.v[i] << C::mantissa));
+    return value;
+}
+
+struct Identity {
+    static constexpr int tables = 0;
+    template <class T> NK_INLINE void make(const Step &, Vec<T>, Vec<T> &, Vec<T> &) {}
+    template <bool tangent, class T, int N>
+    NK_INLINE void apply(const Step &, P<T, N>, P<T, N>, P<T, N> &, P<T, N> &) {}
+};
+
+// Rectifiers max(x, 0) + alpha min(x, 0), times 2 pi / (1 - alpha)^2: with theta = acos(c),
+//     T <- T (B - theta),    K <- p sin(theta) + K (B - theta),    B = parameter[0] (pi for ReLU).
+// a is 1/p, b is p. c within rounding of 1 is taken as 1: identical examples give theta = 0 exactly.
+template <bool positive> struct Rectifier {
+    static constexpr int tables = 2;
+    template <class T> NK_INLINE void make(const Step &, Vec<T> v, Vec<T> &a, Vec<T> &b) {
+        Vec<T> zero = splat(T(0));
+        b = sqrt_exact(v);
+        a = v > zero ? splat(T(1)) / b : zero;
+    }
+    template <bool tangent, class T, int N>
+    NK_INLINE void apply(const Step &step, P<T, N> a, P<T, N> b, P<T, N> &k, P<T, N> &t) {
+        using C = Constants<T>;
+        P<T, N> size = positive ? k : magnitude(k);
+        P<T, N> s = root(max(fnma(size, a, T(1 - 3 * C::ulp)), T(C::tiny)));
+        P<T, N> q = root(fma(size, a, T(1)));
+        P<T, N> ratio = polynomial<C::acos_degree>(C::acos, q - T(acos_centre));
+        P<T, N> factor;
+        if constexpr (positive)
+            factor = fnma(s, ratio, T(step.parameter[0]));
+        else  // acos(-c) = pi - acos(c)
+            factor = fnma(with_sign_of(k, s), ratio, T(step.parameter[0]) - negative_or(k, T(pi), T(0)));
+        k = fma(b * s, q, factor * k);
+        if constexpr (tangent) t = t * factor;
+    }
+};
+
+// scale erf(slope x) + shift: parameter = {2 slope^2, 2 scale^2 / pi, shift^2}.
+//     K <- parameter[1] asin(z) + parameter[2],    T <- parameter[0] parameter[1] T a / sqrt(1 - z^2),
+// z = parameter[0] K a, where a is the product of the 1 / sqrt(1 + 2 slope^2 v).
+struct ErrorFunction {
+    static constexpr int tables = 1;
+    template <class T> NK_INLINE void make(const Step &step, Vec<T> v, Vec<T> &a, Vec<T> &) {
+        a = splat(T(1)) / sqrt_exact(fma(splat(T(step.parameter[0])), v, splat(T(1))));
+    }
+    template <bool tangent, class T, int N>
+    NK_INLINE void apply(const Step &step, P<T, N> a, P<T, N>, P<T, N> &k, P<T, N> &t) {
+        P<T, N> z = k * (a * T(step.parameter[0]));
+        P<T, N> size = magnitude(z);
+        P<T, N> s = root(max(T(1) - size, Constants<T>::tiny)), q = root(size + T(1));
+        if constexpr (tangent) t = t * a * T(step.parameter[0] * step.parameter[1]) / (s * q);
+        k = fma(asin_from_roots(z, size, s, q), T(step.parameter[1]), T(step.parameter[2]));
+    }
+};
+
+// x Phi(x), times 2 pi: with z = K a, w = sqrt(1 - z^2), a the product of the 1 / sqrt(1 + v) and b that of
+// the v / sqrt(1 + v),
+//     K <- a z^2 / w + b w + K (pi/2 + asin z),
+//     T <- T [(a^2 (1/w^2 + 1) - a b + 1) z / w + pi/2 + asin z].
+struct GaussianGate {
+    static constexpr int tables = 2;
+    template <class T> NK_INLINE void make(const Step &, Vec<T> v, Vec<T> &a, Vec<T> &b) {
+        a = splat(T(1)) / sqrt_exact(v + splat(T(1)));
+        b = v * a;
+    }
+    template <bool tangent, class T, int N>
+    NK_INLINE void apply(const Step &, P<T, N> a, P<T, N> b, P<T, N> &k, P<T, N> &t) {
+        P<T, N> z = k * a;
+        P<T, N> size = magnitude(z);
+        P<T, N> s = root(max(T(1) - size, Constants<T>::tiny)), q = root(size + T(1));
+        P<T, N> w = s * q;
+        P<T, N> inverse = P<T, N>::each(splat(T(1))) / w;
+        P<T, N> angle = asin_from_roots(z, size, s, q) + T(pi / 2);
+        if constexpr (tangent) {
+            P<T, N> bracket = fnma(a, b, fma(a * a, fma(inverse, inverse, T(1)), T(1)));
+            t = t * fma(bracket * z, inverse, angle);
+        }
+        k = fma(a * z, z * inverse, fma(b, w, k * angle));
+    }
+};
+
+// ExpNormalized: parameter = {gamma, gamma shift}; e = exp(gamma (c + shift)), K <- p e, T <- gamma T e.
+// a is 1/p, b is p; p has the floor that Neural Tangents gives it.
+struct Exponential {
+    static constexpr int tables = 2;
+    template <class T> NK_INLINE void make(const Step &step, Vec<T> v, Vec<T> &a, Vec<T> &b) {
+        Rectifier<true>::make<T>(step, v, a, b);
+    }
+    template <bool tangent, class T, int N>
+    NK_INLINE void apply(const Step &step, P<T, N> a, P<T, N> b, P<T, N> &k, P<T, N> &t) {
+        P<T, N> c = k * min(a, T(1e15));
+        P<T, N> e = exponential(fma(c, T(step.parameter[0]), T(step.parameter[1])));
+        k = max(b, T(1e-15)) * e;
+        if constexpr (tangent) t = t * (e * T(step.parameter[0]));
+    }
+};
+
+}  // namespace

@@ -1,0 +1,63 @@
+// The functions that native_engine.py calls, compiled once an instruction set: NK_ISA is its name.
+//
+// Each returns 0, or 1 where memory ran out. Nothing here starts threads: the caller splits the work.
+#include "dense.h"
+
+#define NK_JOIN3(a, b, c) a##_##b##_##c
+#define NK_NAME3(a, b, c) NK_JOIN3(a, b, c)
+#define NK_NAME(function, type) NK_NAME3(nk_##function, type, NK_ISA)
+#define NK_EXPORT extern "C" __attribute__((visibility("default")))
+
+template <class T> static int prepare(const Plan *plan, T *data, int64_t begin, int64_t end) {
+    for (int64_t g = begin; g < end; g++)
+        if (own_tables<T>(*plan, (Vec<T> *)data + g * plan->scalars)) return 1;
+    return 0;
+}
+
+template <class T>
+static int chain_tile(const Plan *plan, int64_t tangent, const T *left, int64_t first, int64_t last, const T *right,
+                      int64_t begin, int64_t end, int64_t n_right, int64_t triangle, T *out, int64_t out_stride) {
+    constexpr int L = Lanes<T>::count;
+    int64_t size = plan->scalars / L + 1;
+    Arena<T> arena;
+    T *lefts = (T *)arena.take((last - first) * size);
+    Chain<T> chain(*plan, tangent, false, (int)plan->n_stages);
+    if (arena.exhausted || chain.arena.exhausted) return 1;
+    for (int64_t i = first; i < last; i++) {
+        const T *source = left + (i / L) * plan->scalars * L + i % L;
+        T *copy = lefts + (i - first) * size * L;
+        for (int64_t s = 0; s < plan->scalars; s++) copy[s] = source[s * L];
+    }
+    // A register of right examples is L times as large as a left one: it stays in cache, the left ones stream.
+    for (int64_t g = begin; g < end; g++)
+        for (int64_t i = first; i < last; i++) {
+            if (triangle && (g + 1) * L <= i) continue;
+            pair<T>(chain, lefts + (i - first) * size * L, (const Vec<T> *)right + g * plan->scalars,
+                    out + i * out_stride + g * L, n_right - g * L);
+        }
+    return 0;
+}
+
+#define NK_FUNCTIONS(T, type)                                                                                  \
+    NK_EXPORT int NK_NAME(lanes, type)() { return Lanes<T>::count; }                                           \
+    NK_EXPORT int NK_NAME(prepare, type)(const Plan *plan, T *data, int64_t begin, int64_t end) {              \
+        return prepare<T>(plan, data, begin, end);                                                             \
+    }                                                                                                          \
+    NK_EXPORT int NK_NAME(chain, type)(const Plan *plan, int64_t tangent, const T *left, int64_t first,            \
+                                       int64_t last, const T *right, int64_t begin, int64_t end,               \
+                                       int64_t n_left, int64_t n_right, int64_t triangle, T *out,                  \
+                                       int64_t out_stride) {                                                   \
+        (void)n_left;                                                                                          \
+        return chain_tile<T>(plan, tangent, left, first, last, right, begin, end, n_right, triangle, out,      \
+                             out_stride);                                                                      \
+    }                                                                                                          \
+    NK_EXPORT int NK_NAME(dense, type)(const Plan *plan, int64_t tangent, const T *left, int64_t first,            \
+                                       int64_t last, const T *right, int64_t begin, int64_t end,               \
+                                       int64_t n_left, int64_t n_right, int64_t triangle, T *out,                  \
+                                       int64_t out_stride) {                                                   \
+        return dense_tile<T>(*plan, tangent, (const Vec<T> *)left, first, last, (const Vec<T> *)right, begin,  \
+                             end, n_left, n_right, triangle, out, out_stride);                                 \
+    }
+
+NK_FUNCTIONS(double, float64)
+NK_FUNCTIONS(float, float32)

@@ -1,0 +1,174 @@
+// One vector register of examples: the few operations that compilers do not derive by themselves.
+//
+// These headers are compiled once an instruction set, each time into a translation unit of its own. All is in
+// unnamed namespaces: templates of the same name would otherwise be merged by the linker, across sets.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#if defined(__AVX512F__)
+#define NK_BYTES 64
+#elif defined(__AVX2__)
+#define NK_BYTES 32
+#else
+#define NK_BYTES 16
+#endif
+
+#define NK_INLINE static inline __attribute__((always_inline))
+
+namespace {
+
+typedef double VectorD __attribute__((vector_size(NK_BYTES)));
+typedef float VectorF __attribute__((vector_size(NK_BYTES)));
+typedef int64_t MaskD __attribute__((vector_size(NK_BYTES)));
+typedef int32_t MaskF __attribute__((vector_size(NK_BYTES)));
+
+template <class T> struct Lanes;
+template <> struct Lanes<double> {
+    using V = VectorD;
+    using Mask = MaskD;
+    static constexpr int count = NK_BYTES / 8;
+};
+template <> struct Lanes<float> {
+    using V = VectorF;
+    using Mask = MaskF;
+    static constexpr int count = NK_BYTES / 4;
+};
+
+// fma rounds once where the instruction set can; the build forbids the compiler to fuse by itself, so that
+// the same formula gives the same bits wherever it is inlined.
+#if defined(__AVX512F__)
+NK_INLINE VectorD splat(double x) { return (VectorD)_mm512_set1_pd(x); }
+NK_INLINE VectorF splat(float x) { return (VectorF)_mm512_set1_ps(x); }
+NK_INLINE VectorD fma(VectorD a, VectorD b, VectorD c) { return (VectorD)_mm512_fmadd_pd(a, b, c); }
+NK_INLINE VectorF fma(VectorF a, VectorF b, VectorF c) { return (VectorF)_mm512_fmadd_ps(a, b, c); }
+NK_INLINE VectorD fnma(VectorD a, VectorD b, VectorD c) { return (VectorD)_mm512_fnmadd_pd(a, b, c); }
+NK_INLINE VectorF fnma(VectorF a, VectorF b, VectorF c) { return (VectorF)_mm512_fnmadd_ps(a, b, c); }
+NK_INLINE VectorD max(VectorD a, VectorD b) { return (VectorD)_mm512_max_pd(a, b); }
+NK_INLINE VectorF max(VectorF a, VectorF b) { return (VectorF)_mm512_max_ps(a, b); }
+NK_INLINE VectorD min(VectorD a, VectorD b) { return (VectorD)_mm512_min_pd(a, b); }
+NK_INLINE VectorF min(VectorF a, VectorF b) { return (VectorF)_mm512_min_ps(a, b); }
+NK_INLINE VectorD sqrt_exact(VectorD a) { return (VectorD)_mm512_sqrt_pd(a); }
+NK_INLINE VectorF sqrt_exact(VectorF a) { return (VectorF)_mm512_sqrt_ps(a); }
+#elif defined(__AVX2__)
+NK_INLINE VectorD splat(double x) { return (VectorD)_mm256_set1_pd(x); }
+NK_INLINE VectorF splat(float x) { return (VectorF)_mm256_set1_ps(x); }
+NK_INLINE VectorD fma(VectorD a, VectorD b, VectorD c) { return (VectorD)_mm256_fmadd_pd(a, b, c); }
+NK_INLINE VectorF fma(VectorF a, VectorF b, VectorF c) { return (VectorF)_mm256_fmadd_ps(a, b, c); }
+NK_INLINE VectorD fnma(VectorD a, VectorD b, VectorD c) { return (VectorD)_mm256_fnmadd_pd(a, b, c); }
+NK_INLINE VectorF fnma(VectorF a, VectorF b, VectorF c) { return (VectorF)_mm256_fnmadd_ps(a, b, c); }
+NK_INLINE VectorD max(VectorD a, VectorD b) { return (VectorD)_mm256_max_pd(a, b); }
+NK_INLINE VectorF max(VectorF a, VectorF b) { return (VectorF)_mm256_max_ps(a, b); }
+NK_INLINE VectorD min(VectorD a, VectorD b) { return (VectorD)_mm256_min_pd(a, b); }
+NK_INLINE VectorF min(VectorF a, VectorF b) { return (VectorF)_mm256_min_ps(a, b); }
+NK_INLINE VectorD sqrt_exact(VectorD a) { return (VectorD)_mm256_sqrt_pd(a); }
+NK_INLINE VectorF sqrt_exact(VectorF a) { return (VectorF)_mm256_sqrt_ps(a); }
+#else
+NK_INLINE VectorD splat(double x) { return VectorD{x, x}; }
+NK_INLINE VectorF splat(float x) { return VectorF{x, x, x, x}; }
+#if defined(__aarch64__)
+NK_INLINE VectorD fma(VectorD a, VectorD b, VectorD c) { return (VectorD)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
+NK_INLINE VectorF fma(VectorF a, VectorF b, VectorF c) { return (VectorF)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+NK_INLINE VectorD fnma(VectorD a, VectorD b, VectorD c) { return (VectorD)vfmsq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
+NK_INLINE VectorF fnma(VectorF a, VectorF b, VectorF c) { return (VectorF)vfmsq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+NK_INLINE VectorD sqrt_exact(VectorD a) { return (VectorD)vsqrtq_f64((float64x2_t)a); }
+NK_INLINE VectorF sqrt_exact(VectorF a) { return (VectorF)vsqrtq_f32((float32x4_t)a); }
+#else
+template <class V> NK_INLINE V fma(V a, V b, V c) { return a * b + c; }
+template <class V> NK_INLINE V fnma(V a, V b, V c) { return c - a * b; }
+#if defined(__SSE2__)
+NK_INLINE VectorD sqrt_exact(VectorD a) { return (VectorD)_mm_sqrt_pd(a); }
+NK_INLINE VectorF sqrt_exact(VectorF a) { return (VectorF)_mm_sqrt_ps(a); }
+#else
+NK_INLINE VectorD sqrt_exact(VectorD a) { return VectorD{__builtin_sqrt(a[0]), __builtin_sqrt(a[1])}; }
+NK_INLINE VectorF sqrt_exact(VectorF a) {
+    return VectorF{__builtin_sqrtf(a[0]), __builtin_sqrtf(a[1]), __builtin_sqrtf(a[2]), __builtin_sqrtf(a[3])};
+}
+#endif
+#endif
+template <class V> NK_INLINE V max(V a, V b) { return a > b ? a : b; }
+template <class V> NK_INLINE V min(V a, V b) { return a < b ? a : b; }
+#endif
+
+// Root of a positive normal number, to within about an ulp. With AVX-512, one step of fourth order from the
+// 14-bit estimate of 1/sqrt(x) (second order in float): the units that multiply are free sooner than the
+// divider.
+#if defined(__AVX512F__)
+NK_INLINE VectorD root(VectorD x) {
+    VectorD y = (VectorD)_mm512_rsqrt14_pd(x);
+    VectorD g = x * y;
+    VectorD e = fnma(g, y, splat(1.0));
+    VectorD series = fma(fma(splat(0.3125), e, splat(0.375)), e, splat(0.5));
+    return fma(g * e, series, g);
+}
+NK_INLINE VectorF root(VectorF x) {
+    VectorF y = (VectorF)_mm512_rsqrt14_ps(x);
+    VectorF g = x * y;
+    VectorF e = fnma(g, y, splat(1.0f));
+    return fma(g * splat(0.5f), e, g);
+}
+#else
+template <class V> NK_INLINE V root(V x) { return sqrt_exact(x); }
+#endif
+
+// Several registers treated as one, so that independent chains of operations are in flight together.
+template <class T, int N> struct Pack {
+    using V = typename Lanes<T>::V;
+    V v[N];
+    Pack() = default;
+    NK_INLINE Pack each(V x) {
+        Pack p;
+        for (int i = 0; i < N; i++) p.v[i] = x;
+        return p;
+    }
+};
+
+#define NK_EACH(expression)                  \
+    Pack<T, N> r;                            \
+    for (int i = 0; i < N; i++) r.v[i] = (expression); \
+    return r
+
+template <class T, int N> using P = Pack<T, N>;
+template <class T> using Vec = typename Lanes<T>::V;
+
+#define NK_PACK template <class T, int N> NK_INLINE P<T, N>
+NK_PACK operator+(P<T, N> a, P<T, N> b) { NK_EACH(a.v[i] + b.v[i]); }
+NK_PACK operator-(P<T, N> a, P<T, N> b) { NK_EACH(a.v[i] - b.v[i]); }
+NK_PACK operator*(P<T, N> a, P<T, N> b) { NK_EACH(a.v[i] * b.v[i]); }
+NK_PACK operator/(P<T, N> a, P<T, N> b) { NK_EACH(a.v[i] / b.v[i]); }
+NK_PACK operator+(P<T, N> a, T b) { NK_EACH(a.v[i] + splat(b)); }
+NK_PACK operator-(P<T, N> a, T b) { NK_EACH(a.v[i] - splat(b)); }
+NK_PACK operator-(T a, P<T, N> b) { NK_EACH(splat(a) - b.v[i]); }
+NK_PACK operator*(P<T, N> a, T b) { NK_EACH(a.v[i] * splat(b)); }
+NK_PACK fma(P<T, N> a, P<T, N> b, P<T, N> c) { NK_EACH(fma(a.v[i], b.v[i], c.v[i])); }
+NK_PACK fma(P<T, N> a, T b, P<T, N> c) { NK_EACH(fma(a.v[i], splat(b), c.v[i])); }
+NK_PACK fma(P<T, N> a, P<T, N> b, T c) { NK_EACH(fma(a.v[i], b.v[i], splat(c))); }
+NK_PACK fma(P<T, N> a, T b, T c) { NK_EACH(fma(a.v[i], splat(b), splat(c))); }
+NK_PACK fnma(P<T, N> a, P<T, N> b, P<T, N> c) { NK_EACH(fnma(a.v[i], b.v[i], c.v[i])); }
+NK_PACK fnma(P<T, N> a, P<T, N> b, T c) { NK_EACH(fnma(a.v[i], b.v[i], splat(c))); }
+NK_PACK max(P<T, N> a, T b) { NK_EACH(max(a.v[i], splat(b))); }
+NK_PACK min(P<T, N> a, T b) { NK_EACH(min(a.v[i], splat(b))); }
+NK_PACK root(P<T, N> a) { NK_EACH(root(a.v[i])); }
+NK_PACK magnitude(P<T, N> a) {
+    using Mask = typename Lanes<T>::Mask;
+    NK_EACH((Vec<T>)((Mask)a.v[i] & ~(Mask)splat(T(-0.0))));
+}
+NK_PACK with_sign_of(P<T, N> sign, P<T, N> size) {
+    using Mask = typename Lanes<T>::Mask;
+    NK_EACH((Vec<T>)((Mask)size.v[i] | ((Mask)sign.v[i] & (Mask)splat(T(-0.0)))));
+}
+NK_PACK negative_or(P<T, N> sign, T below, T above) {
+    NK_EACH(sign.v[i] < splat(T(0)) ? splat(below) : splat(above));
+}
+NK_PACK negative_or(P<T, N> sign, P<T, N> below, P<T, N> above) {
+    NK_EACH(sign.v[i] < splat(T(0)) ? below.v[i] : above.v[i]);
+}
+
+}  // namespace

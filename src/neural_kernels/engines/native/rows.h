@@ -1,0 +1,179 @@
+// One step on one row of positions, for one offset between the two examples' positions: box filter, scale
+// and bias, normalisation and activation in a single pass, with K and T side by side.
+#pragma once
+
+#include "activations.h"
+
+#ifndef NK_UNROLL
+#define NK_UNROLL 2
+#endif
+
+namespace {
+
+template <class T> struct Row {
+    using V = Vec<T>;
+    const V *k[3], *t[3];      // input rows above, at and below; only [1] unless the shape is BOX3
+    V *k_out, *t_out;
+    const void *left;          // tables of the left example at the row's first position: T, or V when OWN
+    const V *right;            // tables of the right examples there
+    int64_t table_stride;      // from one table of a step to the next, in positions
+    int64_t left_step, right_step;  // from one entry of the row to the next
+    int n;
+    const Step *step;
+};
+
+// OWN: each example with itself, so that the left side, too, differs from lane to lane.
+enum Mode { NNGP = 0, NTK_FIRST = 1, NTK = 2, OWN = 3 };
+enum Shape { POINT = 0, BOX3 = 1, LINE = 2 };
+
+template <class T> using RowFunction = void (*)(const Row<T> &);
+
+template <bool own, class T> NK_INLINE Vec<T> left_value(const void *left, int64_t i) {
+    if constexpr (own)
+        return ((const Vec<T> *)left)[i];
+    else
+        return splat(((const T *)left)[i]);
+}
+
+// Sums over the filter of N entries from j on; BOX3 carries the columns it shares with the next entries.
+template <int shape, class T, int N> struct Box {
+    using V = Vec<T>;
+    V before, at;
+    NK_INLINE V column(const V *const *rows, int j) { return rows[0][j] + rows[1][j] + rows[2][j]; }
+    NK_INLINE Box start(const V *const *rows) {
+        Box box;
+        box.before = box.at = splat(T(0));
+        if constexpr (shape == BOX3) box.at = column(rows, 0);
+        return box;
+    }
+    inline __attribute__((always_inline)) P<T, N> sum(const V *const *rows, int j, int half) {
+        P<T, N> r;
+        if constexpr (shape == POINT) {
+            for (int i = 0; i < N; i++) r.v[i] = rows[1][j + i];
+        } else if constexpr (shape == BOX3) {
+            for (int i = 0; i < N; i++) {
+                V after = column(rows, j + i + 1);
+                r.v[i] = before + at + after;
+                before = at;
+                at = after;
+            }
+        } else {
+            for (int i = 0; i < N; i++) r.v[i] = rows[1][j + i - half];
+            for (int h = 1 - half; h <= half; h++)
+                for (int i = 0; i < N; i++) r.v[i] = r.v[i] + rows[1][j + i + h];
+        }
+        return r;
+    }
+};
+
+template <class Act, int shape, int mode, class T, int N>
+NK_INLINE void entries(const Row<T> &row, const Step &step, int j, Box<shape, T, N> &box_k,
+                       Box<shape, T, N> &box_t) {
+    constexpr bool own = mode == OWN, tangent = mode == NTK || mode == NTK_FIRST;
+    auto product = [&](int table) {
+        P<T, N> p;
+        for (int i = 0; i < N; i++)
+            p.v[i] = left_value<own, T>(row.left, table * row.table_stride + (j + i) * row.left_step) *
+                     row.right[table * row.table_stride + (j + i) * row.right_step];
+        return p;
+    };
+    P<T, N> k = fma(box_k.sum(row.k, j, step.half_width), T(step.scale), T(step.bias)), t;
+    if constexpr (mode == NTK) {
+        t = box_t.sum(row.t, j, step.half_width);
+        t = step.affine ? fma(t, T(step.scale), k) : t * T(step.scale);
+    } else {
+        t = k;
+    }
+    if (step.normalised) {
+        P<T, N> n = product(Act::tables);
+        k = k * n;
+        if constexpr (tangent) t = t * n;
+    }
+    P<T, N> a, b;
+    if constexpr (Act::tables > 0) a = product(0);
+    if constexpr (Act::tables > 1) b = product(1);
+    Act::template apply<tangent>(step, a, b, k, t);
+    for (int i = 0; i < N; i++) {
+        row.k_out[j + i] = k.v[i];
+        if constexpr (tangent) row.t_out[j + i] = t.v[i];
+    }
+}
+
+template <class Act, int shape, int mode, class T> static void step_row(const Row<T> &given) {
+    // Two registers at a time fill the latency of each other's chains.
+    constexpr int N = NK_UNROLL;
+    // Copies, as the compiler could not know that the stores to the output leave the originals alone.
+    const Row<T> row = given;
+    const Step step = *given.step;
+    auto k = Box<shape, T, N>::start(row.k), t = k;
+    if constexpr (mode == NTK) t = Box<shape, T, N>::start(row.t);
+    int j = 0;
+    for (; j + N <= row.n; j += N) entries<Act, shape, mode, T, N>(row, step, j, k, t);
+    Box<shape, T, 1> k1, t1;
+    k1.before = k.before, k1.at = k.at;
+    t1.before = t.before, t1.at = t.at;
+    for (; j < row.n; j++) entries<Act, shape, mode, T, 1>(row, step, j, k1, t1);
+}
+
+template <class Act, int shape, class T> static RowFunction<T> of_mode(int mode) {
+    switch (mode) {
+    case NNGP: return step_row<Act, shape, NNGP, T>;
+    case NTK_FIRST: return step_row<Act, shape, NTK_FIRST, T>;
+    case NTK: return step_row<Act, shape, NTK, T>;
+    default: return step_row<Act, shape, OWN, T>;
+    }
+}
+
+template <class Act, class T> static RowFunction<T> of_shape(int shape, int mode) {
+    switch (shape) {
+    case POINT: return of_mode<Act, POINT, T>(mode);
+    case BOX3: return of_mode<Act, BOX3, T>(mode);
+    default: return of_mode<Act, LINE, T>(mode);
+    }
+}
+
+template <class T> static RowFunction<T> row_function(int activation, int shape, int mode) {
+    switch (activation) {
+    case RELU_POSITIVE: return of_shape<Rectifier<true>, T>(shape, mode);
+    case RELU: return of_shape<Rectifier<false>, T>(shape, mode);
+    case ERF: return of_shape<ErrorFunction, T>(shape, mode);
+    case GELU: return of_shape<GaussianGate, T>(shape, mode);
+    case EXPONENTIAL: return of_shape<Exponential, T>(shape, mode);
+    default: return of_shape<Identity, T>(shape, mode);
+    }
+}
+
+NK_INLINE int shape_of(const Step &step) {
+    if (step.half_height == 1 && step.half_width == 1) return BOX3;
+    return step.half_width == 0 ? POINT : LINE;
+}
+
+// The tables of one step from own variances v (n positions, after scale and bias), each table_stride apart.
+template <class Act, class T>
+static void make_tables_of(const Step &step, const Vec<T> *v, int n, Vec<T> *out, int64_t table_stride) {
+    for (int j = 0; j < n; j++) {
+        Vec<T> variance = v[j], a{}, b{};
+        if (step.normalised) {
+            Vec<T> inverse = splat(T(1)) / sqrt_exact(variance + splat(T(step.epsilon)));
+            out[Act::tables * table_stride + j] = inverse;
+            variance = variance * (inverse * inverse);
+        }
+        Act::template make<T>(step, variance, a, b);
+        if (Act::tables > 0) out[j] = a;
+        if (Act::tables > 1) out[table_stride + j] = b;
+    }
+}
+
+template <class T>
+static void make_tables(const Step &step, const Vec<T> *v, int n, Vec<T> *out, int64_t table_stride) {
+    switch (step.activation) {
+    case RELU_POSITIVE:
+    case RELU: return make_tables_of<Rectifier<true>, T>(step, v, n, out, table_stride);
+    case ERF: return make_tables_of<ErrorFunction, T>(step, v, n, out, table_stride);
+    case GELU: return make_tables_of<GaussianGate, T>(step, v, n, out, table_stride);
+    case EXPONENTIAL: return make_tables_of<Exponential, T>(step, v, n, out, table_stride);
+    default: return make_tables_of<Identity, T>(step, v, n, out, table_stride);
+    }
+}
+
+}  // namespace

@@ -1,0 +1,214 @@
+"""The native engine: compiled code for chains of convolutions, pointwise layers and pooling, on CPUs.
+
+The architecture becomes a plan (``native/plan.py``), the examples are laid out so that a vector register
+holds several of them, and ``native/*.h`` does the rest; see ``native/chain.h`` for the method. This module
+holds the threads: each works on tiles of pairs, and the library, called without the interpreter's lock,
+is sequential.
+
+An entry is bit for bit the same whatever the other examples of the call, the tiles and the threads. It
+differs in rounding between instruction sets. ``NEURAL_KERNELS_THREADS`` sets the number of threads (default:
+the processors that this process may use), ``NEURAL_KERNELS_INSTRUCTIONS`` forces one of ``INSTRUCTIONS``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neural_kernels.architectures import Architecture
+from neural_kernels.engines import Kind, Precision
+from neural_kernels.engines.native.plan import Plan, PlanStructure, compile_plan
+from neural_kernels.errors import UserError
+
+INTERFACE = 1
+INSTRUCTIONS = ("baseline", "avx2", "avx512")
+
+# Pairs of examples to a task: enough to pay for a call, few enough to share out evenly.
+CHAIN_TILE = 16
+DENSE_TILE = (192, 192)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Examples in the engine's layout.
+
+    ``data`` is (groups, scalars, lanes) of the working precision: the inputs of ``lanes`` examples side by
+    side, then the tables of their own variances for every activation. The last group is filled up with
+    copies of the last example.
+    """
+
+    n: int
+    input_shape: tuple[int, ...]
+    data: np.ndarray
+    instructions: str
+
+
+def unavailable() -> str | None:
+    """Why this engine cannot run here, or None."""
+    return _library_or_reason()[1]
+
+
+def uncovered(architecture: Architecture, input_shape: tuple[int, ...]) -> str | None:
+    """The first thing of ``architecture`` on examples of ``input_shape`` that this engine lacks, or None."""
+    plan = compile_plan(architecture, tuple(input_shape))
+    return plan if isinstance(plan, str) else None
+
+
+def prepare(architecture: Architecture, x: np.ndarray, precision: Precision) -> Prepared:
+    """The examples ``x``, (n, *input_shape), with their own variances layer by layer.
+
+    Takes as much memory as the inputs, plus two numbers for each position and activation.
+
+    Raises:
+        UserError: the library is not built, the architecture is not covered, or
+            ``NEURAL_KERNELS_INSTRUCTIONS`` names what cannot run here.
+    """
+    plan = _plan(architecture, x.shape[1:])
+    instructions = instruction_set()
+    dtype = np.dtype(precision)
+    lanes = _function("lanes", precision, instructions)()
+    n, inputs = len(x), plan.inputs
+    groups = -(-n // lanes)
+    data = _aligned((groups, plan.scalars, lanes), dtype)
+    flat = np.asarray(x, dtype).reshape(n, inputs)
+
+    def fill(begin: int, end: int) -> None:
+        for group in range(begin, end):
+            chosen = np.minimum(np.arange(group * lanes, (group + 1) * lanes), n - 1)
+            data[group, :inputs] = flat[chosen].T
+        _call("prepare", precision, instructions, ctypes.byref(plan.structure), data.ctypes.data, begin, end)
+
+    _run_all(fill, [(group, min(group + 4, groups)) for group in range(0, groups, 4)])
+    return Prepared(n, x.shape[1:], data, instructions)
+
+
+def kernel(
+    architecture: Architecture, kind: Kind, left: Prepared, right: Prepared | None, precision: Precision
+) -> np.ndarray:
+    """Kernel entries (n_left, n_right) of dtype ``precision``; see ``engines.Engine``."""
+    other = left if right is None else right
+    plan = _plan(architecture, left.input_shape)
+    triangle = right is None
+    lanes = left.data.shape[2]
+    out = np.empty((left.n, other.n), precision)
+    height, width = DENSE_TILE if plan.dense else (CHAIN_TILE, max(CHAIN_TILE, lanes))
+
+    def fill(i: int, j: int) -> None:
+        i_end, j_end = min(i + height, left.n), min(j + width, other.n)
+        rows = (i, -(-i_end // lanes) * lanes) if plan.dense else (i, i_end)
+        groups = j // lanes, -(-j_end // lanes)
+        _call(
+            "dense" if plan.dense else "chain",
+            precision,
+            left.instructions,
+            ctypes.byref(plan.structure),
+            int(kind == "ntk"),
+            left.data.ctypes.data,
+            *rows,
+            other.data.ctypes.data,
+            *groups,
+            left.n,
+            other.n,
+            int(triangle and i == j),
+            out.ctypes.data,
+            other.n,
+        )
+        if triangle and i == j:
+            block = out[i:i_end, i:i_end]
+            block[:] = np.triu(block) + np.triu(block, 1).T
+        elif triangle:
+            out[j:j_end, i:i_end] = out[i:i_end, j:j_end].T
+
+    starts = [(i, j) for i in range(0, left.n, height) for j in range(0, other.n, width)]
+    _run_all(fill, [(i, j) for i, j in starts if not triangle or j >= i])
+    return out
+
+
+def instruction_set() -> str:
+    """The instruction set in use: the best of this processor, or that of ``NEURAL_KERNELS_INSTRUCTIONS``."""
+    library, reason = _library_or_reason()
+    if library is None:
+        raise UserError(f"the native engine cannot run: {reason}")
+    able = INSTRUCTIONS[: library.nk_level() + 1]
+    forced = os.environ.get("NEURAL_KERNELS_INSTRUCTIONS")
+    if forced is not None and forced not in able:
+        raise UserError(
+            f"NEURAL_KERNELS_INSTRUCTIONS is {forced!r}, expected one of {', '.join(able)} on this processor"
+        )
+    return forced or able[-1]
+
+
+def threads() -> int:
+    """Number of threads: ``NEURAL_KERNELS_THREADS``, or the processors that this process may use."""
+    text = os.environ.get("NEURAL_KERNELS_THREADS")
+    if text is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"NEURAL_KERNELS_THREADS is {text!r}, expected a positive whole number")
+    return int(text)
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An empty array that begins at a multiple of the widest vector register, as the library's loads ask."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + 64, np.uint8)
+    begin = -memory.ctypes.data % 64
+    return memory[begin : begin + size].view(dtype).reshape(shape)
+
+
+def _run_all(work: Callable[[int, int], None], tasks: Iterable[tuple[int, int]]) -> None:
+    with ThreadPoolExecutor(threads()) as pool:
+        for _ in pool.map(work, *zip(*tasks, strict=True)):
+            pass
+
+
+@functools.cache
+def _library_or_reason() -> tuple[ctypes.CDLL | None, str | None]:
+    found = sorted(Path(__file__).parent.glob("_native*.so")) + sorted(
+        Path(__file__).parent.glob("_native*.pyd")
+    )
+    if not found:
+        return None, "its library was not built (install a C++ compiler and reinstall the package)"
+    try:
+        library = ctypes.CDLL(str(found[0]))
+        interface = library.nk_interface()
+    except (OSError, AttributeError) as error:
+        return None, f"its library {found[0].name} does not load ({error})"
+    if interface != INTERFACE:
+        return None, f"its library {found[0].name} is of another version (reinstall the package)"
+    address, count, plan = ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(PlanStructure)
+    examples = [address, count, count]
+    for instructions in INSTRUCTIONS[: library.nk_level() + 1]:
+        for precision in ("float64", "float32"):
+            suffix = f"{precision}_{instructions}"
+            getattr(library, f"nk_prepare_{suffix}").argtypes = [plan, *examples]
+            for name in ("chain", "dense"):
+                function = getattr(library, f"nk_{name}_{suffix}")
+                function.argtypes = [plan, count, *examples, *examples, count, count, count, address, count]
+    return library, None
+
+
+def _plan(architecture: Architecture, input_shape: tuple[int, ...]) -> Plan:
+    plan = compile_plan(architecture, tuple(input_shape))
+    if isinstance(plan, str):
+        raise UserError(f"the native engine does not cover architecture {architecture.name}: {plan}")
+    return plan
+
+
+def _function(name: str, precision: Precision, instructions: str) -> Any:
+    library, _ = _library_or_reason()
+    return getattr(library, f"nk_{name}_{precision}_{instructions}")
+
+
+def _call(name: str, precision: Precision, instructions: str, *arguments: Any) -> None:
+    if _function(name, precision, instructions)(*arguments):
+        raise MemoryError("the native engine found no memory for its work space")

@@ -1,0 +1,160 @@
+"""What the tests of all engines share: networks to compare on, and the reference to compare with.
+
+Fixtures:
+    layer_network: each activation in turn, with convolutions, pooling and layer normalisation, on (6, 2).
+    named_network: each named architecture in turn, on images of (8, 8, 3) or sequences.
+    degenerate_images: pairs of examples at the edge of what the formulas allow.
+    random_networks: a hypothesis strategy of :class:`Network`, to draw from with ``st.data()``.
+    reference: kernel of a network by Neural Tangents; skips the test where it is not installed.
+    compute: kernel of a network by any engine module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from neural_kernels import architectures as arch
+from neural_kernels.engines import Engine, Kind, Precision
+
+Kernel = Callable[..., np.ndarray]
+ACTIVATIONS: tuple[arch.Activation, ...] = (
+    arch.Relu(),
+    arch.LeakyRelu(0.2),
+    arch.Abs(),
+    arch.Erf(),
+    arch.Gelu(),
+    arch.SigmoidLike(),
+    arch.Identity(),
+    arch.ExpNormalized(gamma=0.7),
+    arch.ExpNormalized(gamma=1.3, shift=-0.5),
+)
+NAMED: tuple[arch.Architecture, ...] = (
+    arch.build("FC3"),
+    arch.build("CV8"),
+    arch.build("Myrtle5"),
+    arch.build("Myrtle10", activation="exp_normalized", layer_norm=True),
+    arch.build("Myrtle", convs_per_pool=[1, 1], first_filter_size=5, global_average_pooling=False, dense_layers=1),
+    arch.build("Conv1D", filter_size=5, activation="erf", pooling="sum"),
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture and two sets of examples for it, each (3, *shape) float64."""
+
+    architecture: arch.Architecture
+    x1: np.ndarray
+    x2: np.ndarray
+
+
+def examples(shape: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Twice (3, *shape) standard normal numbers."""
+    random = np.random.default_rng(seed)
+    return random.standard_normal((3, *shape)), random.standard_normal((3, *shape))
+
+
+@pytest.fixture(params=ACTIVATIONS, ids=repr)
+def layer_network(request: pytest.FixtureRequest) -> Network:
+    activation: arch.Activation = request.param
+    layers = (
+        arch.Conv(3, 1.2, 0.3),
+        activation,
+        arch.AvgPool(2),
+        arch.Conv(5, 0.9, 0.0),
+        arch.LayerNorm(),
+        activation,
+        arch.GlobalAvgPool(),
+        arch.Dense(1.3, 0.1),
+    )
+    return Network(arch.Architecture("layer", layers), *examples((6, 2)))
+
+
+@pytest.fixture(params=NAMED, ids=lambda architecture: architecture.name)
+def named_network(request: pytest.FixtureRequest) -> Network:
+    shape = (10, 4) if request.param.name == "Conv1D" else (8, 8, 3)
+    return Network(request.param, *examples(shape))
+
+
+@pytest.fixture(scope="session")
+def degenerate_images() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By name, two sets of the same number of images (n, 4, 4, 2), row against row."""
+    x, y = (np.random.default_rng(seed).standard_normal((2, 4, 4, 2)) for seed in (1, 2))
+    blank_half = x.copy()
+    blank_half[:, :2] = 0
+    return {
+        "both zero": (0 * x, 0 * y),
+        "one zero": (0 * x, y),
+        "half zero": (blank_half, y),
+        "opposite": (x, -x),
+        "constant": (np.ones_like(x), np.full_like(x, 3.0)),
+        "huge": (1e6 * x, 1e6 * y),
+        "tiny": (1e-5 * x, 1e-5 * y),
+        "huge and tiny": (1e6 * x, 1e-5 * y),
+    }
+
+
+@st.composite
+def _networks(draw: st.DrawFn) -> Network:
+    space = draw(st.sampled_from([(), (6,), (9,), (4, 4), (8, 8)]))
+    width = st.floats(0.5, 2.0)
+    bias = st.sampled_from([0.0, 0.1, 0.7])
+    filters = st.sampled_from([1, 3, 5, 11])
+    shape = (*space, draw(st.integers(1, 3)))
+    layers: list[arch.Layer] = []
+    for _ in range(draw(st.integers(1, 3))):
+        affine = arch.Conv(draw(filters), draw(width), draw(bias)) if space else None
+        layers.append(affine or arch.Dense(draw(width), draw(bias)))
+        if draw(st.booleans()):
+            layers.append(arch.LayerNorm())
+        layers.append(draw(st.sampled_from(ACTIVATIONS)))
+        if space and space[0] % 2 == 0 and draw(st.booleans()):
+            layers.append(arch.AvgPool(2))
+            space = tuple(size // 2 for size in space)
+    layers.append(draw(st.sampled_from([arch.Flatten(), arch.GlobalAvgPool(), arch.GlobalSumPool()])))
+    if draw(st.booleans()):
+        layers += [arch.Dense(draw(width), draw(bias)), draw(st.sampled_from(ACTIVATIONS))]
+    layers.append(arch.Dense(draw(width), draw(bias)))
+    return Network(arch.Architecture("random", tuple(layers)), *examples(shape, draw(st.integers(0, 99))))
+
+
+@pytest.fixture(scope="session")
+def random_networks() -> st.SearchStrategy[Network]:
+    return _networks()
+
+
+@pytest.fixture(scope="session")
+def compute() -> Kernel:
+    """``compute(engine, architecture, kind, x1, x2=None, precision="float64")``."""
+
+    def kernel(
+        engine: Engine,
+        architecture: arch.Architecture,
+        kind: Kind,
+        x1: np.ndarray,
+        x2: np.ndarray | None = None,
+        precision: Precision = "float64",
+    ) -> np.ndarray:
+        assert engine.uncovered(architecture, x1.shape[1:]) is None
+        left = engine.prepare(architecture, x1, precision)
+        right = None if x2 is None else engine.prepare(architecture, x2, precision)
+        return engine.kernel(architecture, kind, left, right, precision)
+
+    return kernel
+
+
+@pytest.fixture(scope="session")
+def reference(compute: Kernel) -> Kernel:
+    """``reference(architecture, kind, x1, x2=None, precision="float64")``."""
+    from neural_kernels.engines import neural_tangents_engine
+
+    reason = neural_tangents_engine.unavailable()
+    if reason is not None:
+        pytest.skip(reason)
+    return lambda architecture, kind, *rest, **options: compute(
+        neural_tangents_engine, architecture, kind, *rest, **options
+    )
