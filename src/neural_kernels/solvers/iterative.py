@@ -1,0 +1,215 @@
+"""The iterative path: preconditioner, conjugate gradients, checkpoints, and the record of them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from neural_kernels.errors import UserError
+from neural_kernels.progress import progress
+from neural_kernels.solvers import checkpoint
+from neural_kernels.solvers.checkpoint import Checkpoint
+from neural_kernels.solvers.cholesky import NotPositiveDefinite
+from neural_kernels.solvers.conjugate_gradients import State, Stopping, conjugate_gradients
+from neural_kernels.solvers.operator import Operator, RidgeSystem
+from neural_kernels.solvers.pivoted_cholesky import LowRankFactor, greedy
+from neural_kernels.solvers.preconditioners import (
+    Identity,
+    LowRankFamily,
+    Preconditioner,
+    low_rank_family,
+)
+from neural_kernels.solvers.randomly_pivoted_cholesky import randomly_pivoted
+from neural_kernels.solvers.solution import Record, Solution
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PreconditionerSettings:
+    """Which low-rank approximation of the kernel preconditions.
+
+    Attributes:
+        method: "random" or "greedy" pivots of a partial Cholesky factorisation, or "none".
+        rank: pivots; 0 is none.
+        seed: of random pivots.
+    """
+
+    method: Literal["none", "greedy", "random"] = "random"
+    rank: int = 500
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """Where the state of the iteration is saved, and the least seconds between two checkpoints."""
+
+    directory: Path
+    seconds: float = 300.0
+
+
+def working_bytes(n: int, columns: int, rank: int) -> int:
+    """Bytes that an iteration holds besides the matrix: vectors, the factor, and the columns it came from."""
+    rank = min(rank, n)
+    return 8 * n * (10 * columns + 2 * rank) + 8 * 4 * rank * rank
+
+
+def solver(
+    operator: Operator,
+    identity: str,
+    targets: np.ndarray,
+    settings: PreconditionerSettings,
+    stopping: Stopping,
+    checkpoints: CheckpointSettings | None = None,
+    threads: int = 1,
+) -> Callable[[float, np.ndarray | None], Solution]:
+    """A function that solves for one ridge after another, from a first guess; they share one factor of K.
+
+    Args:
+        operator: K.
+        identity: fingerprint of K, for the checkpoints.
+        targets: (n, C) float64, all rows; NaN where a label is missing.
+
+    Raises:
+        UserError: a kernel whose diagonal is not positive.
+    """
+    mean_diagonal = _mean_diagonal(operator)
+    first, last = operator.rows
+    known = ~np.isnan(targets)
+    own_known = None if known.all() else known[first:last]
+    own_targets = np.nan_to_num(targets[first:last], nan=0.0)
+    # The first solve that iterates makes it; one that only reads a finished checkpoint does without.
+    family: LowRankFamily | None = None
+    details: dict[str, Any] = {"preconditioner": "none", "rank": 0}
+
+    def preconditioner(shift: float) -> Preconditioner:
+        nonlocal family
+        if settings.method == "none" or settings.rank == 0:
+            return Identity()
+        if family is None:
+            begun = time.perf_counter()
+            factor = _factor(operator, settings)
+            family = low_rank_family(factor.rows, own_known, targets.shape[1], operator.communicator, threads)
+            details.update(
+                preconditioner=settings.method,
+                rank=len(factor.pivots),
+                trace_left=factor.residual,
+                preconditioner_reads=factor.reads,
+                preconditioner_seconds=time.perf_counter() - begun,
+            )
+        return family.at(shift)
+
+    def solve(ridge: float, start: np.ndarray | None) -> Solution:
+        shift = ridge * mean_diagonal
+        problem = [identity, ridge, asdict(stopping), asdict(settings)]
+        saved = _checkpoint(checkpoints, problem, ridge, targets, operator)
+        state = None if saved is None else saved.load(operator.rows)
+        resumed = None if state is None else state.iteration
+        if state is None or len(state.active):
+            with _Progress(stopping) as report:
+
+                def after_iteration(current: State) -> None:
+                    report.update(current)
+                    if saved is not None:
+                        saved.keep(current)
+
+                state = conjugate_gradients(
+                    RidgeSystem(operator, shift, own_known),
+                    own_targets,
+                    preconditioner(shift),
+                    stopping,
+                    start=None if start is None else start[first:last],
+                    state=state,
+                    after_iteration=after_iteration,
+                )
+            if saved is not None:
+                saved.save(state)
+        _refuse_indefinite(state, operator.n, ridge)
+        record = Record(
+            solver="conjugate_gradients",
+            n=operator.n,
+            ridge=ridge,
+            shift=shift,
+            column_iterations=state.iterations.tolist(),
+            column_residuals=state.residuals.tolist(),
+            column_stops=[reason for reason in state.stopped_by if reason is not None],
+            seconds=state.seconds,
+            tolerance=stopping.tolerance,
+            details=details | {"resumed_at_iteration": resumed},
+        )
+        if not record.converged:
+            log.warning(
+                "n = %d, ridge %g: not converged, largest residual %.1e after %d iterations (%s)",
+                operator.n,
+                ridge,
+                record.residual,
+                record.iterations,
+                record.stopped_by,
+            )
+        coefficients = operator.communicator.gather_rows(state.x, operator.n)
+        return Solution(coefficients, record, tuple(state.history))
+
+    return solve
+
+
+def _mean_diagonal(operator: Operator) -> float:
+    diagonal = operator.diagonal()
+    if not (diagonal >= 0).all() or not diagonal.mean() > 0:
+        raise UserError(
+            f"the kernel's diagonal goes from {diagonal.min():g} to {diagonal.max():g}, expected positive numbers"
+        )
+    return float(diagonal.mean())
+
+
+def _factor(operator: Operator, settings: PreconditionerSettings) -> LowRankFactor:
+    if settings.method == "greedy":
+        return greedy(operator, settings.rank)
+    return randomly_pivoted(operator, settings.rank, settings.seed)
+
+
+def _checkpoint(
+    settings: CheckpointSettings | None, problem: list, ridge: float, targets: np.ndarray, operator: Operator
+) -> Checkpoint | None:
+    if settings is None:
+        return None
+    directory = settings.directory / f"ridge-{ridge:g}"
+    return Checkpoint(
+        directory, checkpoint.fingerprint(problem, targets), settings.seconds, operator.communicator
+    )
+
+
+def _refuse_indefinite(state: State, n: int, ridge: float) -> None:
+    if "indefinite" in state.stopped_by:
+        column = state.stopped_by.index("indefinite")
+        raise NotPositiveDefinite(
+            f"the kernel of {n} examples with ridge {ridge:g} is not positive definite: column {column} met a "
+            f"direction of negative curvature after {int(state.iterations[column])} iterations; choose a larger "
+            "ridge, or look for duplicate or damaged examples"
+        )
+
+
+class _Progress:
+    """A bar whose length is the decades from a residual of one to the tolerance."""
+
+    def __init__(self, stopping: Stopping) -> None:
+        self._goal = -math.log10(stopping.tolerance)
+        self._bar = progress(total=100, description="conjugate gradients")
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self, state: State) -> None:
+        largest = max(float(state.residuals.max()), 10.0**-self._goal)
+        done = int(100 * min(max(-math.log10(largest) / self._goal, 0.0), 1.0))
+        self._bar.set_postfix(iteration=state.iteration, residual=f"{largest:.1e}", refresh=False)
+        self._bar.update(max(0, done - self._bar.n))

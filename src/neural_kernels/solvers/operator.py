@@ -1,0 +1,83 @@
+"""The symmetric matrix of a solve, as the solvers see it: products with many vectors, and little else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
+
+
+class Operator(Protocol):
+    """A symmetric (n, n) matrix, shared out over the processes of a communicator.
+
+    Vectors come and go as this process's own rows, ``rows[0]`` to ``rows[1]``.
+    """
+
+    @property
+    def n(self) -> int: ...
+
+    @property
+    def rows(self) -> tuple[int, int]: ...
+
+    @property
+    def communicator(self) -> Communicator: ...
+
+    def matmul(self, vectors: np.ndarray) -> np.ndarray:
+        """Own rows of K V, float64 of shape (own rows, k), from the own rows of V."""
+
+    def diagonal(self) -> np.ndarray:
+        """The whole diagonal, (n,) float64, on every process."""
+
+    def columns(self, indices: np.ndarray) -> np.ndarray:
+        """Own rows of K[:, indices], float64 of shape (own rows, len(indices))."""
+
+
+@dataclass(frozen=True)
+class DenseOperator:
+    """A symmetric (n, n) array in the memory of one process."""
+
+    matrix: np.ndarray
+    communicator: Communicator = field(default_factory=SerialCommunicator)
+
+    @property
+    def n(self) -> int:
+        return len(self.matrix)
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        return 0, self.n
+
+    def matmul(self, vectors: np.ndarray) -> np.ndarray:
+        return self.matrix @ vectors
+
+    def diagonal(self) -> np.ndarray:
+        return np.diag(self.matrix).astype(np.float64)
+
+    def columns(self, indices: np.ndarray) -> np.ndarray:
+        return self.matrix[:, indices].astype(np.float64)
+
+
+@dataclass(frozen=True)
+class RidgeSystem:
+    """A_t = M_t K M_t + shift I, one matrix for each column t of the targets.
+
+    M_t keeps the rows of the examples that are labelled for task t. Vectors are zero in the other rows,
+    and stay so; all tasks share one pass over the matrix.
+
+    Attributes:
+        known: own rows of the mask, (own rows, C) bool, or None where every label is there.
+    """
+
+    kernel: Operator
+    shift: float
+    known: np.ndarray | None = None
+
+    def apply(self, vectors: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Own rows of A_t v_t, one v_t for each of ``columns``; v_t is zero where task t has no labels."""
+        product = self.kernel.matmul(vectors)
+        if self.known is not None:
+            product *= self.known[:, columns]
+        return product + self.shift * vectors

@@ -1,0 +1,114 @@
+"""A panel of a stored block: what is read, kept, multiplied and counted as one unit of work.
+
+A block is cut into panels of some of its rows, so that what is in flight stays small whatever the block
+size, and threads have equal work. Each entry of a panel is used twice while it is in the processor's
+cache: P V for the panel's rows and, off the diagonal blocks, P^T U for its columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neural_kernels.blocks import KernelStore
+
+PANEL_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Rows ``rows`` and columns ``columns`` of the window's matrix, as they lie in one block file.
+
+    Attributes:
+        block: (i, j) in the store.
+        rows: first row within the window, and the first after it; ``columns`` likewise.
+        path: the block's file.
+        offset: of the panel's first row in the file, in bytes.
+        row_length: entries in a row of the file; the panel has those from ``skip`` on.
+        on_diagonal: it belongs to a diagonal block, which is stored whole.
+    """
+
+    block: tuple[int, int]
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    path: Path
+    offset: int
+    row_length: int
+    skip: int
+    dtype: np.dtype
+    on_diagonal: bool
+
+    @property
+    def height(self) -> int:
+        return self.rows[1] - self.rows[0]
+
+    @property
+    def width(self) -> int:
+        return self.columns[1] - self.columns[0]
+
+    @property
+    def stored_bytes(self) -> int:
+        """What is read: whole rows of the file."""
+        return self.height * self.row_length * self.dtype.itemsize
+
+    @property
+    def kept_bytes(self) -> int:
+        """What a copy in memory takes."""
+        return self.height * self.width * self.dtype.itemsize
+
+
+def cut_into_panels(
+    store: KernelStore, window: tuple[int, int], block: tuple[int, int], data_offset: int
+) -> list[Panel]:
+    """The panels of one block that the principal submatrix ``window`` of the store needs."""
+    grid, (i, j) = store.grid, block
+    (r0, r1), (c0, c1) = grid.row_range(i), grid.column_range(j)
+    row_bytes = (c1 - c0) * store.dtype.itemsize
+    first, last = max(r0, window[0]), min(r1, window[1])
+    left, right = max(c0, window[0]), min(c1, window[1])
+    height = max(1, PANEL_BYTES // row_bytes)
+    panels = []
+    for row in range(first, last, height):
+        end = min(row + height, last)
+        panels.append(
+            Panel(
+                block=block,
+                rows=(row - window[0], end - window[0]),
+                columns=(left - window[0], right - window[0]),
+                path=store.block_path(i, j),
+                offset=data_offset + (row - r0) * row_bytes,
+                row_length=c1 - c0,
+                skip=left - c0,
+                dtype=store.dtype,
+                on_diagonal=i == j,
+            )
+        )
+    return panels
+
+
+def aligned_bytes(size: int) -> np.ndarray:
+    """(size,) uint8 that begins on a cache line: vector loads that cross one take twice the time."""
+    raw = np.empty(size + 64, np.uint8)
+    skip = -raw.ctypes.data % 64
+    return raw[skip : skip + size]
+
+
+def read_panel(panel: Panel, buffer: np.ndarray) -> np.ndarray:
+    """The panel's entries, (height, width), read into ``buffer``, (bytes,) uint8, without another copy.
+
+    Raises:
+        EOFError: the file ends too early.
+    """
+    target = buffer[: panel.stored_bytes]
+    with panel.path.open("rb", buffering=0) as file:
+        file.seek(panel.offset)
+        view, done = target.data, 0
+        while done < len(target):
+            count = file.readinto(view[done:])
+            if not count:
+                raise EOFError(f"{panel.path} ends within the panel at byte {panel.offset}")
+            done += count
+    rows = target.view(panel.dtype).reshape(panel.height, panel.row_length)
+    return rows[:, panel.skip : panel.skip + panel.width]

@@ -1,0 +1,89 @@
+"""Partial pivoted Cholesky, K ~ L L^T of rank r, with the greedy choice of pivots (Harbrecht et al. 2012)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neural_kernels.solvers.operator import Operator
+
+# Where the residual's trace is below this share of the kernel's, what is left is rounding.
+EXHAUSTED = 1e-14
+
+
+@dataclass(frozen=True)
+class LowRankFactor:
+    """L of K ~ L L^T.
+
+    Attributes:
+        rows: own rows of L, (own rows, r); r is below what was asked for where K has no more to give.
+        pivots: (r,) indices of the chosen examples.
+        residual: trace(K - L L^T) / trace(K).
+        reads: passes over the store that it took.
+    """
+
+    rows: np.ndarray
+    pivots: np.ndarray
+    residual: float
+    reads: int
+
+
+def greedy(operator: Operator, rank: int, pool: int | None = None) -> LowRankFactor:
+    """Each pivot is the example with the largest residual diagonal.
+
+    Columns of K are fetched for a pool of examples at a time, those with the largest residual diagonals.
+    Residuals only shrink, so that the choice within the pool is the choice among all until the largest
+    one left in the pool falls below one outside; then the next pool is fetched.
+
+    Args:
+        operator: K; its diagonal must not be negative.
+        rank: pivots to take, at most n.
+        pool: columns fetched in one pass over the store; ``rank`` where None.
+    """
+    communicator, (first, last) = operator.communicator, operator.rows
+    diagonal = operator.diagonal()
+    trace = float(diagonal.sum())
+    residual = diagonal.copy()
+    rank = min(rank, operator.n)
+    pool = min(rank if pool is None else pool, operator.n)
+    factor = np.empty((last - first, rank), order="F")
+    pivots: list[int] = []
+    reads = 0
+    while len(pivots) < rank and residual.sum() > EXHAUSTED * trace:
+        done = len(pivots)
+        candidates = np.argpartition(residual, -pool)[-pool:]
+        candidates = candidates[np.argsort(-residual[candidates], kind="stable")]
+        outside = np.delete(residual, candidates)
+        columns = operator.columns(candidates)
+        reads += 1
+        columns -= factor[:, :done] @ own_rows(factor[:, :done], candidates, operator).T
+        left = np.ones(pool, bool)
+        while len(pivots) < rank:
+            inside = np.where(left, residual[candidates], -np.inf)
+            best = int(np.argmax(inside))
+            if inside[best] <= EXHAUSTED * trace / operator.n or inside[best] < outside.max(initial=0.0):
+                break
+            new = slice(done, len(pivots))
+            pivot = int(candidates[best])
+            weights = own_rows(factor[:, new], candidates[best : best + 1], operator)[0]
+            column = (columns[:, best] - factor[:, new] @ weights) / np.sqrt(residual[pivot])
+            factor[:, len(pivots)] = column
+            whole = communicator.gather_rows(column[:, None], operator.n)[:, 0]
+            residual = np.maximum(residual - whole**2, 0.0)
+            outside = np.delete(residual, candidates)
+            residual[pivot], left[best] = 0.0, False
+            pivots.append(pivot)
+        if len(pivots) == done:
+            break
+    rows = np.ascontiguousarray(factor[:, : len(pivots)])
+    return LowRankFactor(rows, np.array(pivots, np.intp), float(residual.sum()) / trace, reads)
+
+
+def own_rows(factor: np.ndarray, indices: np.ndarray, operator: Operator) -> np.ndarray:
+    """Rows ``indices`` of a matrix that the processes share by rows, (len(indices), r), on all of them."""
+    first, last = operator.rows
+    picked = np.zeros((len(indices), factor.shape[1]))
+    mine = (indices >= first) & (indices < last)
+    picked[mine] = factor[indices[mine] - first]
+    return operator.communicator.sum(picked)

@@ -1,0 +1,276 @@
+"""A principal submatrix of a stored kernel as an operator: in RAM, streamed from disk, or part and part."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from neural_kernels.blocks import KernelStore, read_block, set_aside_faulty
+from neural_kernels.errors import UserError
+from neural_kernels.solvers.communicator import Communicator, SerialCommunicator, row_range
+from neural_kernels.solvers.panel_product import panel_product
+from neural_kernels.solvers.panels import Panel, aligned_bytes, cut_into_panels, read_panel
+
+T = TypeVar("T")
+
+# Threads that wait for the disk while others compute.
+READERS = 2
+
+
+class StoreOperator:
+    """The rows and columns ``window`` of a symmetric store. Only blocks i <= j are there, each read once.
+
+    Panels stay in RAM, from the first, until the memory budget is used up; the rest is read anew in every
+    product, several threads ahead. The result does not depend on the placement or on the threads'
+    timing: contributions are added in the order of the panels.
+
+    Attributes:
+        n: rows of the window.
+        rows: own rows within the window, first and first after.
+        passes: products and column reads so far, each of which reads the streamed panels once.
+    """
+
+    def __init__(
+        self,
+        store: KernelStore,
+        window: tuple[int, int] | None = None,
+        *,
+        memory_budget: int | None = None,
+        threads: int = 1,
+        communicator: Communicator | None = None,
+    ) -> None:
+        """Check every block that will be read, before any work.
+
+        Args:
+            window: first training example and the first after; the whole store where None.
+            memory_budget: bytes for the matrix entries that this process keeps or has in flight;
+                everything in RAM where None.
+            threads: that compute; the disk has its own.
+            communicator: of the processes that share the blocks out; this process alone where None.
+
+        Raises:
+            UserError: a store that is not symmetric, a window outside it, a block that is missing,
+                truncated or foreign, or a budget below what is in flight.
+        """
+        grid = store.grid
+        window = (0, grid.rows) if window is None else window
+        if not grid.symmetric:
+            raise UserError(
+                f"{store.directory} holds a rectangular kernel, expected that of the training set"
+            )
+        if not 0 <= window[0] < window[1] <= grid.rows:
+            raise UserError(
+                f"examples {window[0]} to {window[1]} were asked of {store.directory}, which has {grid.rows}"
+            )
+        self.n = window[1] - window[0]
+        self.communicator: Communicator = SerialCommunicator() if communicator is None else communicator
+        self.rows = row_range(self.n, self.communicator.rank, self.communicator.size)
+        self.passes = 0
+        self._store = store
+        self._window = window
+        self._threads = threads
+        self._workers = threads + READERS
+        self._panels = _own_panels(store, window, self.communicator)
+        self._kept = self._place(memory_budget)
+        self._resident: dict[int, np.ndarray] = {}
+        self._local = threading.local()
+        self._computing = threading.Semaphore(threads)
+        self._blas = ThreadpoolController()
+
+    @property
+    def streamed_bytes(self) -> int:
+        """Bytes that every product reads from disk on this process."""
+        return sum(panel.stored_bytes for k, panel in enumerate(self._panels) if k not in self._kept)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of entries that stay in the memory of this process."""
+        return sum(self._panels[k].kept_bytes for k in self._kept)
+
+    def matmul(self, vectors: np.ndarray) -> np.ndarray:
+        """Own rows of K V; see ``Operator``.
+
+        Raises:
+            UserError: a block has entries that are not finite, or became unreadable.
+        """
+        everything = np.ascontiguousarray(self.communicator.gather_rows(vectors, self.n), np.float64)
+        transposed = self._transposed(everything)
+        total, for_all_columns = np.zeros(everything.shape), np.zeros(transposed.shape)
+        bounded = bool(np.isfinite(everything).all())
+
+        def product(panel: Panel, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+            across = transposed[:, slice(*panel.columns)]
+            down = None if panel.on_diagonal else everything[slice(*panel.rows)]
+            with self._computing:
+                for_rows, for_columns = panel_product(entries, across, down)
+            if bounded:
+                # An entry that is not finite makes its whole row of the product so.
+                self._check_finite(panel, for_rows)
+            return for_rows, for_columns
+
+        for panel, (for_rows, for_columns) in self._in_order(product, range(len(self._panels))):
+            total[slice(*panel.rows)] += for_rows
+            if for_columns is not None:
+                for_all_columns[:, slice(*panel.columns)] += for_columns
+        self.passes += 1
+        total += for_all_columns.T
+        return self.communicator.sum_rows(total)
+
+    def diagonal(self) -> np.ndarray:
+        """The whole diagonal, (n,) float64."""
+        total = np.zeros(self.n)
+
+        def part(panel: Panel, entries: np.ndarray) -> np.ndarray:
+            values = entries.diagonal(panel.rows[0] - panel.columns[0]).astype(np.float64)
+            self._check_finite(panel, values)
+            return values
+
+        on_diagonal = [k for k, panel in enumerate(self._panels) if panel.on_diagonal]
+        for panel, values in self._in_order(part, on_diagonal):
+            total[slice(*panel.rows)] = values
+        return self.communicator.sum(total)
+
+    def columns(self, indices: np.ndarray) -> np.ndarray:
+        """Own rows of K[:, indices], (own rows, len(indices)) float64, in at most one pass over the store.
+
+        Column s of K is column s of the blocks above the diagonal and row s of those right of it.
+        """
+        total = np.zeros((self.n, len(indices)))
+
+        def gather(panel: Panel, entries: np.ndarray) -> None:
+            in_columns, in_rows = _touched(panel, indices)
+            if len(in_columns):
+                picked = entries[:, indices[in_columns] - panel.columns[0]]
+                self._check_finite(panel, picked)
+                total[slice(*panel.rows), in_columns] = picked
+            if len(in_rows):
+                picked = entries[indices[in_rows] - panel.rows[0]]
+                self._check_finite(panel, picked)
+                total[slice(*panel.columns), in_rows] = picked.T
+
+        touched = [k for k, panel in enumerate(self._panels) if any(map(len, _touched(panel, indices)))]
+        for _ in self._in_order(gather, touched):
+            pass
+        self.passes += 1
+        return self.communicator.sum_rows(total)
+
+    def _place(self, memory_budget: int | None) -> set[int]:
+        """Which panels stay in RAM."""
+        total = sum(panel.kept_bytes for panel in self._panels)
+        if memory_budget is None or total <= memory_budget:
+            return set(range(len(self._panels)))
+        in_flight = self._workers * max(panel.stored_bytes for panel in self._panels)
+        if in_flight > memory_budget:
+            raise UserError(
+                f"the memory budget leaves {memory_budget / 2**20:.0f} MiB for kernel entries, but reading "
+                f"{self._store.directory} with {self._workers} threads takes {in_flight / 2**20:.0f} MiB: raise "
+                "the budget or use fewer threads"
+            )
+        kept, free = set(), memory_budget - in_flight
+        for k, panel in enumerate(self._panels):
+            if panel.kept_bytes <= free:
+                kept.add(k)
+                free -= panel.kept_bytes
+        return kept
+
+    def _entries(self, k: int) -> np.ndarray:
+        """Entries of panel ``k``; of a streamed one, until the same thread asks for another."""
+        if k in self._resident:
+            return self._resident[k]
+        panel = self._panels[k]
+        if k not in self._kept:
+            return self._read(panel, self._buffer(panel.stored_bytes))
+        if panel.kept_bytes == panel.stored_bytes:
+            self._resident[k] = self._read(panel, aligned_bytes(panel.stored_bytes))
+        else:
+            self._resident[k] = self._read(panel, self._buffer(panel.stored_bytes)).copy()
+        return self._resident[k]
+
+    def _transposed(self, vectors: np.ndarray) -> np.ndarray:
+        """(k, n) with every block's first column on a cache line, where the block edge allows it."""
+        n, k = vectors.shape
+        lead = self._window[0] % 8
+        length = -(-(lead + n) // 8) * 8
+        padded = aligned_bytes(8 * k * length).view(np.float64).reshape(k, length)
+        padded[:, lead : lead + n] = vectors.T
+        return padded[:, lead : lead + n]
+
+    def _buffer(self, size: int) -> np.ndarray:
+        if not hasattr(self._local, "buffer") or len(self._local.buffer) < size:
+            self._local.buffer = aligned_bytes(size)
+        return self._local.buffer
+
+    def _read(self, panel: Panel, buffer: np.ndarray) -> np.ndarray:
+        try:
+            return read_panel(panel, buffer)
+        except (OSError, EOFError):
+            # It was whole at the start: say what happened to it since.
+            set_aside_faulty(self._store, [panel.block])
+            raise
+
+    def _check_finite(self, panel: Panel, values: np.ndarray) -> None:
+        if not np.isfinite(values).all():
+            # Names the block and sets it aside, so that the next run computes it again.
+            read_block(self._store, *panel.block)
+            raise UserError(
+                f"the product with {panel.path} overflows: its entries or the vectors are too large"
+            )
+
+    def _in_order(
+        self, work: Callable[[Panel, np.ndarray], T], which: Iterable[int]
+    ) -> Iterator[tuple[Panel, T]]:
+        """``work`` on panels and their entries, in threads; the results in the order of the panels."""
+
+        def task(k: int) -> T:
+            return work(self._panels[k], self._entries(k))
+
+        with self._blas.limit(limits=1), ThreadPoolExecutor(self._workers) as pool:
+            pending: deque[tuple[int, Future[T]]] = deque()
+            try:
+                for k in which:
+                    pending.append((k, pool.submit(task, k)))
+                    if len(pending) > 2 * self._workers:
+                        done, result = pending.popleft()
+                        yield self._panels[done], result.result()
+                for done, result in pending:
+                    yield self._panels[done], result.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def available_threads() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _touched(panel: Panel, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the indices among a panel's columns and, off the diagonal, among its rows."""
+    in_columns = np.flatnonzero((indices >= panel.columns[0]) & (indices < panel.columns[1]))
+    if panel.on_diagonal:
+        return in_columns, np.empty(0, np.intp)
+    return in_columns, np.flatnonzero((indices >= panel.rows[0]) & (indices < panel.rows[1]))
+
+
+def _own_panels(store: KernelStore, window: tuple[int, int], communicator: Communicator) -> list[Panel]:
+    grid = store.grid
+    first, last = window[0] // grid.edge, -(-window[1] // grid.edge)
+    blocks = [(i, j) for i in range(first, last) for j in range(i, last)]
+    set_aside_faulty(store, blocks)
+    return [
+        panel
+        for block in blocks
+        for panel in cut_into_panels(store, window, block, _data_offset(store, *block))
+    ]
+
+
+def _data_offset(store: KernelStore, i: int, j: int) -> int:
+    """Where the entries begin in a block's file; its header was checked."""
+    rows, columns = store.grid.shape(i, j)
+    return store.block_path(i, j).stat().st_size - rows * columns * store.dtype.itemsize

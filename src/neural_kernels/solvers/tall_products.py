@@ -1,0 +1,53 @@
+"""Products of a tall matrix, (n, r) with n far above r, with a few vectors: in threads, panel by panel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from neural_kernels.solvers.panel_product import panel_product, transposed_product
+
+PANEL_ENTRIES = 2**20
+
+
+@dataclass(frozen=True)
+class Tall:
+    """A tall matrix, (n, r) float64 and C-contiguous, and the threads that multiply with it."""
+
+    matrix: np.ndarray
+    threads: int = 1
+
+    def times(self, small: np.ndarray) -> np.ndarray:
+        """L W, (n, k), from W, (r, k)."""
+        out = np.empty((len(self.matrix), small.shape[1]))
+        across = np.ascontiguousarray(small.T)
+
+        def panel(rows: slice) -> None:
+            out[rows] = panel_product(self.matrix[rows], across, None)[0]
+
+        self._each(panel)
+        return out
+
+    def transposed_times(self, vectors: np.ndarray) -> np.ndarray:
+        """L^T V, (r, k), from V, (n, k). Panels are added in their order: the same bits every time."""
+        vectors = np.ascontiguousarray(vectors)
+        total = np.zeros((vectors.shape[1], self.matrix.shape[1]))
+        for part in self._each(lambda rows: transposed_product(self.matrix[rows], vectors[rows])):
+            total += part
+        return np.ascontiguousarray(total.T)
+
+    def _each(self, work: Callable[[slice], np.ndarray | None]) -> list:
+        n, rank = self.matrix.shape
+        if rank == 0:
+            return []
+        height = max(64, PANEL_ENTRIES // rank)
+        panels = [slice(row, min(row + height, n)) for row in range(0, n, height)]
+        with ThreadpoolController().limit(limits=1):
+            if len(panels) == 1 or self.threads == 1:
+                return [work(panel) for panel in panels]
+            with ThreadPoolExecutor(self.threads) as pool:
+                return list(pool.map(work, panels))
