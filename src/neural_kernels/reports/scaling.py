@@ -1,0 +1,67 @@
+"""The scaling report of a study: the panels of the paper's Fig. 2, and the numbers behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from neural_kernels import metrics_table
+from neural_kernels.reports import style
+from neural_kernels.reports.panels import scaling_figure
+from neural_kernels.reports.scaling_tables import exponents, results, solves
+from neural_kernels.reports.summary import final_table, fits_table, solves_table, task_of, title
+from neural_kernels.reports.tables import table_pages
+
+__all__ = ["final_table", "fits_table", "solves_table", "write_scaling_figure", "write_scaling_report"]
+
+COLUMNS_A_PAGE = 4
+
+
+def write_scaling_report(metrics: pd.DataFrame, study: dict, out: str | Path) -> None:
+    """The report as a PDF of A4 pages: panels, then exponents and results, then how each solve went.
+
+    Args:
+        metrics: a metrics table (``neural_kernels.metrics_table``) of one study.
+        study: the study's config with its defaults; title, seed, kernels and fit are read.
+        out: path of the PDF; it appears whole or not at all, and equal tables give equal bytes.
+
+    Raises:
+        ValueError: not a metrics table, of several studies, or without losses of a test set.
+    """
+    metrics = _checked(metrics)
+    with style.context():
+        style.write_pdf(report_figures(metrics, study), Path(out), title(metrics, study))
+
+
+def write_scaling_figure(metrics: pd.DataFrame, study: dict, out: str | Path) -> None:
+    """The panels of all test sets alone, as .png or .svg by the name of ``out``.
+
+    Raises:
+        ValueError: as ``write_scaling_report``, or another ending.
+    """
+    metrics = _checked(metrics)
+    with style.context():
+        style.write_image(scaling_figure(metrics, study, metrics_table.test_sets(metrics)), Path(out))
+
+
+def report_figures(metrics: pd.DataFrame, study: dict) -> list[Figure]:
+    """The pages of the report, to be called within ``style.context()``."""
+    test_sets = metrics_table.test_sets(metrics)
+    pages = [
+        scaling_figure(metrics, study, test_sets[first : first + COLUMNS_A_PAGE])
+        for first in range(0, len(test_sets), COLUMNS_A_PAGE)
+    ]
+    footer = f"{title(metrics, study)}  ·  study {metrics['study'].iloc[0]}"
+    pages += table_pages([exponents(metrics, study), results(metrics, study)], footer, len(pages) + 1)
+    return pages + table_pages([solves(metrics, study)], footer, len(pages) + 1)
+
+
+def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
+    metrics = metrics_table.check(metrics)
+    studies = metrics["study"].unique()
+    if len(studies) != 1:
+        raise ValueError(f"the metrics table is of the studies {', '.join(studies)}, expected one")
+    task_of(metrics)
+    return metrics

@@ -1,0 +1,202 @@
+"""The tables of the scaling report, as text for people."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from neural_kernels.evaluation import LOSS, SCORE
+from neural_kernels.reports import style
+from neural_kernels.reports.panels import PERCENT, evaluated_on
+from neural_kernels.reports.summary import (
+    CONFIDENCE,
+    final_table,
+    fits_table,
+    kernel_labels,
+    solves_table,
+    task_of,
+)
+from neural_kernels.reports.tables import Table
+
+RESAMPLED = {
+    "draws": "the bootstrap resamples draws within n",
+    "residuals": "the bootstrap resamples residuals of the fit",
+}
+
+
+def exponents(metrics: pd.DataFrame, study: dict) -> Table:
+    """Exponent, interval, range and R^2 of each kernel on each test set."""
+    fits = fits_table(metrics, study)
+    rows = []
+    for fit in fits.to_dict("records"):
+        names = [fit["label"], style.test_set_name(fit["test_set"])]
+        if fit["reason"]:
+            rows.append([*names, "no fit", "", "", "", "", fit["reason"]])
+            continue
+        left_out = f"{fit['left_out']} unconverged left out" if fit["left_out"] else ""
+        rows.append(
+            [
+                *names,
+                f"{fit['alpha']:.3f}",
+                f"[{fit['alpha_low']:.3f}, {fit['alpha_high']:.3f}]",
+                f"{fit['n_min']:,} to {fit['n_max']:,}",
+                str(fit["points"]),
+                f"{fit['r_squared']:.4f}",
+                left_out,
+            ]
+        )
+    percent = 100 * (study.get("fit") or {}).get("confidence", CONFIDENCE)
+    header = [
+        "Kernel",
+        "Test set",
+        style.ALPHA,
+        f"{percent:g} % interval",
+        "Fitted range of n",
+        "Sizes",
+        "R²",
+        "Remarks",
+    ]
+    note = (
+        f"{style.metric_name(LOSS[task_of(metrics)])} = a·n⁻ᵅ, least squares on the logarithms. "
+        f"{_range_rule(study)}"
+    )
+    used = [text for name, text in RESAMPLED.items() if name in set(fits["resampled"].dropna())]
+    if used:
+        note += f" Interval of {style.ALPHA}: {' or, where an n has a single draw, '.join(used)}."
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return Table(
+        "Scaling exponents of the test loss",
+        header,
+        rows,
+        numbers=frozenset({2, 3, 4, 5, 6}),
+        rules=_starts([row[0] for row in rows]),
+        notes=[note],
+    )
+
+
+def _range_rule(study: dict) -> str:
+    fit = study.get("fit") or {}
+    first = "the shallow start is found and left out"
+    if fit.get("n_min"):
+        first = f"n from {fit['n_min']:,} (config)"
+    last = f", n up to {fit['n_max']:,} (config)" if fit.get("n_max") else ""
+    return f"Range: {first}{last}."
+
+
+def results(metrics: pd.DataFrame, study: dict) -> Table:
+    """Loss and scores of each kernel on each test set at the largest n that it was solved for."""
+    final = final_table(metrics, study)
+    task = task_of(metrics)
+    found = list(dict.fromkeys(final["metric"]))
+    shown = [metric for metric in (SCORE[task], LOSS[task]) if metric in found]
+    shown += [metric for metric in found if metric not in shown]
+    rows: list[list[str]] = []
+    alerts: set[int] = set()
+    for (label, test_set, n), part in final.groupby(["label", "test_set", "n"], sort=False):
+        cells = {str(row["metric"]): _result(row) for row in part.to_dict("records")}
+        if not part["converged"].all():
+            alerts.add(len(rows))
+        names = [str(label), style.test_set_name(str(test_set))]
+        rows.append(
+            [*names, f"{n:,}", str(part["draws"].max()), *(cells.get(metric, "") for metric in shown)]
+        )
+    notes = [evaluated_on(study, kernel_labels(metrics, study))]
+    if final["draws"].max() > 1:
+        notes.append("Mean ± standard deviation over draws of the training set.")
+    if alerts:
+        notes.append("Bold red: a solve that did not converge is part of the number.")
+    return Table(
+        "Results at the largest n",
+        ["Kernel", "Test set", "n", "Draws", *map(style.metric_name, shown)],
+        rows,
+        numbers=frozenset(range(2, 4 + len(shown))),
+        alerts=frozenset(alerts),
+        rules=_starts([row[0] for row in rows]),
+        notes=[note for note in notes if note],
+    )
+
+
+def _result(row: dict) -> str:
+    scale, digits = (100, 2) if row["metric"] in PERCENT else (1, 4)
+    spread = "" if np.isnan(row["sd"]) else f" ± {scale * row['sd']:.{digits}f}"
+    return f"{scale * row['mean']:.{digits}f}{spread}"
+
+
+def solves(metrics: pd.DataFrame, study: dict) -> Table:
+    """How each solve went: what was asked for, what it took and what stopped it."""
+    table = solves_table(metrics, study)
+    rows = [
+        [
+            solve["label"],
+            solve["engine"],
+            solve["solver"],
+            f"{solve['n']:,}",
+            str(solve["draws"]),
+            _ridges(solve["ridge_low"], solve["ridge_high"]),
+            "" if np.isnan(solve["iterations"]) else f"{solve['iterations']:,.0f}",
+            "" if np.isnan(solve["residual"]) else _power(solve["residual"]),
+            "" if np.isnan(solve["seconds"]) else _seconds(solve["seconds"]),
+            solve["stopped_by"].replace("_", " ") + ("" if solve["converged"] else " (not converged)"),
+        ]
+        for solve in table.to_dict("records")
+    ]
+    alerts = frozenset(np.flatnonzero(~table["converged"].to_numpy(dtype=bool)).tolist())
+    notes = [
+        "Ridge: chosen on the validation set, relative to the mean diagonal of the kernel. Residual: true "
+        "relative residual, the largest of all right-hand sides and draws. Iterations: the most of all "
+        "draws. Seconds: the mean over draws."
+    ]
+    direct = (study.get("solver") or {}).get("direct_up_to", np.inf)
+    if table["n"].min() <= direct < table["n"].max():
+        notes.append(
+            f"Above n = {direct:,} the ridge is the one that was chosen at the largest n solved directly."
+        )
+    if alerts:
+        notes.append("Bold red: solves that did not converge; open points, left out of the fits.")
+    single = sorted(set(table.loc[table["precision"] == "float32", "label"]))
+    if single:
+        notes.append(f"Kernel computed in single precision (float32): {'; '.join(single)}.")
+    else:
+        notes.append("All kernels computed in double precision (float64).")
+    header = [
+        "Kernel",
+        "Engine",
+        "Solver",
+        "n",
+        "Draws",
+        "Ridge",
+        "Iterations",
+        "Residual",
+        "Seconds",
+        "Stopped by",
+    ]
+    return Table(
+        "How each solve went",
+        header,
+        rows,
+        numbers=frozenset(range(3, 9)),
+        alerts=alerts,
+        rules=_starts([row[0] for row in rows]),
+        notes=notes,
+    )
+
+
+def _ridges(low: float, high: float) -> str:
+    return _power(low) if low == high else f"{_power(low)} \N{EN DASH} {_power(high)}"
+
+
+def _power(value: float) -> str:
+    """1.0e-6: as "e" formats it, without the padding of the exponent."""
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits}e{int(exponent)}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.2g}"
+
+
+def _starts(names: list[str]) -> frozenset[int]:
+    """Rows where another kernel starts; none where every row is another one."""
+    starts = frozenset(row for row in range(1, len(names)) if names[row] != names[row - 1])
+    return starts if len(starts) < len(names) - 1 else frozenset()
