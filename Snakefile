@@ -1,0 +1,25 @@
+# Kernel regression with infinite-width neural networks, from raw data to a report.
+#
+#     snakemake --profile profiles/default results/<study>_scaling.pdf
+#
+# The studies are the files config/<study>.yaml; the target's name picks the study.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/kernels.smk"
+include: "workflow/rules/solve.smk"
+include: "workflow/rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/demo_scaling.pdf",

@@ -1,0 +1,195 @@
+"""Pairs per second of each engine, against Neural Tangents at its best batch size in the same run.
+
+    make bench-kernels                       (a few minutes)
+    make bench-kernels ARGS="--full"         (more architectures and kinds)
+
+Each measurement is a process of its own, so that its peak memory is its own. Prints a table and writes
+results/benchmarks/kernels.json. Images are CIFAR-10's where they are given (--images, or the test data
+folder), else random ones of that form: the speed does not depend on the values, the differences do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neural_kernels import architectures, engines
+from neural_kernels.architectures import Architecture, Conv, Dense, covariance_entries
+from neural_kernels.files import write_json
+
+ROOT = Path(__file__).parent.parent
+SHAPE = (32, 32, 3)
+SECONDS = 4.0
+
+# Edges of the square tile of pairs that an engine is given; Neural Tangents is tried at each of its own.
+EDGES: dict[str, dict[str, tuple[int, ...]]] = {
+    "Myrtle": {"native": (32,), "jax": (16,), "neural_tangents": (2, 4)},
+    "CV8": {"native": (512,), "jax": (192,), "neural_tangents": (16, 64)},
+    "FC3": {"native": (2048,), "jax": (2048,), "neural_tangents": (512, 2048)},
+}
+
+# Operations on one entry of a covariance in one convolution and its ReLU, NTK, as the offset layout does
+# them: two separable 3x3 box filters (2 x 4 additions), their scale and bias (5), the correlation and its
+# clipping (3), a square root (1), two polynomials by Horner's rule (2 x 26), and what joins them (9).
+FLOPS_PER_ENTRY = 78
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row of the table; rates are of the whole machine."""
+
+    architecture: str
+    kind: str
+    precision: str
+    engine: str
+    batch: int
+    pairs_per_second: float
+    ratio_to_neural_tangents: float | None
+    max_relative_difference: float | None
+    peak_memory_bytes: int
+    entries_per_second: float
+    fraction_of_peak: float
+
+
+def measure(name: str, kind: engines.Kind, precision: engines.Precision, engine: str, edge: int, out: Path) -> None:
+    """One process: warm up, measure, and leave the time, the memory and a corner of the kernel in ``out``."""
+    architecture = architectures.build(name)
+    images = np.load(out.parent / "images.npy", allow_pickle=False)
+    chosen = engines.load(engine)
+    left = chosen.prepare(architecture, images[:edge], precision)
+    right = chosen.prepare(architecture, images[edge : 2 * edge], precision)
+    kernel = chosen.kernel(architecture, kind, left, right, precision)
+    repeats, started = 0, time.perf_counter()
+    while repeats == 0 or time.perf_counter() - started < SECONDS:
+        chosen.kernel(architecture, kind, left, right, precision)
+        repeats += 1
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Corners are compared between engines, so they are of the same images whatever the edge.
+    corner = engines.kernel_matrix(
+        architecture, images[:2], images[2:6], kind=kind, engine=engine, precision=precision
+    )
+    result = {"pairs_per_second": repeats * kernel.size / seconds, "peak": peak, "corner": corner.tolist()}
+    out.write_text(json.dumps(result))
+
+
+def machine_peak(dtype: type) -> float:
+    """Operations a second of a large matrix product, the arithmetic peak that this machine reaches."""
+    a = np.ones((3072, 3072), dtype)
+    a @ a
+    best = 0.0
+    for _ in range(3):
+        started = time.perf_counter()
+        a @ a
+        best = max(best, 2 * a.shape[0] ** 3 / (time.perf_counter() - started))
+    return best
+
+
+def entries(architecture: Architecture, shape: tuple[int, ...] = SHAPE) -> int:
+    """Entries of the covariance that all layers with weights and their activations touch, for one pair."""
+    total, space = 0, shape[:-1]
+    flat = covariance_entries(architecture, shape)
+    power = 2 if flat == np.prod(shape[:-1]) ** 2 else 1
+    for layer in architecture.layers:
+        if isinstance(layer, architectures.AvgPool):
+            space = tuple(size // layer.window for size in space)
+        elif isinstance(layer, architectures.Flatten | architectures.GlobalAvgPool | architectures.GlobalSumPool):
+            space = ()
+        elif isinstance(layer, Conv | Dense):
+            total += int(np.prod(space)) ** power if space else 1
+    return total
+
+
+def run(name: str, kind: str, precision: str, engine: str, edge: int, folder: Path) -> dict:
+    out = folder / f"{name}-{kind}-{precision}-{engine}-{edge}.json"
+    command = [sys.executable, __file__, "--measure", name, kind, precision, engine, str(edge), str(out)]
+    subprocess.run(command, check=True)
+    return json.loads(out.read_text()) | {"edge": edge}
+
+
+def cases(full: bool) -> list[tuple[str, str, str]]:
+    names = ["Myrtle10", "CV8", "FC3"] + (["Myrtle5", "Myrtle7"] if full else [])
+    kinds = ["ntk", "nngp"] if full else ["ntk"]
+    return [(name, kind, precision) for name in names for kind in kinds for precision in ("float64", "float32")]
+
+
+def images(path: Path | None, count: int) -> tuple[np.ndarray, str]:
+    """Images scaled to [-1, 1], and where they are from."""
+    from neural_kernels.datasets import cifar10
+
+    default = Path(os.environ.get("NEURAL_KERNELS_TEST_DATA", ROOT.parent / "shared" / "data"))
+    path = path or default / "cifar-10-binary.tar.xz"
+    if path.exists():
+        chunk = next(iter(cifar10.open_dataset({"path": str(path)}).train.chunks()))
+        return np.asarray(chunk.x[:count], np.float64) / 127.5 - 1, "CIFAR-10"
+    return np.random.default_rng(0).uniform(-1, 1, (count, *SHAPE)), "random images"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="Myrtle5 and Myrtle7 and NNGP kernels as well")
+    parser.add_argument("--images", type=Path, help="CIFAR-10, as a study's data.path")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "kernels.json")
+    parser.add_argument("--measure", nargs=6, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        name, kind, precision, engine, edge, out = options.measure
+        measure(name, kind, precision, engine, int(edge), Path(out))
+        return
+    largest = max(edge for edges in EDGES.values() for each in edges.values() for edge in each)
+    pictures, source = images(options.images, 2 * largest)
+    peaks = {"float64": machine_peak(np.float64), "float32": machine_peak(np.float32)}
+    cores = len(os.sched_getaffinity(0))
+    print(f"{cores} cores; matrix product {peaks['float64'] / 1e9:.0f} GFLOP/s float64, "
+          f"{peaks['float32'] / 1e9:.0f} float32; {source}")  # fmt: skip
+    print(f"{'architecture':14}{'kind':6}{'precision':10}{'engine':17}{'pairs/s':>12}{'ratio':>8}"
+          f"{'difference':>12}{'memory':>10}{'entries/s':>11}{'of peak':>9}")  # fmt: skip
+    rows: list[Measurement] = []
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "images.npy", pictures)
+        for name, kind, precision in cases(options.full):
+            edges = EDGES["Myrtle" if name.startswith("Myrtle") else name]
+            references = [
+                run(name, kind, precision, "neural_tangents", edge, Path(folder))
+                for edge in edges["neural_tangents"]
+            ]
+            reference = max(references, key=lambda result: result["pairs_per_second"])
+            exact = reference if precision == "float64" else next(
+                json.loads(path.read_text())
+                for path in Path(folder).glob(f"{name}-{kind}-float64-neural_tangents-*.json")
+            )  # fmt: skip
+            for engine in ("neural_tangents", "jax", "native"):
+                if engines.load(engine).unavailable():
+                    continue
+                result = reference if engine == "neural_tangents" else run(
+                    name, kind, precision, engine, edges[engine][0], Path(folder)
+                )  # fmt: skip
+                corner, expected = np.array(result["corner"]), np.array(exact["corner"])
+                rate = result["pairs_per_second"] * entries(architectures.build(name))
+                row = Measurement(
+                    name, kind, precision, engine, result["edge"], result["pairs_per_second"],
+                    result["pairs_per_second"] / reference["pairs_per_second"],
+                    float(np.max(np.abs(corner - expected) / np.abs(expected))),
+                    result["peak"], rate, rate * FLOPS_PER_ENTRY / peaks[precision],
+                )  # fmt: skip
+                rows.append(row)
+                print(f"{name:14}{kind:6}{precision:10}{engine:17}{row.pairs_per_second:12,.1f}"
+                      f"{row.ratio_to_neural_tangents:8.1f}{row.max_relative_difference:12.1e}"
+                      f"{row.peak_memory_bytes / 2**20:6,.0f} MiB{row.entries_per_second:11.1e}"
+                      f"{row.fraction_of_peak:9.1%}", flush=True)  # fmt: skip
+    write_json(options.out, [asdict(row) for row in rows])
+    print(options.out)
+
+
+if __name__ == "__main__":
+    main()

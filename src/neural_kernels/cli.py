@@ -1,0 +1,152 @@
+"""``neural-kernels <verb>``: what each rule of the workflow calls, and what a person can call."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from neural_kernels import __version__, stages
+from neural_kernels.errors import UserError
+from neural_kernels.study import load_study
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit status: 0, or 2 after a mistake of the user's, said in one sentence."""
+    options = _parser().parse_args(arguments)
+    _start_logging(options.log)
+    try:
+        options.run(options)
+    except UserError as error:
+        log.error("error: %s", error)
+        return 2
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        return 130
+    return 0
+
+
+def _start_logging(path: Path | None) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w"))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+    # JAX reports every backend that it does not find.
+    logging.getLogger("jax").setLevel(logging.WARNING)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="neural-kernels", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--log", type=Path, help="also write messages to this file")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="<verb>")
+
+    def verb(name: str, run: Callable[[argparse.Namespace], object], text: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text)
+        sub.add_argument("config", type=Path, help="the study, config/<study>.yaml")
+        sub.add_argument("--results", type=Path, default=Path("results"), help="default: results")
+        sub.set_defaults(run=run)
+        return sub
+
+    def kernel(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--kernel", required=True, help="name of a kernel in the config")
+
+    def part(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--part", required=True, help="train, validation or the name of a test set")
+
+    def size(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--size", required=True, type=_positive, help="training size n")
+
+    def threads(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--threads", type=_positive, help="default: every core that this process may use")
+
+    verb(
+        "check",
+        lambda o: stages.check(load_study(o.config), o.results),
+        "check the config, the data files, the engines and the disk; write nothing",
+    )
+    verb(
+        "prepare-data",
+        lambda o: stages.prepare(load_study(o.config), o.results),
+        "read raw files, split them and write the examples in their fixed order",
+    )
+    sub = verb(
+        "preprocess-data",
+        lambda o: stages.preprocess(load_study(o.config), o.results, o.preprocessing),
+        "turn raw examples into features and targets",
+    )
+    sub.add_argument("--preprocessing", required=True, help="name of a preprocessing in the config")
+    sub = verb(
+        "declare-kernel",
+        lambda o: stages.declare_kernel(load_study(o.config), o.results, o.kernel, o.part),
+        "write kernel.json: what one kernel matrix is",
+    )
+    kernel(sub)
+    part(sub)
+    sub = verb(
+        "compute-block",
+        lambda o: stages.compute_block(load_study(o.config), o.results, o.kernel, o.part, o.block, o.threads),
+        "compute one block of a kernel, resuming where an earlier run was killed",
+    )
+    kernel(sub)
+    part(sub)
+    threads(sub)
+    sub.add_argument(
+        "--block", required=True, type=_block, metavar="I-J", help="block row and column, as 3-7"
+    )
+    sub = verb(
+        "verify-blocks",
+        lambda o: stages.verify_blocks(load_study(o.config), o.results, o.kernel, o.part),
+        "read every stored block of a kernel whole; set faulty ones aside and name them",
+    )
+    kernel(sub)
+    part(sub)
+    sub = verb("solve", _solve, "choose the ridge on the validation set and solve for one training size")
+    kernel(sub)
+    size(sub)
+    threads(sub)
+    sub = verb("evaluate", _evaluate, "predict every test set from one training size's solution")
+    kernel(sub)
+    size(sub)
+    verb(
+        "collect-metrics",
+        lambda o: stages.collect_metrics(load_study(o.config), o.results),
+        "gather the numbers of every kernel and size in one tidy table",
+    )
+    verb(
+        "report-scaling",
+        lambda o: stages.report_scaling(load_study(o.config), o.results),
+        "fit power laws and draw the report",
+    )
+    return parser
+
+
+def _solve(options: argparse.Namespace) -> None:
+    stages.solve(load_study(options.config), options.results, options.kernel, options.size, options.threads)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    stages.evaluate(load_study(options.config), options.results, options.kernel, options.size)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _block(text: str) -> tuple[int, int]:
+    first, dash, second = text.partition("-")
+    if not (dash and first.isdecimal() and second.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a block, expected row-column, as 3-7")
+    return int(first), int(second)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,358 @@
+"""The stages of a study, one function each: what a rule of the workflow runs.
+
+A stage reads the files of the stages before it under ``results/<study>`` and writes its own:
+
+    data/                                raw examples in their fixed order
+    features/<preprocessing>/            features, targets
+    kernels/<kernel>/<part>/             kernel.json, blocks/<i>-<j>.npy
+    solutions/<kernel>/n<n>/             solved.json, draw<d>/ with the dual coefficients
+    metrics/<kernel>/n<n>.parquet        every number of one training size
+    metrics.parquet, fits.csv            the tidy table, the power laws
+
+Solvers, tables and plots are imported where they are used: a study starts some ten thousand of these
+stages, most of them blocks, and pandas alone would double the time that one takes to start.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neural_kernels import block_computation, blocks, datasets, engines, preprocessing
+from neural_kernels.architectures import output_shape
+from neural_kernels.blocks import Grid, KernelStore
+from neural_kernels.errors import UserError
+from neural_kernels.files import read_json, write_json
+from neural_kernels.planning import check_disk
+from neural_kernels.prediction import predict
+from neural_kernels.study import Kernel, Study
+
+if TYPE_CHECKING:
+    from neural_kernels import solvers
+    from neural_kernels.solvers import Record
+
+log = logging.getLogger(__name__)
+
+
+# ------------------------------------------------------------------------------------------- paths
+
+
+def data_folder(study: Study, results: Path) -> Path:
+    return results / study.owner / "data"
+
+
+def features_folder(study: Study, results: Path, kernel: Kernel) -> Path:
+    return results / study.owner / "features" / kernel.preprocessing
+
+
+def store_folder(study: Study, results: Path, kernel: str, part: str) -> Path:
+    return results / study.owner / "kernels" / kernel / part
+
+
+def solution_folder(study: Study, results: Path, kernel: str, n: int) -> Path:
+    return results / study.name / "solutions" / kernel / f"n{n}"
+
+
+def _kernel(study: Study, name: str) -> Kernel:
+    if name not in study.kernels:
+        raise UserError(
+            f"study {study.name} has no kernel {name!r}, expected one of {', '.join(study.kernels)}"
+        )
+    return study.kernels[name]
+
+
+def _check_size(study: Study, kernel: str, n: int) -> None:
+    sizes = study.training_sizes(kernel)
+    if n not in sizes:
+        raise UserError(
+            f"training size {n} is not on the ladder of kernel {kernel}, expected one of {', '.join(map(str, sizes))}"
+        )
+
+
+# -------------------------------------------------------------------------------------------- data
+
+
+def check(study: Study, results: Path) -> None:
+    """Everything that can be known before work starts: files, sizes, architectures, engines, disk.
+
+    Raises:
+        UserError: the first thing that would stop the study.
+    """
+    summary = datasets.check_data(study.config["data"])
+    for part, count in study.part_sizes.items():
+        if summary.parts[part] < count:
+            raise UserError(
+                f"config/{study.name}.yaml asks for {count} examples of {part}, but there are {summary.parts[part]}"
+            )
+    for kernel in study.kernels.values():
+        output_shape(kernel.architecture, summary.input_shape)
+        engines.select(study.config["engine"], kernel.architecture, summary.input_shape)
+    check_disk(study, results)
+    log.info("study %s: config, data, engines and disk are in order", study.name)
+
+
+def prepare(study: Study, results: Path) -> None:
+    """Raw files to examples in their fixed order, once all that is known beforehand has been checked."""
+    _check_owner(study)
+    check(study, results)
+    datasets.prepare_data(study.config["data"], data_folder(study, results), study.config["seed"])
+
+
+def preprocess(study: Study, results: Path, name: str) -> None:
+    """Examples to features and targets."""
+    _check_owner(study)
+    if name not in study.config["preprocessing"]:
+        known = ", ".join(study.config["preprocessing"])
+        raise UserError(f"study {study.name} has no preprocessing {name!r}, expected one of {known}")
+    folder = results / study.owner / "features" / name
+    preprocessing.preprocess(study.config["preprocessing"][name], data_folder(study, results), folder)
+
+
+def _check_owner(study: Study) -> None:
+    if study.owner != study.name:
+        raise UserError(
+            f"study {study.name} takes its data and kernels from {study.owner}: ask for those of {study.owner}"
+        )
+
+
+# ----------------------------------------------------------------------------------------- kernels
+
+
+def declare_kernel(study: Study, results: Path, kernel_name: str, part: str) -> KernelStore:
+    """Write ``kernel.json`` of one part: the training kernel, or a test set's rows against it.
+
+    Raises:
+        UserError: blocks of another kernel are there already, or the disk cannot hold the study.
+    """
+    _check_owner(study)
+    check_disk(study, results)
+    kernel = _kernel(study, kernel_name)
+    features = read_json(features_folder(study, results, kernel) / "features.json")
+    if part not in features["parts"]:
+        raise UserError(
+            f"study {study.name} has no part {part!r}, expected one of {', '.join(features['parts'])}"
+        )
+    rows, columns = features["parts"][part], features["parts"]["train"]
+    description = {
+        "architecture": kernel.architecture.describe(),
+        "architecture_name": kernel.architecture.name,
+        "kind": kernel.kind,
+        "rows": {"part": part, "hash": features["feature_hashes"][part]},
+        "columns": {"part": "train", "hash": features["feature_hashes"]["train"]},
+    }
+    grid = Grid(rows, columns, study.config["blocks"]["edge"], symmetric=part == "train")
+    folder = store_folder(study, results, kernel_name, part)
+    return blocks.declare_store(folder, grid, study.config["precision"], description)
+
+
+def compute_block(
+    study: Study, results: Path, kernel_name: str, part: str, block: tuple[int, int], threads: int | None
+) -> None:
+    """Compute one block; tiles that an earlier run finished are kept."""
+    _check_owner(study)
+    kernel = _kernel(study, kernel_name)
+    store = blocks.open_store(store_folder(study, results, kernel_name, part))
+    i, j = block
+    if not (0 <= i < store.grid.block_rows and 0 <= j < store.grid.block_columns):
+        shape = f"{store.grid.block_rows} x {store.grid.block_columns}"
+        raise UserError(f"block {i}-{j} is outside the {shape} blocks of {store.directory}")
+    if store.grid.symmetric and i > j:
+        raise UserError(f"block {i}-{j} is below the diagonal of a symmetric kernel: ask for {j}-{i}")
+    if store.description["architecture"] != json.loads(json.dumps(kernel.architecture.describe())):
+        raise UserError(f"{store.directory}/kernel.json describes another architecture than the config")
+    folder = features_folder(study, results, kernel)
+    with engines.thread_limit(threads):
+        block_computation.compute_block(
+            store,
+            i,
+            j,
+            kernel.architecture,
+            np.load(folder / f"{part}.npy", mmap_mode="r", allow_pickle=False),
+            np.load(folder / "train.npy", mmap_mode="r", allow_pickle=False),
+            kind=kernel.kind,
+            engine=study.config["engine"],
+            tile=study.config["blocks"].get("tile"),
+        )
+
+
+def verify_blocks(study: Study, results: Path, kernel_name: str, part: str) -> None:
+    """Read every block that is there whole; set those that cannot be used aside and name them."""
+    store = blocks.open_store(store_folder(study, results, kernel_name, part))
+    present = [block for block in store.grid.blocks() if store.block_path(*block).exists()]
+    blocks.set_aside_faulty(store, present)
+    for block in present:
+        blocks.read_block(store, *block)
+    log.info(
+        "%s: %d blocks of %d present, all sound",
+        store.directory,
+        len(present),
+        len(list(store.grid.blocks())),
+    )
+
+
+# ------------------------------------------------------------------------- solutions and predictions
+
+
+def solve(study: Study, results: Path, kernel_name: str, n: int, threads: int | None) -> None:
+    """Solve for every draw of training size ``n``, the ridge chosen on the validation set."""
+    from neural_kernels import solvers
+
+    kernel = _kernel(study, kernel_name)
+    _check_size(study, kernel_name, n)
+    folder = solution_folder(study, results, kernel_name, n)
+    features = features_folder(study, results, kernel)
+    targets = np.load(features / "train_targets.npy", mmap_mode="r", allow_pickle=False)
+    train = blocks.open_store(store_folder(study, results, kernel_name, "train"))
+    ridges, source = _ridge_candidates(study, results, kernel_name, n)
+    settings = solver_settings(study, ridges, threads)
+    records = []
+    for draw, window in enumerate(study.windows(n, kernel_name)):
+        blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
+        validation = _validation(study, results, kernel, window) if len(ridges) > 1 else None
+        own_targets = np.array(targets[window[0] : window[1]])
+        solution = solvers.solve_system(train, window, own_targets, settings, validation)
+        solution.save(folder / f"draw{draw}")
+        records.append({"draw": draw, "window": list(window), **solution.record.as_json()})
+        log.info("n = %d, draw %d: ridge %g, %s", n, draw, solution.record.ridge, _outcome(solution.record))
+    write_json(
+        folder / "solved.json", {"kernel": kernel_name, "n": n, "ridge_source": source, "draws": records}
+    )
+
+
+def _outcome(record: Record) -> str:
+    if record.solver == "cholesky":
+        return f"solved directly, residual {record.residual:.1e}"
+    end = "converged" if record.converged else f"NOT converged ({record.stopped_by})"
+    return f"{end} after {record.iterations} iterations, residual {record.residual:.1e}"
+
+
+def solver_settings(study: Study, ridges: list[float], threads: int | None) -> solvers.Settings:
+    """The config's solver section as the solvers take it."""
+    from neural_kernels import solvers
+
+    options = study.config["solver"]
+    settings = solvers.Settings(
+        ridges=ridges,
+        direct_up_to=options["direct_up_to"],
+        stopping=solvers.Stopping(
+            tolerance=options["tolerance"],
+            max_iterations=options["max_iterations"],
+            residual_every=options["residual_every"],
+        ),
+        preconditioner=solvers.PreconditionerSettings(**options["preconditioner"]),
+        memory_budget=int(options["memory_gib"] * 2**30),
+    )
+    return settings if threads is None else replace(settings, threads=min(threads, settings.threads))
+
+
+def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, int]) -> solvers.Validation:
+    from neural_kernels import solvers
+
+    store = blocks.open_store(store_folder(study, results, kernel.name, "validation"))
+    blocks.set_aside_faulty(store, store.grid.blocks(columns=window[1]))
+    cross = blocks.read_submatrix(store, (0, store.grid.rows), window)
+    folder = features_folder(study, results, kernel)
+    targets = np.load(folder / "validation_targets.npy", allow_pickle=False)
+    return solvers.Validation(lambda coefficients: cross @ coefficients, targets)
+
+
+def _ridge_candidates(study: Study, results: Path, kernel: str, n: int) -> tuple[list[float], str]:
+    """What the ridge is chosen from, and where that comes from."""
+    direct_up_to = study.config["solver"]["direct_up_to"]
+    direct = [size for size in study.training_sizes(kernel) if size <= direct_up_to]
+    if n <= direct_up_to or not direct:
+        return study.ridge_candidates(), "validation set"
+    below = read_json(solution_folder(study, results, kernel, direct[-1]) / "solved.json")
+    return [below["draws"][0]["ridge"]], f"validation set at n = {direct[-1]}"
+
+
+def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
+    """Predict the validation and test sets with every draw's coefficients; write the metrics of size ``n``."""
+    from neural_kernels import metrics_table, solvers
+    from neural_kernels.evaluation import evaluate as score
+
+    kernel = _kernel(study, kernel_name)
+    _check_size(study, kernel_name, n)
+    features = features_folder(study, results, kernel)
+    task = read_json(features / "features.json")["task"]
+    folder = solution_folder(study, results, kernel_name, n)
+    windows = study.windows(n, kernel_name)
+    solutions = [solvers.load_solution(folder / f"draw{draw}") for draw in range(len(windows))]
+    facts = [_facts(study, results, kernel, window, draw, solution.record)
+             for draw, (window, solution) in enumerate(zip(windows, solutions, strict=True))]  # fmt: skip
+    tables = []
+    for solution, row in zip(solutions, facts, strict=True):
+        record = solution.record
+        values = {
+            "iterations": record.iterations,
+            "residual": record.residual,
+            "seconds": record.seconds,
+        }
+        tables.append(metrics_table.rows(row, metrics_table.TRAIN, values))
+    for part, size in {"validation": study.part_sizes["validation"], **study.test_sizes(kernel_name)}.items():
+        store = blocks.open_store(store_folder(study, results, kernel_name, part))
+        predictions = predict(store, size, windows, [solution.coefficients for solution in solutions])
+        targets = np.load(features / f"{part}_targets.npy", allow_pickle=False)[:size]
+        labels = np.load(features / f"{part}_labels.npy", allow_pickle=False)[:size]
+        for prediction, row in zip(predictions, facts, strict=True):
+            values = score(prediction, targets, labels if task == "classification" else None, task)
+            tables.append(metrics_table.rows(row, part, values))
+    metrics_table.write(
+        metrics_table.concat(tables), results / study.name / "metrics" / kernel_name / f"n{n}.parquet"
+    )
+
+
+def _facts(
+    study: Study, results: Path, kernel: Kernel, window: tuple[int, int], draw: int, record: Record
+) -> dict[str, object]:
+    store = blocks.open_store(store_folder(study, results, kernel.name, "train"))
+    engines_used = {store.read_record(i, j)["engine"] for i, j in store.grid.window_blocks(*window)}
+    return {
+        "study": study.name,
+        "kernel": kernel.name,
+        "architecture": kernel.architecture.name,
+        "kind": kernel.kind,
+        "precision": study.config["precision"],
+        "engine": ", ".join(sorted(engines_used)),
+        "preprocessing": kernel.preprocessing,
+        "solver": record.solver,
+        "n": record.n,
+        "draw": draw,
+        "ridge": record.ridge,
+        "stopped_by": record.stopped_by,
+        "converged": record.converged,
+    }
+
+
+# ----------------------------------------------------------------------------------------- reports
+
+
+def collect_metrics(study: Study, results: Path) -> None:
+    """Every number of the study in one table, ``metrics.parquet``."""
+    from neural_kernels import metrics_table
+
+    folder = results / study.name / "metrics"
+    paths = [
+        folder / kernel / f"n{n}.parquet" for kernel in study.kernels for n in study.training_sizes(kernel)
+    ]
+    table = metrics_table.concat(metrics_table.read(path) for path in paths)
+    metrics_table.write(table, results / study.name / "metrics.parquet")
+
+
+def report_scaling(study: Study, results: Path) -> None:
+    """Fits, figure and PDF of the study, all drawn from ``metrics.parquet``."""
+    from neural_kernels import metrics_table
+    from neural_kernels.reports import scaling
+
+    table = metrics_table.read(results / study.name / "metrics.parquet")
+    config = {"study": study.name, **study.config}
+    fits = scaling.fits_table(table, config)
+    scaling.write_scaling_figure(table, config, results / study.name / "scaling.png")
+    scaling.write_scaling_report(table, config, results / f"{study.name}_scaling.pdf")
+    (results / study.name / "fits.csv").write_text(fits.to_csv(index=False))
+    log.info("%s", results / f"{study.name}_scaling.pdf")

@@ -1,0 +1,283 @@
+"""A study: one config file, checked against the schema, with its defaults filled in."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import referencing
+import yaml
+from jsonschema.exceptions import ValidationError, best_match
+
+from neural_kernels import architectures, datasets
+from neural_kernels.architectures import Architecture
+from neural_kernels.engines import Kind
+from neural_kernels.errors import UserError
+
+# What a study takes over from the one that its key kernels_from names.
+SHARED = ("data", "preprocessing", "kernels", "precision", "engine", "blocks")
+
+SCHEMAS = Path(__file__).parent / "schemas"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel of a study: what is computed on which features, and how far."""
+
+    name: str
+    architecture: Architecture
+    kind: Kind
+    preprocessing: str
+    largest_training_size: int | None
+    test_examples: int | None
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated study. ``owner`` is the study whose folder holds the data and blocks."""
+
+    name: str
+    owner: str
+    config: dict[str, Any]
+    kernels: dict[str, Kernel]
+
+    @functools.cached_property
+    def part_sizes(self) -> dict[str, int]:
+        """Examples of train, validation and each test set.
+
+        Sizes that the config gives are taken from there, so that a study can be planned where its
+        data is not; where it leaves one out, the headers of the data files are read.
+
+        Raises:
+            UserError: a size is left out, and the data files are missing or damaged.
+        """
+        data = self.config["data"]
+        tests = {name: (entry or {}).get("examples") for name, entry in (data.get("test_sets") or {}).items()}
+        sizes = {"train": data.get("train_examples"), "validation": data["validation_examples"], **tests}
+        if tests and None not in sizes.values():
+            return sizes
+        return datasets.check_data(data).parts
+
+    @property
+    def training_examples(self) -> int:
+        """Examples in the training set, of which every training size is a leading part."""
+        return self.part_sizes["train"]
+
+    def test_sizes(self, kernel: str) -> dict[str, int]:
+        """Examples of each test set that one kernel is evaluated on."""
+        limit = self.kernels[kernel].test_examples
+        sizes = {part: n for part, n in self.part_sizes.items() if part not in ("train", "validation")}
+        return {name: n if limit is None else min(n, limit) for name, n in sizes.items()}
+
+    def training_sizes(self, kernel: str) -> list[int]:
+        """The ladder of training sizes n of one kernel, ascending."""
+        ladder = self.config["training_sizes"]
+        if "sizes" in ladder:
+            sizes = sorted(ladder["sizes"])
+        else:
+            largest = ladder.get("largest", self.training_examples)
+            steps = math.floor(math.log(largest / ladder["smallest"], ladder["factor"]) + 1e-9)
+            sizes = [round(ladder["smallest"] * ladder["factor"] ** step) for step in range(steps + 1)]
+            if sizes[-1] != largest:
+                sizes.append(largest)
+        limit = self.kernels[kernel].largest_training_size
+        return [n for n in sizes if limit is None or n <= limit]
+
+    def draws(self, n: int, kernel: str) -> int:
+        """Disjoint training sets of size ``n``: as many as asked for and as the largest n holds."""
+        return min(self.config["draws"], self.training_sizes(kernel)[-1] // n)
+
+    def windows(self, n: int, kernel: str) -> list[tuple[int, int]]:
+        """First example and end of each draw of size ``n``."""
+        return [(draw * n, (draw + 1) * n) for draw in range(self.draws(n, kernel))]
+
+    def ridge_candidates(self) -> list[float]:
+        """Candidates for the diagonal regulariser, relative to the mean diagonal, ascending."""
+        ridge = self.config["ridge"]
+        if "candidates" in ridge:
+            return sorted(ridge["candidates"])
+        exponents = np.linspace(ridge["log10_smallest"], ridge["log10_largest"], ridge["count"])
+        return sorted(10.0 ** float(exponent) for exponent in exponents)
+
+
+def load_study(path: Path) -> Study:
+    """The study in ``path``, config/<study>.yaml.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or does not fit the schema; the sentence names
+            the key.
+    """
+    config = _read(path)
+    owner = path.stem
+    if "kernels_from" in config:
+        owner = config["kernels_from"]
+        shared = _read(path.with_name(f"{owner}.yaml"), f"{path}: kernels_from: ")
+        if "kernels_from" in shared:
+            raise UserError(
+                f"{path}: kernels_from is {owner!r}, which takes its kernels from another study itself"
+            )
+        for key in SHARED:
+            config[key] = shared[key]
+        for name in config.get("use_kernels", []):
+            if name not in config["kernels"]:
+                known = ", ".join(config["kernels"])
+                raise UserError(
+                    f"{path}: use_kernels names {name!r}, expected one of {owner}'s kernels: {known}"
+                )
+        wanted = config.get("use_kernels", list(config["kernels"]))
+        config["kernels"] = {name: config["kernels"][name] for name in wanted}
+    kernels = {name: _kernel(path, name, options, config) for name, options in config["kernels"].items()}
+    study = Study(path.stem, owner, config, kernels)
+    _check_sizes(path, study)
+    return study
+
+
+def studies(directory: Path) -> Iterator[str]:
+    """Names of the studies in a config directory."""
+    return (path.stem for path in sorted(directory.glob("*.yaml")))
+
+
+def _read(path: Path, prefix: str = "") -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{prefix}there is no study {path.stem}: {path} is missing") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    _validate(path, config)
+    return config
+
+
+def _kernel(path: Path, name: str, options: dict[str, Any], config: dict[str, Any]) -> Kernel:
+    where = f"{path}: kernels.{name}"
+    if options["preprocessing"] not in config["preprocessing"]:
+        known = ", ".join(config["preprocessing"])
+        raise UserError(f"{where}.preprocessing is {options['preprocessing']!r}, expected one of {known}")
+    try:
+        architecture = architectures.build(**options["architecture"])
+    except UserError as error:
+        raise UserError(f"{where}.architecture: {error}") from None
+    return Kernel(
+        name,
+        architecture,
+        options["kind"],
+        options["preprocessing"],
+        options.get("largest_training_size"),
+        options.get("test_examples"),
+    )
+
+
+def _check_sizes(path: Path, study: Study) -> None:
+    available = study.training_examples
+    ladder = study.config["training_sizes"]
+    largest = max(ladder["sizes"]) if "sizes" in ladder else ladder.get("largest", available)
+    if largest > available:
+        raise UserError(
+            f"{path}: training_sizes asks for n = {largest}, but data.train_examples is {available}"
+        )
+    if "sizes" not in ladder and ladder["smallest"] > largest:
+        raise UserError(
+            f"{path}: training_sizes.smallest is {ladder['smallest']}, expected at most the largest, {largest}"
+        )
+    for name, kernel in study.kernels.items():
+        if not study.training_sizes(name):
+            raise UserError(
+                f"{path}: kernels.{name}.largest_training_size is {kernel.largest_training_size}, below every "
+                "training size"
+            )
+
+
+# ------------------------------------------------------------------------------------------ schema
+
+
+def _schemas() -> dict[str, dict[str, Any]]:
+    return {path.name: yaml.safe_load(path.read_text()) for path in sorted(SCHEMAS.glob("*.schema.yaml"))}
+
+
+def _validate(path: Path, config: Any) -> None:
+    """Check ``config`` against the schema and fill its defaults in."""
+    schemas = _schemas()
+    resources = [
+        (name, referencing.Resource.from_contents({"$id": name, **schema}))
+        for name, schema in schemas.items()
+    ]
+    registry: referencing.Registry = referencing.Registry().with_resources(resources)
+    root = {"$id": "config.schema.yaml", **schemas["config.schema.yaml"]}
+    error = best_match(jsonschema.Draft202012Validator(root, registry=registry).iter_errors(config))
+    if error is not None:
+        raise UserError(f"{path}: {_sentence(error)}")
+    _check_sharing(path, config)
+    _fill_defaults(config, root, registry.resolver_with_root(referencing.Resource.from_contents(root)))
+
+
+def _check_sharing(path: Path, config: dict[str, Any]) -> None:
+    if "kernels_from" in config:
+        for key in SHARED:
+            if key in config:
+                raise UserError(f"{path}: {key} may not be given together with kernels_from")
+        return
+    for key in ("data", "preprocessing", "kernels"):
+        if key not in config:
+            raise UserError(f"{path}: the file lacks the key {key!r} (or kernels_from)")
+    if "use_kernels" in config:
+        raise UserError(f"{path}: use_kernels is given without kernels_from")
+
+
+def _fill_defaults(value: Any, schema: Any, resolver: Any) -> None:
+    """Fill defaults into a value that is known to be valid, through $ref, properties and if/then."""
+    if not isinstance(schema, dict) or not isinstance(value, dict | list):
+        return
+    if "$ref" in schema:
+        resolved = resolver.lookup(schema["$ref"])
+        _fill_defaults(value, resolved.contents, resolved.resolver)
+    if isinstance(value, list):
+        for item in value:
+            _fill_defaults(item, schema.get("items"), resolver)
+        return
+    if "if" in schema:
+        validator = jsonschema.Draft202012Validator(schema["if"])
+        _fill_defaults(value, schema.get("then" if validator.is_valid(value) else "else"), resolver)
+    for part in schema.get("allOf", []):
+        _fill_defaults(value, part, resolver)
+    properties = schema.get("properties", {})
+    for key, part in properties.items():
+        if key not in value and (default := _default(part, resolver)) is not None:
+            value[key] = default
+        if key in value:
+            _fill_defaults(value[key], part, resolver)
+    if isinstance(schema.get("additionalProperties"), dict):
+        for key in value.keys() - properties.keys():
+            _fill_defaults(value[key], schema["additionalProperties"], resolver)
+
+
+def _default(schema: Any, resolver: Any) -> Any:
+    if not isinstance(schema, dict):
+        return None
+    if "$ref" in schema and "default" not in schema:
+        return _default(resolver.lookup(schema["$ref"]).contents, resolver)
+    default = schema.get("default")
+    return dict(default) if isinstance(default, dict) else default
+
+
+def _sentence(error: ValidationError) -> str:
+    expected: Any = error.validator_value
+    found: Any = error.instance
+    where = ".".join(str(part) for part in error.absolute_path) or "the file"
+    if error.validator == "additionalProperties" and isinstance(error.schema, dict):
+        known = error.schema.get("properties", {})
+        unknown = sorted(set(found) - set(known))
+        return f"unknown key {unknown[0]!r} in {where}, expected one of {', '.join(known)}"
+    if error.validator == "required":
+        missing = [key for key in expected if key not in found]
+        return f"{where} lacks the key {missing[0]!r}"
+    if error.validator == "type":
+        return f"{where} is {found!r}, expected {expected}"
+    if error.validator == "enum":
+        return f"{where} is {found!r}, expected one of {', '.join(map(str, expected))}"
+    return f"{where}: {error.message}"

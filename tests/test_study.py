@@ -1,0 +1,145 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from neural_kernels.errors import UserError
+from neural_kernels.study import load_study, studies
+
+CONFIG = Path(__file__).parent.parent / "config"
+
+MINIMAL = {
+    "title": "t",
+    "data": {
+        "name": "digits",
+        "train_examples": 100,
+        "validation_examples": 20,
+        "test_sets": {"digits": {"examples": 50}},
+    },
+    "preprocessing": {"plain": {"method": "none"}},
+    "kernels": {"FC": {"architecture": {"name": "FC"}, "preprocessing": "plain"}},
+}
+
+
+def study_of(tmp_path, name="mine", **changes):
+    path = tmp_path / f"{name}.yaml"
+    config = {**MINIMAL, **changes}
+    path.write_text(yaml.safe_dump({key: value for key, value in config.items() if value is not None}))
+    return load_study(path)
+
+
+def test_every_study_that_ships_is_valid():
+    names = list(studies(CONFIG))
+    assert {"demo", "cifar5m"} <= set(names)
+    for name in names:
+        study = load_study(CONFIG / f"{name}.yaml")
+        assert all(study.training_sizes(kernel) for kernel in study.kernels)
+
+
+def test_defaults_are_filled_in(tmp_path):
+    study = study_of(tmp_path)
+    assert study.config["precision"] == "float64"
+    assert study.config["solver"]["preconditioner"]["rank"] > 0
+    assert study.config["blocks"]["edge"] == 5000
+    assert study.kernels["FC"].kind == "ntk"
+    assert len(study.ridge_candidates()) == 20
+
+
+def test_the_ladder_is_powers_of_two_and_ends_at_the_largest_size(tmp_path):
+    assert study_of(tmp_path).training_sizes("FC") == [16, 32, 64, 100]
+    ladder = {"smallest": 10, "largest": 90, "factor": 3}
+    assert study_of(tmp_path, training_sizes=ladder).training_sizes("FC") == [10, 30, 90]
+    assert study_of(tmp_path, training_sizes={"sizes": [50, 20]}).training_sizes("FC") == [20, 50]
+    limited = {"FC": {**MINIMAL["kernels"]["FC"], "largest_training_size": 40}}
+    assert study_of(tmp_path, kernels=limited).training_sizes("FC") == [16, 32]
+
+
+def test_draws_are_disjoint_and_stay_inside_what_is_computed(tmp_path):
+    study = study_of(tmp_path, draws=3)
+    assert study.windows(32, "FC") == [(0, 32), (32, 64), (64, 96)]
+    assert study.windows(64, "FC") == [(0, 64)]
+
+
+def test_test_sets_can_be_cut_for_a_costly_kernel(tmp_path):
+    costly = {"FC": {**MINIMAL["kernels"]["FC"], "test_examples": 30}}
+    assert study_of(tmp_path, kernels=costly).test_sizes("FC") == {"digits": 30}
+
+
+def test_sizes_that_are_left_out_are_read_from_the_data(tmp_path):
+    data = {"name": "digits", "validation_examples": 100}
+    study = study_of(tmp_path, data=data)
+    assert study.part_sizes["train"] + 100 + study.part_sizes["digits"] == 1797
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"blok": {}}, "unknown key 'blok' in the file"),
+        ({"blocks": {"egde": 5}}, "unknown key 'egde' in blocks"),
+        ({"blocks": {"edge": 0}}, "blocks.edge: 0 is less than the minimum of 1"),
+        ({"title": None}, "lacks the key 'title'"),
+        ({"precision": "float16"}, "precision is 'float16', expected one of float64, float32"),
+        ({"seed": "x"}, "seed is 'x', expected integer"),
+        ({"training_sizes": {"largest": 200}}, r"n = 200, but data.train_examples is 100"),
+        ({"training_sizes": {"smallest": 101}}, "smallest is 101, expected at most"),
+        (
+            {"kernels": {"FC": {"architecture": {"name": "FCC"}, "preprocessing": "plain"}}},
+            "kernels.FC.architecture: architecture is 'FCC'",
+        ),
+        (
+            {"kernels": {"FC": {"architecture": {"name": "FC", "width": 3}, "preprocessing": "plain"}}},
+            "has no parameter 'width', expected depth",
+        ),
+        (
+            {"kernels": {"FC": {"architecture": {"name": "FC", "W_std": "big"}, "preprocessing": "plain"}}},
+            "W_std is 'big', expected a number",
+        ),
+        (
+            {"kernels": {"FC": {"architecture": {"name": "FC"}, "preprocessing": "zca"}}},
+            "expected one of plain",
+        ),
+        (
+            {"kernels": {"../FC": {"architecture": {"name": "FC"}, "preprocessing": "plain"}}},
+            "does not match",
+        ),
+        ({"kernels_from": "other"}, "may not be given together with kernels_from"),
+        ({"use_kernels": ["FC"]}, "use_kernels"),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_names_the_key(tmp_path, changes, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        study_of(tmp_path, **changes)
+    assert "mine.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_broken_yaml(tmp_path):
+    with pytest.raises(UserError, match="there is no study absent"):
+        load_study(tmp_path / "absent.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [1,")
+    with pytest.raises(UserError, match=r"broken\.yaml is not valid YAML"):
+        load_study(tmp_path / "broken.yaml")
+    (tmp_path / "text.yaml").write_text("just text")
+    with pytest.raises(UserError, match="the file is 'just text', expected object"):
+        load_study(tmp_path / "text.yaml")
+
+
+def test_kernels_of_another_study_are_shared(tmp_path):
+    study_of(
+        tmp_path,
+        "owner",
+        kernels={
+            **MINIMAL["kernels"],
+            "FC5": {"architecture": {"name": "FC", "depth": 5}, "preprocessing": "plain"},
+        },
+    )
+    path = tmp_path / "guest.yaml"
+    path.write_text("title: guest\nkernels_from: owner\nuse_kernels: [FC5]\n")
+    guest = load_study(path)
+    assert (guest.name, guest.owner, list(guest.kernels)) == ("guest", "owner", ["FC5"])
+    path.write_text("title: guest\nkernels_from: owner\nuse_kernels: [FC7]\n")
+    with pytest.raises(UserError, match="use_kernels names 'FC7'"):
+        load_study(path)
+    path.write_text("title: guest\nkernels_from: nobody\n")
+    with pytest.raises(UserError, match="kernels_from: there is no study nobody"):
+        load_study(path)

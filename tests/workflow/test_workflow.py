@@ -1,0 +1,178 @@
+"""The workflow as a user runs it, on a tiny study; each test leaves the finished project complete."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+TARGET = "results/tiny_scaling.pdf"
+BLOCK = "results/tiny/kernels/FC/train/blocks/0-1.npy"
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Rule to number of jobs, from Snakemake's table."""
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.M)}
+
+
+def test_a_study_runs_to_its_report(finished):
+    files = finished.files()
+    assert (finished.folder / TARGET).read_bytes().startswith(b"%PDF")
+    blocks = [name for name in files if name.endswith(".npy") and "/blocks/" in name]
+    # Training: two block rows, upper triangle; validation and test: one block row of two.
+    assert len(blocks) == 3 + 2 + 2
+    metrics = pd.read_parquet(finished.folder / "results/tiny/metrics.parquet")
+    assert set(metrics["n"]) == {8, 16, 64}
+    assert set(metrics[metrics["n"] == 8]["draw"]) == {0, 1}
+    assert set(metrics["solver"]) == {"cholesky", "conjugate_gradients"}
+    assert metrics["converged"].all()
+    accuracy = metrics.query("metric == 'accuracy' and split == 'digits'").groupby("n")["value"].mean()
+    assert accuracy[64] > accuracy[8] > 0.1
+
+
+def test_a_second_run_does_nothing(finished):
+    before = finished.files()
+    run = finished.snakemake(TARGET)
+    assert "Nothing to be done" in run.stdout
+    assert finished.files() == before
+
+
+def test_a_deleted_block_is_computed_again_with_what_depends_on_it_and_nothing_else(finished):
+    before = finished.files()
+    content = (finished.folder / BLOCK).read_bytes()
+    (finished.folder / BLOCK).unlink()
+    run = finished.snakemake(TARGET)
+    assert run.returncode == 0, run.stdout
+    # Only n = 64 reads block 0-1.
+    expected = {"compute_block": 1, "solve_system": 1, "evaluate_predictions": 1}
+    assert jobs(run.stdout) == {**expected, "collect_metrics": 1, "report_scaling": 1}
+    assert (finished.folder / BLOCK).read_bytes() == content
+    after = finished.files()
+    untouched = {name for name in before if before[name] == after[name]}
+    assert {name for name in before if "/blocks/" in name and name.endswith(".npy")} - untouched == {
+        "tiny/kernels/FC/train/blocks/0-1.npy"
+    }
+    assert "tiny/metrics/FC/n16.parquet" in untouched
+
+
+def test_one_block_by_name(finished):
+    before = finished.files()
+    run = finished.snakemake(BLOCK, "--force")
+    assert run.returncode == 0, run.stdout
+    assert jobs(run.stdout) == {"compute_block": 1}
+    changed = {name for name, when in finished.files().items() if before.get(name) != when}
+    assert changed == {"tiny/kernels/FC/train/blocks/0-1.npy", "tiny/kernels/FC/train/blocks/0-1.json"}
+    assert finished.snakemake(TARGET).returncode == 0
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "nan"])
+def test_a_bad_block_is_named_and_then_computed_again(finished, damage):
+    path = finished.folder / BLOCK
+    content = path.read_bytes()
+    if damage == "truncated":
+        path.write_bytes(content[:-100])
+    elif damage == "foreign":
+        record = path.with_suffix(".json").read_text()
+        np.save(path, 2 * np.load(path))
+        path.with_suffix(".json").write_text(re.sub(r'"fingerprint": "\w+"', '"fingerprint": "0"', record))
+    else:
+        block = np.load(path)
+        block[3, 4] = np.nan
+        np.save(path, block)
+    run = finished.snakemake(TARGET)
+    assert run.returncode != 0
+    expected = {"truncated": "is truncated", "foreign": "belongs to another kernel", "nan": "not finite"}
+    assert re.search(rf"error: .*0-1\.npy.*{expected[damage]}", run.stdout)
+    run = finished.snakemake(TARGET)
+    assert run.returncode == 0, run.stdout
+    assert jobs(run.stdout)["compute_block"] == 1
+    assert path.read_bytes() == content
+    path.with_name(path.name + ".rejected").unlink()
+
+
+def test_the_html_report_has_captions_and_labels(finished):
+    run = finished.snakemake(TARGET, "--report", "report.html")
+    assert run.returncode == 0, run.stdout
+    html = (finished.folder / "report.html").read_text()
+    for text in ("scaling laws", "exponents", "every number", "tiny"):
+        assert text in html
+
+
+def test_a_study_can_share_the_blocks_of_another(finished):
+    finished.write_study("guest", "title: Guest\nkernels_from: tiny\ntraining_sizes: {sizes: [16, 32]}\n")
+    before = finished.files()
+    run = finished.snakemake("results/guest_scaling.pdf")
+    assert run.returncode == 0, run.stdout
+    assert "compute_block" not in jobs(run.stdout)
+    assert {name: when for name, when in finished.files().items() if name in before} == before
+
+
+# ----------------------------------------------------------------------------------------- mistakes
+
+
+def refused(project, target, *sentence):
+    """The run fails with the sentence and leaves no results behind."""
+    run = project.snakemake(target)
+    assert run.returncode != 0
+    for part in sentence:
+        assert part in run.stdout, run.stdout
+    assert "Traceback" not in run.stdout
+    assert not project.files() if (project.folder / "results").exists() else True
+
+
+def test_an_unknown_key_stops_before_anything_starts(new_project):
+    project = new_project()
+    text = (project.folder / "config/tiny.yaml").read_text()
+    project.write_study("tiny", text + "blok: 3\n")
+    refused(project, TARGET, "tiny.yaml: unknown key 'blok'")
+
+
+def test_a_missing_data_file_is_named_with_where_to_get_it(new_project):
+    project = new_project()
+    text = (project.folder / "config/tiny.yaml").read_text()
+    text = text.replace("name: digits", "name: cifar5m\n  path: nowhere").replace("{digits:", "{cifar5m:")
+    project.write_study("tiny", text)
+    refused(project, TARGET, "error: nowhere/cifar5m_part0.npz: no such file", "cifar5m")
+
+
+def test_a_training_size_above_the_data_is_refused(new_project):
+    project = new_project()
+    text = (project.folder / "config/tiny.yaml").read_text()
+    project.write_study("tiny", text.replace("[8, 16, 64]", "[8, 16, 65]"))
+    refused(project, TARGET, "training_sizes asks for n = 65, but data.train_examples is 64")
+
+
+def test_more_examples_than_the_data_has_are_refused(new_project):
+    project = new_project()
+    text = (project.folder / "config/tiny.yaml").read_text()
+    project.write_study("tiny", text.replace("train_examples: 64", "train_examples: 6400"))
+    refused(project, TARGET, "error: ", "train_examples is 6400")
+
+
+def test_pooling_that_does_not_divide_is_refused(new_project):
+    project = new_project()
+    text = (project.folder / "config/tiny.yaml").read_text()
+    project.write_study(
+        "tiny", text.replace("{name: FC, depth: 1}", "{name: Myrtle, convs_per_pool: [1, 1, 1, 1, 1]}")
+    )
+    refused(project, TARGET, "AvgPool of window 2 does not divide its input of 1x1 positions")
+
+
+def test_a_changed_architecture_does_not_throw_blocks_away(finished):
+    text = (finished.folder / "config/tiny.yaml").read_text()
+    before = finished.files()
+    finished.write_study("tiny", text.replace("depth: 1", "depth: 2"))
+    run = finished.snakemake(TARGET)
+    finished.write_study("tiny", text)
+    assert run.returncode != 0
+    assert "holds blocks of another kernel" in run.stdout
+    blocks = {name: when for name, when in before.items() if "/blocks/" in name}
+    assert {name: when for name, when in finished.files().items() if "/blocks/" in name} == blocks
+    assert finished.snakemake(TARGET).returncode == 0
+
+
+def test_a_cluster_run_is_planned(new_project):
+    run = new_project().snakemake(TARGET, "--dry-run", profile="slurm")
+    assert run.returncode == 0, run.stdout
+    assert jobs(run.stdout)["compute_block"] == 7

@@ -1,0 +1,157 @@
+# Functions that turn a study's config into the files that it needs. They run while the workflow is
+# planned, so they read configs and nothing else.
+
+import functools
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from neural_kernels.blocks import Grid
+from neural_kernels.errors import UserError
+from neural_kernels.planning import planned_blocks
+from neural_kernels.study import Study, load_study, studies
+
+CONFIG = Path(workflow.basedir) / "config"
+
+
+wildcard_constraints:
+    study="|".join(studies(CONFIG)),
+    kernel=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    preprocessing=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    part=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    i=r"\d+",
+    j=r"\d+",
+    n=r"\d+",
+
+
+@functools.cache
+def study(name: str) -> Study:
+    """The validated study; a mistake in its config ends the run before anything has started."""
+    try:
+        return load_study(CONFIG / f"{name}.yaml")
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+# A study that the command line names is checked here, so that its mistake is one sentence; input
+# functions, which check every study that they touch, can only end with a list of calls.
+for name in studies(CONFIG):
+    if any(
+        f"results/{name}_" in word or f"results/{name}/" in word for word in sys.argv
+    ):
+        study(name)
+
+
+def kernel_of(wildcards):
+    kernels = study(wildcards.study).kernels
+    if wildcards.kernel not in kernels:
+        known = ", ".join(kernels)
+        raise WorkflowError(
+            f"config/{wildcards.study}.yaml has no kernel {wildcards.kernel!r}, expected one of {known}"
+        )
+    return kernels[wildcards.kernel]
+
+
+def config_file(wildcards):
+    return f"config/{wildcards.study}.yaml"
+
+
+def section(*keys):
+    """Params function: the parts of the config that a rule's output depends on."""
+    return lambda wildcards: {
+        key: study(wildcards.study).config.get(key) for key in keys
+    }
+
+
+def kernel_section(wildcards):
+    options = dict(study(wildcards.study).config["kernels"][kernel_of(wildcards).name])
+    # How far a kernel is used does not change what it is.
+    options.pop("largest_training_size", None)
+    options.pop("test_examples", None)
+    return options
+
+
+def features(wildcards):
+    """Features that the kernel is computed on."""
+    owner, kernel = study(wildcards.study).owner, kernel_of(wildcards)
+    return f"results/{owner}/features/{kernel.preprocessing}/features.json"
+
+
+def store(owner: str, kernel: str, part: str) -> str:
+    return f"results/{owner}/kernels/{kernel}/{part}"
+
+
+def block_files(wildcards, part: str, rows: int, columns: int) -> list[str]:
+    """Blocks of the leading rows x columns of one part's kernel."""
+    this = study(wildcards.study)
+    edge = this.config["blocks"]["edge"]
+    grid = Grid(rows, columns, edge, symmetric=part == "train")
+    folder = store(this.owner, wildcards.kernel, part)
+    return [f"{folder}/blocks/{i}-{j}.npy" for i, j in grid.blocks()]
+
+
+def reach(wildcards) -> int:
+    """Examples of the training set that the draws of size n take."""
+    return study(wildcards.study).windows(int(wildcards.n), wildcards.kernel)[-1][1]
+
+
+def training_blocks(wildcards):
+    """Diagonal windows of the training kernel, one a draw, and the validation rows."""
+    this = study(wildcards.study)
+    size = this.part_sizes["train"]
+    grid = Grid(size, size, this.config["blocks"]["edge"], symmetric=True)
+    windows = this.windows(int(wildcards.n), wildcards.kernel)
+    touched = sorted(
+        {block for window in windows for block in grid.window_blocks(*window)}
+    )
+    folder = store(this.owner, wildcards.kernel, "train")
+    return [f"{folder}/blocks/{i}-{j}.npy" for i, j in touched] + validation_blocks(
+        wildcards
+    )
+
+
+def validation_blocks(wildcards):
+    rows = study(wildcards.study).part_sizes["validation"]
+    return block_files(wildcards, "validation", rows, reach(wildcards))
+
+
+def ridge_source(wildcards):
+    """Above the size that is solved directly, the ridge is the one chosen at the largest size below."""
+    this = study(wildcards.study)
+    direct_up_to = this.config["solver"]["direct_up_to"]
+    direct = [n for n in this.training_sizes(wildcards.kernel) if n <= direct_up_to]
+    if int(wildcards.n) <= direct_up_to or not direct:
+        return []
+    return f"results/{wildcards.study}/solutions/{wildcards.kernel}/n{direct[-1]}/solved.json"
+
+
+def test_blocks(wildcards):
+    this = study(wildcards.study)
+    return [
+        block
+        for test_set, size in this.test_sizes(wildcards.kernel).items()
+        for block in block_files(wildcards, test_set, size, reach(wildcards))
+    ]
+
+
+def metrics_files(wildcards):
+    """Metrics of every kernel and size, after asking for the blocks that are not there any more.
+
+    Snakemake looks for a missing file only where something that needs it has to be made. A block that was
+    deleted, or set aside because it is faulty, would not be missed behind a finished report: it is forced,
+    as --forcerun would.
+    """
+    this = study(wildcards.study)
+    planned = (
+        f"{store(this.owner, kernel, part)}/blocks/{i}-{j}.npy"
+        for kernel, part, i, j, _ in planned_blocks(this)
+    )
+    workflow.dag.forcefiles.update(
+        block for block in planned if not Path(block).exists()
+    )
+    return [
+        f"results/{this.name}/metrics/{kernel}/n{n}.parquet"
+        for kernel in this.kernels
+        for n in this.training_sizes(kernel)
+    ]

@@ -1,0 +1,33 @@
+# Raw files to features.
+
+
+rule prepare_data:
+    output:
+        "results/{study}/data/data.json",
+    log:
+        "results/{study}/logs/prepare_data.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=config_file,
+        data=section("data", "seed"),
+    shell:
+        "neural-kernels --log {log} prepare-data {params.config}"
+
+
+rule preprocess_data:
+    input:
+        "results/{study}/data/data.json",
+    output:
+        "results/{study}/features/{preprocessing}/features.json",
+    log:
+        "results/{study}/logs/preprocess_data/{preprocessing}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=config_file,
+        preprocessing=lambda wildcards: study(wildcards.study)
+        .config["preprocessing"]
+        .get(wildcards.preprocessing),
+    shell:
+        "neural-kernels --log {log} preprocess-data {params.config} --preprocessing {wildcards.preprocessing}"

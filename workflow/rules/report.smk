@@ -1,0 +1,56 @@
+# Metrics to fits, tables and reports.
+
+
+rule collect_metrics:
+    input:
+        metrics_files,
+    output:
+        report(
+            "results/{study}/metrics.parquet",
+            caption="../report/metrics.rst",
+            category="{study}",
+            labels={"content": "every number", "format": "Parquet"},
+        ),
+    log:
+        "results/{study}/logs/collect_metrics.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        config=config_file,
+    shell:
+        "neural-kernels --log {log} collect-metrics {params.config}"
+
+
+rule report_scaling:
+    input:
+        "results/{study}/metrics.parquet",
+    output:
+        pdf=report(
+            "results/{study}_scaling.pdf",
+            caption="../report/scaling.rst",
+            category="{study}",
+            labels={"content": "scaling laws", "format": "PDF"},
+        ),
+        figure=report(
+            "results/{study}/scaling.png",
+            caption="../report/scaling.rst",
+            category="{study}",
+            labels={"content": "scaling laws", "format": "picture"},
+        ),
+        fits=report(
+            "results/{study}/fits.csv",
+            caption="../report/fits.rst",
+            category="{study}",
+            labels={"content": "exponents", "format": "table"},
+        ),
+    log:
+        "results/{study}/logs/report_scaling.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        config=config_file,
+        settings=section("title", "fit"),
+    shell:
+        "neural-kernels --log {log} report-scaling {params.config}"
