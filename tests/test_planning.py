@@ -15,9 +15,9 @@ def test_the_plan_names_every_block_once_and_its_bytes():
     planned = list(planning.planned_blocks(DEMO))
     assert len({block[:4] for block in planned}) == len(planned)
     train = [block for block in planned if block[:2] == ("FC3", "train")]
-    # 1,024 examples in blocks of 300 rows: four block rows, upper triangle.
-    assert sorted(block[2:4] for block in train) == [(i, j) for i in range(4) for j in range(i, 4)]
-    assert all(size == 300 * 300 * 8 for *_, size in train)
+    # 1,024 examples in blocks of 512 rows: two block rows, upper triangle.
+    assert sorted(block[2:4] for block in train) == [(0, 0), (0, 1), (1, 1)]
+    assert all(size == 512 * 512 * 8 for *_, size in train)
 
 
 def test_five_million_examples_take_the_papers_hundred_terabytes():

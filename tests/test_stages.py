@@ -19,7 +19,9 @@ CONFIG = {
         "test_sets": {"digits": {"examples": 40}},
     },
     "preprocessing": {"plain": {"method": "standardize"}},
-    "kernels": {"FC": {"architecture": {"name": "FC", "depth": 1}, "preprocessing": "plain", "test_examples": 33}},
+    "kernels": {
+        "FC": {"architecture": {"name": "FC", "depth": 1}, "preprocessing": "plain", "test_examples": 33}
+    },
     "blocks": {"edge": 17, "tile": 8},
     "training_sizes": {"sizes": [20, 60]},
     "draws": 2,
@@ -50,7 +52,10 @@ def run(tmp_path_factory):
 def direct(study, results, window, ridge):
     """Predictions on the test set, computed with dense NumPy from the features."""
     features = results / "tiny" / "features" / "plain"
-    x, y = np.load(features / "train.npy")[slice(*window)], np.load(features / "train_targets.npy")[slice(*window)]
+    x, y = (
+        np.load(features / "train.npy")[slice(*window)],
+        np.load(features / "train_targets.npy")[slice(*window)],
+    )
     architecture = study.kernels["FC"].architecture
     kernel = kernel_matrix(architecture, x)
     kernel += ridge * np.mean(np.diag(kernel)) * np.eye(len(x))
@@ -73,12 +78,12 @@ def test_metrics_are_those_of_a_dense_solve(run, n):
 
 def test_the_ridge_has_the_smallest_validation_loss_and_is_carried_to_larger_sizes(run):
     study, results = run
-    solved = read_json(results / "tiny" / "solutions" / "FC" / "n20" / "solved.json")
+    solved = read_json(results / "tiny" / "solutions" / "FC" / "direct" / "n20" / "solved.json")
     for draw in solved["draws"]:
         tried = draw["details"]["ridge_choice"]["candidates"]
         assert draw["ridge"] == min(tried, key=lambda entry: entry["loss"])["ridge"]
         assert {entry["ridge"] for entry in tried} == {1e-6, 1e-3, 1e-1}
-    above = read_json(results / "tiny" / "solutions" / "FC" / "n60" / "solved.json")
+    above = read_json(results / "tiny" / "solutions" / "FC" / "iterative" / "n60" / "solved.json")
     assert above["ridge_source"] == "validation set at n = 20"
     assert above["draws"][0]["ridge"] == solved["draws"][0]["ridge"]
     assert above["draws"][0]["solver"] == "conjugate_gradients"

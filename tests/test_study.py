@@ -60,9 +60,10 @@ def test_draws_are_disjoint_and_stay_inside_what_is_computed(tmp_path):
     assert study.windows(64, "FC") == [(0, 64)]
 
 
-def test_test_sets_can_be_cut_for_a_costly_kernel(tmp_path):
-    costly = {"FC": {**MINIMAL["kernels"]["FC"], "test_examples": 30}}
-    assert study_of(tmp_path, kernels=costly).test_sizes("FC") == {"digits": 30}
+def test_evaluation_can_be_cut_for_a_costly_kernel(tmp_path):
+    assert study_of(tmp_path).evaluation_sizes("FC") == {"validation": 20, "digits": 50}
+    costly = {"FC": {**MINIMAL["kernels"]["FC"], "test_examples": 30, "validation_examples": 8}}
+    assert study_of(tmp_path, kernels=costly).evaluation_sizes("FC") == {"validation": 8, "digits": 30}
 
 
 def test_sizes_that_are_left_out_are_read_from_the_data(tmp_path):

@@ -118,7 +118,7 @@ def compute_block(
 
 def default_tile(architecture: Architecture, input_shape: tuple[int, ...]) -> int:
     """Edge of a tile that takes seconds to a minute, whatever the architecture costs: a power of two."""
-    pairs = 2**32 // covariance_entries(architecture, input_shape)
+    pairs = 2**30 // covariance_entries(architecture, input_shape)
     return int(min(max(2 ** (pairs.bit_length() // 2), 16), 2048))
 
 

@@ -62,6 +62,13 @@ class Grid:
             for j in range(i if self.symmetric else 0, block_columns):
                 yield i, j
 
+    def count(self, rows: int, columns: int) -> int:
+        """How many blocks ``blocks(rows, columns)`` gives."""
+        block_rows, block_columns = -(-rows // self.edge), -(-columns // self.edge)
+        if not self.symmetric:
+            return block_rows * block_columns
+        return sum(block_columns - i for i in range(min(block_rows, block_columns)))
+
     def window_blocks(self, first: int, end: int) -> Iterator[tuple[int, int]]:
         """The stored blocks that the principal submatrix of rows ``first`` to ``end`` touches."""
         touched = range(first // self.edge, -(-end // self.edge))

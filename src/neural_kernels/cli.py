@@ -70,6 +70,21 @@ def _parser() -> argparse.ArgumentParser:
         lambda o: stages.check(load_study(o.config), o.results),
         "check the config, the data files, the engines and the disk; write nothing",
     )
+    sub = verb("plan", _plan, "say what a study will cost: pairs, hours, blocks, disk, memory; write nothing")
+    sub.add_argument(
+        "--input-shape", type=_shape, help="shape of an example, as 32x32x3, without the data at hand"
+    )
+    sub.add_argument(
+        "--rate",
+        type=_rate,
+        action="append",
+        default=[],
+        metavar="[KERNEL=]PAIRS",
+        help="pairs per second of one node, of one kernel or of all; default: measured on this machine",
+    )
+    sub.add_argument(
+        "--node-memory", type=float, metavar="GIB", help="memory of one node; default: this machine's"
+    )
     verb(
         "prepare-data",
         lambda o: stages.prepare(load_study(o.config), o.results),
@@ -110,6 +125,9 @@ def _parser() -> argparse.ArgumentParser:
     kernel(sub)
     size(sub)
     threads(sub)
+    sub.add_argument(
+        "--tasks", type=_positive, default=1, help="processes that MPI started to solve together"
+    )
     sub = verb("evaluate", _evaluate, "predict every test set from one training size's solution")
     kernel(sub)
     size(sub)
@@ -126,8 +144,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _plan(options: argparse.Namespace) -> None:
+    memory = None if options.node_memory is None else options.node_memory * 2**30
+    study = load_study(options.config)
+    print(stages.plan(study, options.results, options.input_shape, dict(options.rate), memory))
+
+
 def _solve(options: argparse.Namespace) -> None:
-    stages.solve(load_study(options.config), options.results, options.kernel, options.size, options.threads)
+    study = load_study(options.config)
+    stages.solve(study, options.results, options.kernel, options.size, options.threads, options.tasks)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -139,6 +164,24 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = text.split("x")
+    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a shape, expected sizes as in 32x32x3")
+    return tuple(int(size) for size in sizes)
+
+
+def _rate(text: str) -> tuple[str | None, float]:
+    kernel, _, rate = text.rpartition("=")
+    try:
+        value = float(rate)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a rate, expected a number or KERNEL=number"
+        ) from None
+    return kernel or None, value
 
 
 def _block(text: str) -> tuple[int, int]:

@@ -17,24 +17,26 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neural_kernels import block_computation, blocks, datasets, engines, preprocessing
+from neural_kernels import block_computation, blocks, datasets, engines, planning, preprocessing
 from neural_kernels.architectures import output_shape
 from neural_kernels.blocks import Grid, KernelStore
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_json
-from neural_kernels.planning import check_disk
 from neural_kernels.prediction import predict
 from neural_kernels.study import Kernel, Study
 
 if TYPE_CHECKING:
     from neural_kernels import solvers
     from neural_kernels.solvers import Record
+    from neural_kernels.solvers.communicator import Communicator
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ def store_folder(study: Study, results: Path, kernel: str, part: str) -> Path:
 
 
 def solution_folder(study: Study, results: Path, kernel: str, n: int) -> Path:
-    return results / study.name / "solutions" / kernel / f"n{n}"
+    return results / study.name / "solutions" / kernel / study.method(n) / f"n{n}"
 
 
 def _kernel(study: Study, name: str) -> Kernel:
@@ -92,7 +94,7 @@ def check(study: Study, results: Path) -> None:
     for kernel in study.kernels.values():
         output_shape(kernel.architecture, summary.input_shape)
         engines.select(study.config["engine"], kernel.architecture, summary.input_shape)
-    check_disk(study, results)
+    planning.check_disk(study, results)
     log.info("study %s: config, data, engines and disk are in order", study.name)
 
 
@@ -120,6 +122,34 @@ def _check_owner(study: Study) -> None:
         )
 
 
+def plan(
+    study: Study,
+    results: Path,
+    input_shape: tuple[int, ...] | None = None,
+    rates: Mapping[str | None, float] = MappingProxyType({}),
+    node_memory: float | None = None,
+) -> str:
+    """What the study will take, as text; nothing is written.
+
+    Args:
+        input_shape: shape of an example where the data is not at hand.
+        rates: pairs per second of one node by kernel, under None for the others; what is left out is
+            measured on this machine.
+        node_memory: bytes of memory of one node; this machine's where it is None.
+    """
+    outputs = 10
+    if input_shape is None:
+        summary = datasets.check_data(study.config["data"])
+        input_shape, outputs = summary.input_shape, summary.outputs
+    plans = []
+    for kernel in study.kernels.values():
+        rate, engine = rates.get(kernel.name, rates.get(None)), None
+        if rate is None:
+            engine, rate = planning.calibrate(study, kernel, input_shape)
+        plans.append(planning.plan_kernel(study, kernel, engine, rate, outputs))
+    return planning.describe(study, plans, results, node_memory)
+
+
 # ----------------------------------------------------------------------------------------- kernels
 
 
@@ -130,7 +160,7 @@ def declare_kernel(study: Study, results: Path, kernel_name: str, part: str) -> 
         UserError: blocks of another kernel are there already, or the disk cannot hold the study.
     """
     _check_owner(study)
-    check_disk(study, results)
+    planning.check_disk(study, results)
     kernel = _kernel(study, kernel_name)
     features = read_json(features_folder(study, results, kernel) / "features.json")
     if part not in features["parts"]:
@@ -198,12 +228,41 @@ def verify_blocks(study: Study, results: Path, kernel_name: str, part: str) -> N
 # ------------------------------------------------------------------------- solutions and predictions
 
 
-def solve(study: Study, results: Path, kernel_name: str, n: int, threads: int | None) -> None:
-    """Solve for every draw of training size ``n``, the ridge chosen on the validation set."""
-    from neural_kernels import solvers
+def solve(
+    study: Study, results: Path, kernel_name: str, n: int, threads: int | None = None, tasks: int = 1
+) -> None:
+    """Solve for every draw of training size ``n``, the ridge chosen on the validation set.
 
-    kernel = _kernel(study, kernel_name)
+    Args:
+        tasks: processes that MPI has started to solve together, of which this is one.
+    """
+    from neural_kernels.solvers import mpi
+
+    _kernel(study, kernel_name)
     _check_size(study, kernel_name, n)
+    if tasks == 1:
+        _solve_draws(study, results, kernel_name, n, threads, None)
+        return
+    communicator = mpi.world(tasks)
+    if communicator.rank > 0:
+        # One process speaks for all.
+        logging.getLogger().setLevel(logging.WARNING)
+    mpi.together(communicator, lambda: _solve_draws(study, results, kernel_name, n, threads, communicator))
+
+
+def _solve_draws(
+    study: Study,
+    results: Path,
+    kernel_name: str,
+    n: int,
+    threads: int | None,
+    communicator: Communicator | None,
+) -> None:
+    from neural_kernels import solvers
+    from neural_kernels.solvers import checkpoint
+
+    kernel = study.kernels[kernel_name]
+    first_process = communicator is None or communicator.rank == 0
     folder = solution_folder(study, results, kernel_name, n)
     features = features_folder(study, results, kernel)
     targets = np.load(features / "train_targets.npy", mmap_mode="r", allow_pickle=False)
@@ -212,16 +271,29 @@ def solve(study: Study, results: Path, kernel_name: str, n: int, threads: int | 
     settings = solver_settings(study, ridges, threads)
     records = []
     for draw, window in enumerate(study.windows(n, kernel_name)):
-        blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
+        if first_process:
+            blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
         validation = _validation(study, results, kernel, window) if len(ridges) > 1 else None
         own_targets = np.array(targets[window[0] : window[1]])
-        solution = solvers.solve_system(train, window, own_targets, settings, validation)
-        solution.save(folder / f"draw{draw}")
+        draw_folder = folder / f"draw{draw}"
+        minutes = study.config["solver"]["checkpoint_minutes"]
+        solution = solvers.solve_system(
+            train,
+            window,
+            own_targets,
+            settings,
+            validation,
+            checkpoints=solvers.CheckpointSettings(draw_folder / "checkpoint", 60 * minutes),
+            communicator=communicator,
+        )
+        if first_process:
+            solution.save(draw_folder)
+            checkpoint.discard(draw_folder / "checkpoint")
         records.append({"draw": draw, "window": list(window), **solution.record.as_json()})
         log.info("n = %d, draw %d: ridge %g, %s", n, draw, solution.record.ridge, _outcome(solution.record))
-    write_json(
-        folder / "solved.json", {"kernel": kernel_name, "n": n, "ridge_source": source, "draws": records}
-    )
+    if first_process:
+        record = {"kernel": kernel_name, "n": n, "ridge_source": source, "draws": records}
+        write_json(folder / "solved.json", record)
 
 
 def _outcome(record: Record) -> str:
@@ -254,21 +326,21 @@ def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, 
     from neural_kernels import solvers
 
     store = blocks.open_store(store_folder(study, results, kernel.name, "validation"))
-    blocks.set_aside_faulty(store, store.grid.blocks(columns=window[1]))
-    cross = blocks.read_submatrix(store, (0, store.grid.rows), window)
+    size = study.evaluation_sizes(kernel.name)["validation"]
+    blocks.set_aside_faulty(store, store.grid.blocks(size, window[1]))
+    cross = blocks.read_submatrix(store, (0, size), window)
     folder = features_folder(study, results, kernel)
-    targets = np.load(folder / "validation_targets.npy", allow_pickle=False)
+    targets = np.load(folder / "validation_targets.npy", allow_pickle=False)[:size]
     return solvers.Validation(lambda coefficients: cross @ coefficients, targets)
 
 
 def _ridge_candidates(study: Study, results: Path, kernel: str, n: int) -> tuple[list[float], str]:
     """What the ridge is chosen from, and where that comes from."""
-    direct_up_to = study.config["solver"]["direct_up_to"]
-    direct = [size for size in study.training_sizes(kernel) if size <= direct_up_to]
-    if n <= direct_up_to or not direct:
+    below = study.ridge_source(n, kernel)
+    if below is None:
         return study.ridge_candidates(), "validation set"
-    below = read_json(solution_folder(study, results, kernel, direct[-1]) / "solved.json")
-    return [below["draws"][0]["ridge"]], f"validation set at n = {direct[-1]}"
+    solved = read_json(solution_folder(study, results, kernel, below) / "solved.json")
+    return [solved["draws"][0]["ridge"]], f"validation set at n = {below}"
 
 
 def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
@@ -294,7 +366,7 @@ def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
             "seconds": record.seconds,
         }
         tables.append(metrics_table.rows(row, metrics_table.TRAIN, values))
-    for part, size in {"validation": study.part_sizes["validation"], **study.test_sizes(kernel_name)}.items():
+    for part, size in study.evaluation_sizes(kernel_name).items():
         store = blocks.open_store(store_folder(study, results, kernel_name, part))
         predictions = predict(store, size, windows, [solution.coefficients for solution in solutions])
         targets = np.load(features / f"{part}_targets.npy", allow_pickle=False)[:size]

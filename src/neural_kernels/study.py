@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import numpy as np
@@ -35,6 +35,7 @@ class Kernel:
     kind: Kind
     preprocessing: str
     largest_training_size: int | None
+    validation_examples: int | None
     test_examples: int | None
 
 
@@ -69,11 +70,15 @@ class Study:
         """Examples in the training set, of which every training size is a leading part."""
         return self.part_sizes["train"]
 
-    def test_sizes(self, kernel: str) -> dict[str, int]:
-        """Examples of each test set that one kernel is evaluated on."""
-        limit = self.kernels[kernel].test_examples
-        sizes = {part: n for part, n in self.part_sizes.items() if part not in ("train", "validation")}
-        return {name: n if limit is None else min(n, limit) for name, n in sizes.items()}
+    def evaluation_sizes(self, kernel: str) -> dict[str, int]:
+        """Examples of the validation set, and of each test set, that one kernel is evaluated on."""
+        limits = self.kernels[kernel]
+
+        def used(part: str, available: int) -> int:
+            limit = limits.validation_examples if part == "validation" else limits.test_examples
+            return available if limit is None else min(available, limit)
+
+        return {part: used(part, n) for part, n in self.part_sizes.items() if part != "train"}
 
     def training_sizes(self, kernel: str) -> list[int]:
         """The ladder of training sizes n of one kernel, ascending."""
@@ -96,6 +101,19 @@ class Study:
     def windows(self, n: int, kernel: str) -> list[tuple[int, int]]:
         """First example and end of each draw of size ``n``."""
         return [(draw * n, (draw + 1) * n) for draw in range(self.draws(n, kernel))]
+
+    def method(self, n: int) -> Literal["direct", "iterative"]:
+        """How training size ``n`` is solved: by Cholesky, or by conjugate gradients above the size for that."""
+        return "direct" if n <= self.config["solver"]["direct_up_to"] else "iterative"
+
+    def ridge_source(self, n: int, kernel: str) -> int | None:
+        """The training size whose ridge size ``n`` takes over, None where it chooses its own.
+
+        A sweep over ridges would repeat the most costly step, so that sizes that are solved iteratively
+        take the ridge chosen at the largest size that is solved directly.
+        """
+        direct = [size for size in self.training_sizes(kernel) if self.method(size) == "direct"]
+        return direct[-1] if direct and self.method(n) == "iterative" else None
 
     def ridge_candidates(self) -> list[float]:
         """Candidates for the diagonal regulariser, relative to the mean diagonal, ascending."""
@@ -169,6 +187,7 @@ def _kernel(path: Path, name: str, options: dict[str, Any], config: dict[str, An
         options["kind"],
         options["preprocessing"],
         options.get("largest_training_size"),
+        options.get("validation_examples"),
         options.get("test_examples"),
     )
 

@@ -1,78 +1,12 @@
-"""A project folder of its own with tiny studies, in which the tests run the real workflow."""
+"""Projects in which the tests run the real workflow."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent.parent
-
-TINY = """
-title: "Tiny"
-data:
-  name: digits
-  train_examples: 64
-  validation_examples: 20
-  test_sets: {digits: {examples: 30}}
-preprocessing:
-  plain: {method: standardize}
-kernels:
-  FC:
-    architecture: {name: FC, depth: 1}
-    preprocessing: plain
-blocks: {edge: 32, tile: 16}
-training_sizes: {sizes: [8, 16, 64]}
-draws: 2
-ridge: {log10_smallest: -6, log10_largest: 0, count: 4}
-solver: {direct_up_to: 16, preconditioner: {rank: 10}}
-"""
-
-
-@dataclass(frozen=True)
-class Project:
-    """A folder with the workflow, its profiles and a config folder of the test's own."""
-
-    folder: Path
-
-    def snakemake(self, *arguments: str, profile: str = "default") -> subprocess.CompletedProcess[str]:
-        """Run Snakemake as a user does; its output is text, standard error with it."""
-        command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}", *arguments]
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**os.environ, "PATH": path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def write_study(self, name: str, text: str) -> None:
-        (self.folder / "config" / f"{name}.yaml").write_text(text)
-
-    def files(self) -> dict[str, int]:
-        """Every file of the results but logs, and the time it was last written."""
-        results = self.folder / "results"
-        paths = (path for path in results.rglob("*") if path.is_file() and "logs" not in path.parts)
-        return {str(path.relative_to(results)): path.stat().st_mtime_ns for path in paths}
-
-
-def make_project(folder: Path) -> Project:
-    for name in ("Snakefile", "environment.yml"):
-        shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "workflow", folder / "workflow")
-    shutil.copytree(ROOT / "profiles", folder / "profiles")
-    (folder / "config").mkdir()
-    project = Project(folder)
-    project.write_study("tiny", TINY)
-    return project
+from workflow_projects import Project, make_project
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_a_deleted_block_is_computed_again_with_what_depends_on_it_and_nothing_e
     run = finished.snakemake(TARGET)
     assert run.returncode == 0, run.stdout
     # Only n = 64 reads block 0-1.
-    expected = {"compute_block": 1, "solve_system": 1, "evaluate_predictions": 1}
+    expected = {"compute_block": 1, "solve_iteratively": 1, "evaluate_predictions": 1}
     assert jobs(run.stdout) == {**expected, "collect_metrics": 1, "report_scaling": 1}
     assert (finished.folder / BLOCK).read_bytes() == content
     after = finished.files()

@@ -67,8 +67,8 @@ def section(*keys):
 def kernel_section(wildcards):
     options = dict(study(wildcards.study).config["kernels"][kernel_of(wildcards).name])
     # How far a kernel is used does not change what it is.
-    options.pop("largest_training_size", None)
-    options.pop("test_examples", None)
+    for limit in ("largest_training_size", "validation_examples", "test_examples"):
+        options.pop(limit, None)
     return options
 
 
@@ -112,26 +112,28 @@ def training_blocks(wildcards):
 
 
 def validation_blocks(wildcards):
-    rows = study(wildcards.study).part_sizes["validation"]
+    rows = study(wildcards.study).evaluation_sizes(wildcards.kernel)["validation"]
     return block_files(wildcards, "validation", rows, reach(wildcards))
 
 
+def solution(wildcards, n=None):
+    this = study(wildcards.study)
+    n = int(wildcards.n) if n is None else n
+    return f"results/{this.name}/solutions/{wildcards.kernel}/{this.method(n)}/n{n}/solved.json"
+
+
 def ridge_source(wildcards):
-    """Above the size that is solved directly, the ridge is the one chosen at the largest size below."""
-    this = study(wildcards.study)
-    direct_up_to = this.config["solver"]["direct_up_to"]
-    direct = [n for n in this.training_sizes(wildcards.kernel) if n <= direct_up_to]
-    if int(wildcards.n) <= direct_up_to or not direct:
-        return []
-    return f"results/{wildcards.study}/solutions/{wildcards.kernel}/n{direct[-1]}/solved.json"
+    """The solution that the ridge is taken over from, where this size does not choose its own."""
+    below = study(wildcards.study).ridge_source(int(wildcards.n), wildcards.kernel)
+    return [] if below is None else solution(wildcards, below)
 
 
-def test_blocks(wildcards):
-    this = study(wildcards.study)
+def evaluation_blocks(wildcards):
+    sizes = study(wildcards.study).evaluation_sizes(wildcards.kernel)
     return [
         block
-        for test_set, size in this.test_sizes(wildcards.kernel).items()
-        for block in block_files(wildcards, test_set, size, reach(wildcards))
+        for part, size in sizes.items()
+        for block in block_files(wildcards, part, size, reach(wildcards))
     ]
 
 

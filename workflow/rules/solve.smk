@@ -1,14 +1,14 @@
 # Kernel blocks to dual coefficients, predictions and metrics.
 
 
-rule solve_system:
+# Cholesky, with a sweep over ridges, in one process.
+rule solve_directly:
     input:
-        blocks=training_blocks,
-        ridge=ridge_source,
+        training_blocks,
     output:
-        "results/{study}/solutions/{kernel}/n{n}/solved.json",
+        "results/{study}/solutions/{kernel}/direct/n{n}/solved.json",
     log:
-        "results/{study}/logs/solve_system/{kernel}/n{n}.log",
+        "results/{study}/logs/solve_directly/{kernel}/n{n}.log",
     conda:
         "../../environment.yml"
     params:
@@ -19,11 +19,33 @@ rule solve_system:
         "--threads {threads}"
 
 
+# Conjugate gradients, in one process or, where the profile sets tasks and the launcher mpi, in several.
+rule solve_iteratively:
+    input:
+        blocks=training_blocks,
+        ridge=ridge_source,
+    output:
+        "results/{study}/solutions/{kernel}/iterative/n{n}/solved.json",
+    log:
+        "results/{study}/logs/solve_iteratively/{kernel}/n{n}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mpi="",
+        tasks=1,
+    params:
+        config=config_file,
+        settings=section("solver", "ridge", "draws", "seed"),
+    shell:
+        "launcher='{resources.mpi}'; ${{launcher:+$launcher -n {resources.tasks}}} "
+        "neural-kernels --log {log} solve {params.config} --kernel {wildcards.kernel} --size {wildcards.n} "
+        "--threads {threads} --tasks {resources.tasks}"
+
+
 rule evaluate_predictions:
     input:
-        solution="results/{study}/solutions/{kernel}/n{n}/solved.json",
-        validation=validation_blocks,
-        tests=test_blocks,
+        solution=solution,
+        blocks=evaluation_blocks,
     output:
         "results/{study}/metrics/{kernel}/n{n}.parquet",
     log:

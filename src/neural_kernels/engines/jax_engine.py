@@ -14,7 +14,7 @@ import importlib.util
 import itertools
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -30,8 +30,8 @@ from neural_kernels.engines import Kind, Precision, elementwise
 # Entries of one plane on a CPU: a quarter of a megabyte in float64, so that a layer's few planes fit in L2.
 CPU_PLANE = 2**15
 ACCELERATOR_PLANE = 2**22
-# Pointwise evaluations in one call on a CPU, large against the cost of a call.
-CPU_CALL = 2**25
+# Covariances of positions, layer by layer, in one call on a CPU: large against the cost of a call.
+CPU_CALL = 2**26
 DENSE_TILE = 1024
 # Of a device's memory; what the compiler allocates for a program is not known beforehand.
 MEMORY_SHARE = 0.25
@@ -82,7 +82,7 @@ def uncovered(architecture: arch.Architecture, input_shape: tuple[int, ...]) -> 
 
 
 def has_accelerator() -> bool:
-    """Whether JAX computes on something else than the CPU; imports JAX only where a plugin for it is there."""
+    """Whether JAX computes on something else than the CPU; imports JAX only where it has a plugin for that."""
     if os.environ.get("JAX_PLATFORMS", "").strip().lower() == "cpu":
         return False
     plugins = bool(entry_points(group="jax_plugins")) or any(
@@ -101,12 +101,11 @@ def prepare(architecture: arch.Architecture, x: np.ndarray, precision: Precision
     compute = _compiled_variances(architecture, space)
     examples = Prepared(x, [])
 
-    def run(start: int, device: Any) -> list[list[np.ndarray]]:
+    def run(device: Any, start: int) -> list[list[np.ndarray]]:
         part = _jax().device_put(examples.part(start, width)[0], device)
         return [[np.asarray(v) for v in layers] for layers in compute(part)]
 
-    starts = range(0, len(x), width)
-    parts = _spread([lambda device, start=start: run(start, device) for start in starts], precision)
+    parts = _spread(run, [(start,) for start in range(0, len(x), width)], precision)
     variances = [
         [np.concatenate(pieces)[: len(x)] for pieces in zip(*layers, strict=True)]
         for layers in zip(*parts, strict=True)
@@ -128,20 +127,14 @@ def kernel(
     compute = _compiled_kernel(architecture, space, kind)
     result = np.empty((len(left), len(columns)), precision)
 
-    def run(i: int, j: int, device: Any) -> None:
+    def run(device: Any, i: int, j: int) -> None:
         parts = _jax().device_put((left.part(i, tile.rows), columns.part(j, tile.columns)), device)
         target = result[i : i + tile.rows, j : j + tile.columns]
         target[...] = np.asarray(compute(*parts))[: target.shape[0], : target.shape[1]]
 
     corners = itertools.product(range(0, len(left), tile.rows), range(0, len(columns), tile.columns))
-    _spread(
-        [
-            lambda device, i=i, j=j: run(i, j, device)
-            for i, j in corners
-            if right is not None or j + tile.columns > i
-        ],
-        precision,
-    )
+    needed = [(i, j) for i, j in corners if right is not None or j + tile.columns > i]
+    _spread(run, needed, precision)
     if right is None:
         result = np.triu(result) + np.triu(result, 1).T
     return result
@@ -188,9 +181,11 @@ def _device_bytes(device: Any) -> float:
 
 
 @lru_cache(maxsize=64)
-def _compiled_kernel(architecture: arch.Architecture, space: tuple[int, ...], kind: Kind) -> Callable[..., Any]:
+def _compiled_kernel(
+    architecture: arch.Architecture, space: tuple[int, ...], kind: Kind
+) -> Callable[..., Any]:
     from neural_kernels.engines.jax_layers import stored
-    from neural_kernels.engines.jax_offsets import Examples, pair_kernel
+    from neural_kernels.engines.jax_planes import Examples, pair_kernel
 
     jax = _jax()
     tangent = kind == "ntk"
@@ -215,7 +210,7 @@ def _compiled_kernel(architecture: arch.Architecture, space: tuple[int, ...], ki
 @lru_cache(maxsize=64)
 def _compiled_variances(architecture: arch.Architecture, space: tuple[int, ...]) -> Callable[..., Any]:
     from neural_kernels.engines.jax_layers import stored
-    from neural_kernels.engines.jax_offsets import variances
+    from neural_kernels.engines.jax_planes import variances
 
     jax = _jax()
 
@@ -238,22 +233,21 @@ def _compiler_options() -> dict[str, Any]:
     }
 
 
-def _spread(tasks: list[Callable[[Any], Any]], precision: Precision) -> list[Any]:
-    """Runs the tasks over the devices, on a CPU over its cores, and returns their results in order."""
+def _spread(
+    task: Callable[..., Any], arguments: Sequence[tuple[int, ...]], precision: Precision
+) -> list[Any]:
+    """``task(device, *those)`` for each of ``arguments``, on all devices or all cores; results in order."""
     jax = _jax()
     devices = jax.local_devices()
-    on_cpu = devices[0].platform == "cpu"
-    if on_cpu:
-        devices = devices[:1]
-    # Two tasks a device: the transfers of one hide behind the computation of the other.
-    workers = threads() if on_cpu else 2 * len(devices)
+    # Two tasks an accelerator: the transfers of one hide behind the computation of the other.
+    workers = threads() if devices[0].platform == "cpu" else 2 * len(devices)
 
     def run(number: int) -> Any:
         with jax.enable_x64(precision == "float64"):
-            return tasks[number](devices[number % len(devices)])
+            return task(devices[number % len(devices)], *arguments[number])
 
-    with ThreadPoolExecutor(min(workers, max(len(tasks), 1))) as pool:
-        return list(pool.map(run, range(len(tasks))))
+    with ThreadPoolExecutor(max(1, min(workers, len(arguments)))) as pool:
+        return list(pool.map(run, range(len(arguments))))
 
 
 def threads() -> int:
@@ -267,7 +261,7 @@ def _jax() -> Any:
     """The module jax, with compiled programs kept between runs."""
     import jax
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))
     return jax
 

@@ -9,7 +9,6 @@ tangent kernel T. Formulas: Cho & Saul 2009 (ReLU family), Williams 1997 (erf), 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,11 +54,6 @@ def arcsin(x: Array) -> Array:
     value = root + root * z * series
     value = jnp.where(large, math.pi / 2 - 2 * value, value)
     return jnp.where(x < 0, -value, value)
-
-
-def is_pointwise(layer: arch.Layer) -> bool:
-    """Whether ``layer`` needs variances: an activation other than Identity, or LayerNorm."""
-    return isinstance(layer, arch.LayerNorm | arch.Activation) and not isinstance(layer, arch.Identity)
 
 
 def factors(layer: arch.Layer, v: Array) -> Factors:

@@ -19,6 +19,7 @@ from neural_kernels.engines.neural_tangents_import import import_neural_tangents
 # Covariance entries of all pairs in a tile; a few arrays of this size live at the same time.
 ENTRIES_PER_TILE = 2**23
 LARGEST_TILE_EDGE = 1024
+_ALL_POSITION_PAIRS = (arch.AvgPool, arch.GlobalAvgPool, arch.GlobalSumPool)
 
 
 def unavailable() -> str | None:
@@ -75,9 +76,7 @@ def _tile_edge(architecture: arch.Architecture, input_shape: tuple[int, ...]) ->
     entries = math.prod(input_shape[:-1])
     if isinstance(architecture.layers[0], arch.Flatten):
         entries = 1
-    elif any(
-        isinstance(layer, arch.AvgPool | arch.GlobalAvgPool | arch.GlobalSumPool) for layer in architecture.layers
-    ):
+    elif any(isinstance(layer, _ALL_POSITION_PAIRS) for layer in architecture.layers):
         entries **= 2
     return max(1, min(LARGEST_TILE_EDGE, math.isqrt(ENTRIES_PER_TILE // entries)))
 

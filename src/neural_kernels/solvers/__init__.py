@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from threadpoolctl import threadpool_limits
-
 from neural_kernels.blocks import KernelStore, read_submatrix
 from neural_kernels.errors import UserError
 from neural_kernels.solvers import iterative
+from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.cholesky import solve_cholesky
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
 from neural_kernels.solvers.conjugate_gradients import Stopping
@@ -94,7 +93,7 @@ def solve_system(
     n = window[1] - window[0]
     communicator = SerialCommunicator() if communicator is None else communicator
     _check(n, targets, settings, validation)
-    with threadpool_limits(settings.threads):
+    with blas_threads(settings.threads):
         if settings.method == "cholesky" or (settings.method == "auto" and n <= settings.direct_up_to):
             _check_direct_memory(n, targets, settings)
             # A direct solve is for one process; the others wait for its answer.

@@ -14,6 +14,7 @@ import time
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -91,7 +92,7 @@ class Checkpoint:
         files = [self._directory / f"{facts['iteration']}.{rank}.npz" for rank in range(facts["processes"])]
         try:
             parts = [dict(np.load(file, allow_pickle=False)) for file in files]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise UserError(f"{self._directory} holds a damaged checkpoint ({error}): remove it") from None
         values: dict[str, Any] = parts[0]
         for name in ROWS:

@@ -32,7 +32,8 @@ class State:
         active: columns that are still iterated on; the next three have one column or entry for each.
         r: residuals of the recurrence, p: search directions, rz: r^T P^-1 r.
         iterations, residuals, stopped_by: (C,) of each column, the residual being the last known one.
-        best, futile: (C,) true residual at the last useful correction of a drift, and useless ones since.
+        corrected, futile: (C,) true residual at the last useful correction of a drift, and useless ones since.
+        best, best_at: (C,) smallest true residual so far, and its iteration.
         history: (iteration, column, relative residual, recomputed from the matrix?, seconds).
     """
 
@@ -45,8 +46,10 @@ class State:
     iterations: np.ndarray
     residuals: np.ndarray
     stopped_by: list[StoppedBy | None]
-    best: np.ndarray
+    corrected: np.ndarray
     futile: np.ndarray
+    best: np.ndarray
+    best_at: np.ndarray
     seconds: float = 0.0
     history: list[tuple[int, int, float, bool, float]] = field(default_factory=list)
 
@@ -59,11 +62,14 @@ class Stopping:
         tolerance: of the true relative residual |b - A x| / |b|, column by column.
         max_iterations: of any column.
         residual_every: iterations between two looks at the true residual of all columns.
+        patience: iterations without a new smallest residual after which a column stagnates. The residual
+            of conjugate gradients may rise for long before it falls.
     """
 
     tolerance: float = 1e-6
     max_iterations: int = 1000
     residual_every: int = 25
+    patience: int = 1000
 
 
 def conjugate_gradients(
@@ -142,8 +148,10 @@ def _first_state(
         iterations=np.zeros(columns, np.int64),
         residuals=residuals,
         stopped_by=stopped_by,
-        best=residuals.copy(),
+        corrected=residuals.copy(),
         futile=np.zeros(columns, np.int64),
+        best=residuals.copy(),
+        best_at=np.zeros(columns, np.int64),
         history=[(0, c, float(residuals[c]), True, 0.0) for c in range(columns)],
     )
 
@@ -214,12 +222,19 @@ def _look(
     state.r[:, positions[adrift]] = r[:, adrift]
     drifted[positions[adrift]] = True
     for column, residual in zip(columns[adrift], true[adrift], strict=True):
-        if residual < 0.5 * state.best[column]:
-            state.best[column], state.futile[column] = residual, 0
+        if residual < 0.5 * state.corrected[column]:
+            state.corrected[column], state.futile[column] = residual, 0
         else:
             state.futile[column] += 1
         if state.futile[column] >= FUTILE_CORRECTIONS:
             _stop(state, [column], "stagnation")
+    improved = columns[true < state.best[columns]]
+    state.best[improved], state.best_at[improved] = state.residuals[improved], state.iteration
+    _stop(
+        state,
+        columns[~solved & (state.iteration - state.best_at[columns] >= stopping.patience)],
+        "stagnation",
+    )
     going = np.array([state.stopped_by[column] is None for column in state.active], bool)
     _keep(state, going)
     return drifted[going]

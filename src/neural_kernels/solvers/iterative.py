@@ -15,6 +15,7 @@ import numpy as np
 from neural_kernels.errors import UserError
 from neural_kernels.progress import progress
 from neural_kernels.solvers import checkpoint
+from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.checkpoint import Checkpoint
 from neural_kernels.solvers.cholesky import NotPositiveDefinite
 from neural_kernels.solvers.conjugate_gradients import State, Stopping, conjugate_gradients
@@ -113,7 +114,9 @@ def solver(
         state = None if saved is None else saved.load(operator.rows)
         resumed = None if state is None else state.iteration
         if state is None or len(state.active):
-            with _Progress(stopping) as report:
+            inverse = preconditioner(shift)
+            # The iteration has its own threads; those of BLAS, woken between its products, would spin idle.
+            with _Progress(stopping) as report, blas_threads(1):
 
                 def after_iteration(current: State) -> None:
                     report.update(current)
@@ -123,7 +126,7 @@ def solver(
                 state = conjugate_gradients(
                     RidgeSystem(operator, shift, own_known),
                     own_targets,
-                    preconditioner(shift),
+                    inverse,
                     stopping,
                     start=None if start is None else start[first:last],
                     state=state,

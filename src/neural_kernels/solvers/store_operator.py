@@ -10,10 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from neural_kernels.blocks import KernelStore, read_block, set_aside_faulty
 from neural_kernels.errors import UserError
+from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator, row_range
 from neural_kernels.solvers.panel_product import panel_product
 from neural_kernels.solvers.panels import Panel, aligned_bytes, cut_into_panels, read_panel
@@ -82,7 +82,6 @@ class StoreOperator:
         self._resident: dict[int, np.ndarray] = {}
         self._local = threading.local()
         self._computing = threading.Semaphore(threads)
-        self._blas = ThreadpoolController()
 
     @property
     def streamed_bytes(self) -> int:
@@ -166,7 +165,7 @@ class StoreOperator:
         total = sum(panel.kept_bytes for panel in self._panels)
         if memory_budget is None or total <= memory_budget:
             return set(range(len(self._panels)))
-        in_flight = self._workers * max(panel.stored_bytes for panel in self._panels)
+        in_flight = self._workers * max((panel.stored_bytes for panel in self._panels), default=0)
         if in_flight > memory_budget:
             raise UserError(
                 f"the memory budget leaves {memory_budget / 2**20:.0f} MiB for kernel entries, but reading "
@@ -231,7 +230,7 @@ class StoreOperator:
         def task(k: int) -> T:
             return work(self._panels[k], self._entries(k))
 
-        with self._blas.limit(limits=1), ThreadPoolExecutor(self._workers) as pool:
+        with blas_threads(1), ThreadPoolExecutor(self._workers) as pool:
             pending: deque[tuple[int, Future[T]]] = deque()
             try:
                 for k in which:
@@ -259,14 +258,19 @@ def _touched(panel: Panel, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _own_panels(store: KernelStore, window: tuple[int, int], communicator: Communicator) -> list[Panel]:
+    """This process's share: each block belongs to one process, and each process has as many entries."""
     grid = store.grid
     first, last = window[0] // grid.edge, -(-window[1] // grid.edge)
-    blocks = [(i, j) for i in range(first, last) for j in range(i, last)]
-    set_aside_faulty(store, blocks)
+    own: list[tuple[int, int]] = []
+    loads = [0] * communicator.size
+    for i, j in ((i, j) for i in range(first, last) for j in range(i, last)):
+        least = loads.index(min(loads))
+        loads[least] += int(np.prod(store.grid.shape(i, j)))
+        if least == communicator.rank:
+            own.append((i, j))
+    set_aside_faulty(store, own)
     return [
-        panel
-        for block in blocks
-        for panel in cut_into_panels(store, window, block, _data_offset(store, *block))
+        panel for block in own for panel in cut_into_panels(store, window, block, _data_offset(store, *block))
     ]
 
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
+from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.panel_product import panel_product, transposed_product
 
 PANEL_ENTRIES = 2**20
@@ -46,7 +46,7 @@ class Tall:
             return []
         height = max(64, PANEL_ENTRIES // rank)
         panels = [slice(row, min(row + height, n)) for row in range(0, n, height)]
-        with ThreadpoolController().limit(limits=1):
+        with blas_threads(1):
             if len(panels) == 1 or self.threads == 1:
                 return [work(panel) for panel in panels]
             with ThreadPoolExecutor(self.threads) as pool:

@@ -37,8 +37,9 @@ template <class T> struct Arena {
 // Covariances of one row of positions of the inputs. Channels are summed in chunks, in the order of dense.h.
 static constexpr int64_t CHUNK = 128;
 
-template <bool own, class T, int N>
-NK_INLINE void input_entries(const char *left, const Vec<T> *right, int64_t channels, Vec<T> *out) {
+template <bool own, int known, class T, int N>
+NK_INLINE void input_entries(const char *left, const Vec<T> *right, int64_t any, Vec<T> *out) {
+    const int64_t channels = known ? known : any;
     for (int64_t begin = 0; begin < channels; begin += CHUNK) {
         int64_t end = begin + CHUNK < channels ? begin + CHUNK : channels;
         Vec<T> sum[N];
@@ -50,14 +51,23 @@ NK_INLINE void input_entries(const char *left, const Vec<T> *right, int64_t chan
     }
 }
 
-template <bool own, class T>
-static void input_row(const char *left, const Vec<T> *right, int64_t channels, int n, Vec<T> *out) {
+template <bool own, int known, class T>
+static void input_row_of(const char *left, const Vec<T> *right, int64_t any, int n, Vec<T> *out) {
     constexpr int64_t size = own ? sizeof(Vec<T>) : sizeof(T);
+    const int64_t channels = known ? known : any;
     int j = 0;
     for (; j + 4 <= n; j += 4)
-        input_entries<own, T, 4>(left + j * channels * size, right + j * channels, channels, out + j);
+        input_entries<own, known, T, 4>(left + j * channels * size, right + j * channels, channels, out + j);
     for (; j < n; j++)
-        input_entries<own, T, 1>(left + j * channels * size, right + j * channels, channels, out + j);
+        input_entries<own, known, T, 1>(left + j * channels * size, right + j * channels, channels, out + j);
+}
+
+template <bool own, class T>
+static void input_row(const char *left, const Vec<T> *right, int64_t channels, int n, Vec<T> *out) {
+    if (channels == 3)  // the loop over colours unrolled
+        input_row_of<own, 3, T>(left, right, channels, n, out);
+    else
+        input_row_of<own, 0, T>(left, right, channels, n, out);
 }
 
 static constexpr int MAX_STAGES = 16, MAX_STEPS = 256;  // plan.py refuses more
@@ -69,6 +79,7 @@ template <class T> struct Chain {
     struct Level {  // rows waiting to be read by a step, or by the pooling after the last one
         V *k, *t;
         int rows;
+        int32_t *place;  // of each row in the ring, in vectors
     };
     struct State {
         int radius_y, radius_x;
@@ -80,6 +91,7 @@ template <class T> struct Chain {
         RowFunction<T> functions[MAX_STEPS];
         // of the plane at work
         int dy, dx, m, n, y0, x0;
+        int e, r;                  // dx = window e + r, 0 <= r < window
         V *source_k, *source_t;
     };
 
@@ -148,6 +160,9 @@ template <class T> struct Chain {
             if (s > 0 && l == 0) level.rows = 0;  // read from the planes
             level.k = arena.take((int64_t)level.rows * state.stride);
             level.t = tangent ? arena.take((int64_t)level.rows * state.stride) : nullptr;
+            level.place = (int32_t *)arena.take(stage.height * sizeof(int32_t) / sizeof(V) + 1);
+            for (int i = 0; i < stage.height && level.rows && level.place; i++)
+                level.place[i] = i % level.rows * state.stride;
         }
         for (int l = 0; l < stage.steps; l++) {
             bool first = s == 0 && l == 0 && step(s, l).affine;
@@ -196,6 +211,8 @@ template <class T> struct Chain {
         state.n = stage.width - (dx < 0 ? -dx : dx);
         state.y0 = dy < 0 ? -dy : 0;
         state.x0 = dx < 0 ? -dx : 0;
+        state.e = dx >= 0 ? dx / stage.window_x : -((stage.window_x - 1 - dx) / stage.window_x);
+        state.r = dx - stage.window_x * state.e;
         if (s > 0) {
             int64_t size = (int64_t)stage.height * state.stride;
             int64_t begin = ((dy & 1) * (2 * state.radius_x + 1) + dx + state.radius_x) * size;
@@ -225,7 +242,7 @@ template <class T> struct Chain {
         const Stage &stage = plan.stages[0];
         int64_t p = (int64_t)(state.y0 + i) * stage.width + state.x0;
         int64_t q = p + (int64_t)state.dy * stage.width + state.dx;
-        V *out = state.levels[0].k + (i % state.levels[0].rows) * state.stride + state.pad;
+        V *out = state.levels[0].k + state.levels[0].place[i] + state.pad;
         const V *x = right + q * plan.channels;
         if (own)
             input_row<true, T>(left + p * plan.channels * sizeof(V), x, plan.channels, state.n, out);
@@ -238,13 +255,13 @@ template <class T> struct Chain {
         State &state = states[s];
         if (i < 0 || i >= state.m) return zeros + state.pad;
         if (s > 0 && l == 0) return state.source_k + (int64_t)i * state.stride + state.pad;
-        return state.levels[l].k + (i % state.levels[l].rows) * state.stride + state.pad;
+        return state.levels[l].k + state.levels[l].place[i] + state.pad;
     }
     V *row_t(int s, int l, int i) {
         State &state = states[s];
         if (!tangent || i < 0 || i >= state.m) return zeros + state.pad;
         if (s > 0 && l == 0) return state.source_t + (int64_t)i * state.stride + state.pad;
-        return state.levels[l].t + (i % state.levels[l].rows) * state.stride + state.pad;
+        return state.levels[l].t + state.levels[l].place[i] + state.pad;
     }
 
     // Input row i of step l has been written: all rows that were waiting for it go on.
@@ -276,7 +293,7 @@ template <class T> struct Chain {
         row.k_out = row_k(s, l + 1, i);
         row.t_out = tangent ? row_t(s, l + 1, i) : nullptr;
         int64_t p = current.table + (int64_t)(state.y0 + i) * stage.width + state.x0;
-        row.left = left + p * (own ? sizeof(V) : sizeof(T));
+        row.left = left;
         row.right = right + p + (int64_t)state.dy * stage.width + state.dx;
         row.table_stride = (int64_t)stage.height * stage.width;
         row.left_step = row.right_step = 1;
@@ -311,8 +328,7 @@ template <class T> struct Chain {
             result_k = k[0];
             result_t = t[0];
         } else if (stage.end == AVERAGE) {
-            pool(s, i, k, states[s + 1].k);
-            if (tangent) pool(s, i, t, states[s + 1].t);
+            pool(s, i, k, t);
         } else {
             accumulate(k, state.n, sum_k);
             if (tangent) accumulate(t, state.n, sum_t);
@@ -327,27 +343,32 @@ template <class T> struct Chain {
 
     // With d = w e + r, positions whose place in their window is below w - r belong to the pooled offset e,
     // the others to e + 1.
-    void pool(int s, int i, const V *row, V *planes) {
+    void pool(int s, int i, const V *k, const V *t) {
         const Stage &stage = plan.stages[s], &coarse = plan.stages[s + 1];
         State &state = states[s], &after = states[s + 1];
         int w = stage.window_x, y = (state.y0 + i) / stage.window_y;
         int height = (state.y0 + i + state.dy) / stage.window_y - y;
         if (height > after.radius_y || height < -after.radius_y) return;
-        int e = state.dx >= 0 ? state.dx / w : -((-state.dx + w - 1) / w), r = state.dx - w * e;
-        for (int upper = 0; upper < (r ? 2 : 1); upper++) {
-            int offset = e + upper, first = upper ? w - r : 0, end = upper ? w : w - r;
-            if (offset > after.radius_x || offset < -after.radius_x) continue;
-            int begin = offset < 0 ? -offset : 0, count = coarse.width - (offset < 0 ? -offset : offset);
+        for (int upper = 0; upper < (state.r ? 2 : 1); upper++) {
+            int offset = state.e + upper, size = offset < 0 ? -offset : offset;
+            if (size > after.radius_x) continue;
+            int first = upper ? w - state.r : 0, end = upper ? w : w - state.r;
             int64_t slot = (height & 1) * (2 * after.radius_x + 1) + offset + after.radius_x;
             int64_t line = slot * coarse.height + y - (height < 0 ? -height : 0);
-            V *out = planes + line * after.stride + after.pad;
-            const V *in = row + w * begin - state.x0;
-            if (w == 2 && end - first == 2)
-                for (int j = 0; j < count; j++) out[j] = out[j] + (in[2 * j] + in[2 * j + 1]);
-            else
-                for (int a = first; a < end; a++)
-                    for (int j = 0; j < count; j++) out[j] = out[j] + in[w * j + a];
+            int64_t to = line * after.stride + after.pad, from = w * (offset < 0 ? size : 0) - state.x0;
+            add_windows(k + from, w, first, end, coarse.width - size, after.k + to);
+            if (tangent) add_windows(t + from, w, first, end, coarse.width - size, after.t + to);
         }
+    }
+
+    static void add_windows(const V *in, int w, int first, int end, int count, V *out) {
+        if (w == 2 && end - first == 2)
+            for (int j = 0; j < count; j++) out[j] = out[j] + (in[2 * j] + in[2 * j + 1]);
+        else if (w == 2)
+            for (int j = 0; j < count; j++) out[j] = out[j] + in[2 * j + first];
+        else
+            for (int a = first; a < end; a++)
+                for (int j = 0; j < count; j++) out[j] = out[j] + in[w * j + a];
     }
 };
 

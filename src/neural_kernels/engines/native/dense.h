@@ -90,7 +90,7 @@ static int dense_tile(const Plan &plan, bool tangent, const Vec<T> *left, int64_
             row.table_stride = 1;
             row.left_step = 0;
             row.right_step = plan.scalars;
-            row.n = (int)(groups - skipped);
+            row.n = groups - skipped;
             row.step = &step;
             row_function<T>(step.activation, POINT, mode)(row);
         }

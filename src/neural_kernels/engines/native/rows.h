@@ -4,8 +4,9 @@
 
 #include "activations.h"
 
+// Registers worked on at a time: as many as leave room for the constants.
 #ifndef NK_UNROLL
-#define NK_UNROLL 2
+#define NK_UNROLL (NK_BYTES == 64 ? 4 : 2)
 #endif
 
 namespace {
@@ -17,8 +18,8 @@ template <class T> struct Row {
     const void *left;          // tables of the left example at the row's first position: T, or V when OWN
     const V *right;            // tables of the right examples there
     int64_t table_stride;      // from one table of a step to the next, in positions
-    int64_t left_step, right_step;  // from one entry of the row to the next
-    int n;
+    int64_t left_step, right_step;  // from one entry of the row to the next: 1, unless the shape is POINT
+    int64_t n;
     const Step *step;
 };
 
@@ -39,14 +40,14 @@ template <bool own, class T> NK_INLINE Vec<T> left_value(const void *left, int64
 template <int shape, class T, int N> struct Box {
     using V = Vec<T>;
     V before, at;
-    NK_INLINE V column(const V *const *rows, int j) { return rows[0][j] + rows[1][j] + rows[2][j]; }
+    NK_INLINE V column(const V *const *rows, int64_t j) { return rows[0][j] + rows[1][j] + rows[2][j]; }
     NK_INLINE Box start(const V *const *rows) {
         Box box;
         box.before = box.at = splat(T(0));
         if constexpr (shape == BOX3) box.at = column(rows, 0);
         return box;
     }
-    inline __attribute__((always_inline)) P<T, N> sum(const V *const *rows, int j, int half) {
+    inline __attribute__((always_inline)) P<T, N> sum(const V *const *rows, int64_t j, int half) {
         P<T, N> r;
         if constexpr (shape == POINT) {
             for (int i = 0; i < N; i++) r.v[i] = rows[1][j + i];
@@ -67,14 +68,15 @@ template <int shape, class T, int N> struct Box {
 };
 
 template <class Act, int shape, int mode, class T, int N>
-NK_INLINE void entries(const Row<T> &row, const Step &step, int j, Box<shape, T, N> &box_k,
+NK_INLINE void entries(const Row<T> &row, const Step &step, int64_t j, Box<shape, T, N> &box_k,
                        Box<shape, T, N> &box_t) {
     constexpr bool own = mode == OWN, tangent = mode == NTK || mode == NTK_FIRST;
+    const int64_t left_step = shape == POINT ? row.left_step : 1, right_step = shape == POINT ? row.right_step : 1;
     auto product = [&](int table) {
         P<T, N> p;
         for (int i = 0; i < N; i++)
-            p.v[i] = left_value<own, T>(row.left, table * row.table_stride + (j + i) * row.left_step) *
-                     row.right[table * row.table_stride + (j + i) * row.right_step];
+            p.v[i] = left_value<own, T>(row.left, table * row.table_stride + (j + i) * left_step) *
+                     row.right[table * row.table_stride + (j + i) * right_step];
         return p;
     };
     P<T, N> k = fma(box_k.sum(row.k, j, step.half_width), T(step.scale), T(step.bias)), t;
@@ -99,20 +101,28 @@ NK_INLINE void entries(const Row<T> &row, const Step &step, int j, Box<shape, T,
     }
 }
 
+// All whole packs of N entries from j on; gives the columns that the boxes carry on to the next size of pack.
+template <class Act, int shape, int mode, class T, int N, int M>
+NK_INLINE void packs(const Row<T> &row, const Step &step, int64_t &j, Box<shape, T, M> &k, Box<shape, T, M> &t) {
+    Box<shape, T, N> k_box, t_box;
+    k_box.before = k.before, k_box.at = k.at;
+    t_box.before = t.before, t_box.at = t.at;
+    for (; j + N <= row.n; j += N) entries<Act, shape, mode, T, N>(row, step, j, k_box, t_box);
+    k.before = k_box.before, k.at = k_box.at;
+    t.before = t_box.before, t.at = t_box.at;
+}
+
 template <class Act, int shape, int mode, class T> static void step_row(const Row<T> &given) {
-    // Two registers at a time fill the latency of each other's chains.
-    constexpr int N = NK_UNROLL;
     // Copies, as the compiler could not know that the stores to the output leave the originals alone.
     const Row<T> row = given;
     const Step step = *given.step;
-    auto k = Box<shape, T, N>::start(row.k), t = k;
-    if constexpr (mode == NTK) t = Box<shape, T, N>::start(row.t);
-    int j = 0;
-    for (; j + N <= row.n; j += N) entries<Act, shape, mode, T, N>(row, step, j, k, t);
-    Box<shape, T, 1> k1, t1;
-    k1.before = k.before, k1.at = k.at;
-    t1.before = t.before, t1.at = t.at;
-    for (; j < row.n; j++) entries<Act, shape, mode, T, 1>(row, step, j, k1, t1);
+    auto k = Box<shape, T, 1>::start(row.k), t = k;
+    if constexpr (mode == NTK) t = Box<shape, T, 1>::start(row.t);
+    int64_t j = 0;
+    // Several registers at a time fill the latency of each other's chains of operations.
+    packs<Act, shape, mode, T, NK_UNROLL>(row, step, j, k, t);
+    if constexpr (NK_UNROLL > 2) packs<Act, shape, mode, T, 2>(row, step, j, k, t);
+    packs<Act, shape, mode, T, 1>(row, step, j, k, t);
 }
 
 template <class Act, int shape, class T> static RowFunction<T> of_mode(int mode) {

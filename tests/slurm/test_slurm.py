@@ -1,0 +1,164 @@
+"""A whole small study on a real Slurm, with what goes wrong on one: failure, cancellation, preemption."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from workflow_projects import Project
+
+# The profile's sizes are a site's; these fit the test's nodes. A block starts with 300 MB and gets as much
+# again with each attempt.
+SMALL_NODES = [
+    *("--set-threads", "compute_block=1", "solve_directly=1", "solve_iteratively=1"),
+    *("--default-resources", "mem_mb=300", "runtime=10"),
+    *("--set-resources", "compute_block:mem_mb=attempt*300", "compute_block:runtime=10"),
+    *("solve_directly:mem_mb=600", "solve_iteratively:mem_mb=600", "evaluate_predictions:mem_mb=300"),
+    *("prepare_data:mem_mb=300", "preprocess_data:mem_mb=300"),
+    *("--latency-wait", "10", "--seconds-between-status-checks", "1"),
+    *("--slurm-init-seconds-before-status-checks", "1"),
+]
+
+TARGET = "results/tiny_scaling.pdf"
+
+
+def command(*arguments):
+    return [
+        sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *arguments, *SMALL_NODES
+    ]  # fmt: skip
+
+
+def environment(project):
+    path = os.pathsep.join([str(project.folder / "bin"), Project.search_path()])
+    return {**os.environ, "PATH": path}
+
+
+def snakemake(project, *arguments):
+    return subprocess.run(
+        command(*arguments), cwd=project.folder, env=environment(project), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def start(project, *arguments):
+    return subprocess.Popen(
+        command(*arguments), cwd=project.folder, env=environment(project), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def wait_for(condition, what, seconds=90):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"timed out waiting for {what}")
+
+
+def running_job(rule, wildcards):
+    """Slurm's number of the running job of a rule, or None. The plugin puts rule and wildcards in the comment."""
+    lines = subprocess.run(
+        ["squeue", "--noheader", "--states=RUNNING", "--format=%i %k"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    return next((line.split()[0] for line in lines if rule in line and wildcards in line), None)
+
+
+def jobs(output):
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.M)}
+
+
+def test_a_study_runs_and_a_block_that_fails_is_tried_again_with_more_memory(project):
+    # The first attempt of one block dies as if it had run out of the memory it was given.
+    (project.folder / "before").write_text(
+        f"""
+if [[ "$*" == *"compute-block"*"--part train --block 0-1"* ]]; then
+    echo "$SLURM_MEM_PER_NODE" >>{project.folder}/attempts
+    [ "$SLURM_MEM_PER_NODE" -ge 600 ] || kill -KILL $$
+fi
+"""
+    )
+    run = snakemake(project, TARGET)
+    assert run.returncode == 0, run.stdout
+    assert (project.folder / TARGET).read_bytes().startswith(b"%PDF")
+    assert (project.folder / "attempts").read_text().split() == ["300", "600"]
+    assert jobs(run.stdout)["compute_block"] == 7
+    submitted = re.findall(r"has been submitted with SLURM jobid (\d+)", run.stdout)
+    # Seven blocks and the one that failed; every rule that is not local is a job.
+    assert len(set(submitted)) == len(submitted) >= 7 + 1 + 3 + 2
+
+
+def test_a_cancelled_block_is_computed_again_alone(project):
+    (project.folder / "results/tiny/kernels/FC/train/blocks/0-1.npy").unlink()
+    (project.folder / "before").write_text('[[ "$*" != *"compute-block"* ]] || sleep 30\n')
+    process = start(project, TARGET, "--retries", "0")
+    job = wait_for(lambda: running_job("compute_block", "FC_train_0_1"), "the block's job")
+    subprocess.run(["scancel", job], check=True)
+    output, _ = process.communicate()
+    assert process.returncode != 0, output
+    (project.folder / "before").write_text("")
+    before = project.files()
+    run = snakemake(project, TARGET)
+    assert run.returncode == 0, run.stdout
+    assert jobs(run.stdout)["compute_block"] == 1
+    blocks = {name for name in project.files() if "/blocks/" in name and name.endswith(".npy")}
+    assert {name for name in blocks if before.get(name) != project.files()[name]} == {
+        "tiny/kernels/FC/train/blocks/0-1.npy"
+    }
+
+
+SLOW = """
+title: "Slow"
+engine: neural_tangents
+data:
+  name: digits
+  train_examples: 48
+  validation_examples: 10
+  test_sets: {digits: {examples: 10}}
+preprocessing:
+  plain: {method: standardize}
+kernels:
+  Myrtle5:
+    architecture: {name: Myrtle5}
+    preprocessing: plain
+blocks: {edge: 48, tile: 4}
+training_sizes: {sizes: [48]}
+"""
+
+
+@pytest.mark.parametrize("urgent_nodes", [3])
+def test_a_preempted_block_resumes_at_its_tile(project, urgent_nodes):
+    project.write_study("slow", SLOW)
+    (project.folder / "before").write_text("")
+    block = "results/slow/kernels/Myrtle5/train/blocks/0-0.npy"
+    record = project.folder / "results/slow/kernels/Myrtle5/train/partial/0-0.tiles"
+
+    def tiles():
+        return record.read_text().splitlines()[1:] if record.exists() else []
+
+    process = start(project, block)
+    wait_for(lambda: len(tiles()) >= 3, "three tiles")
+    subprocess.run(
+        ["sbatch", "--partition=urgent", f"--nodes={urgent_nodes}", "--exclusive", "--output=/dev/null",
+         "--wrap=sleep 1"], check=True, capture_output=True,
+    )  # fmt: skip
+    wait_for(lambda: running_job("compute_block", "Myrtle5") is None, "the preemption")
+    before = tiles()
+    assert 3 <= len(before) < 78
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    log = (project.folder / "results/slow/logs/compute_block/Myrtle5/train/0-0.log").read_text()
+    resumed = re.search(r"block 0-0 resumes with (\d+) of 78 tiles done", log)
+    assert resumed is not None, log
+    assert int(resumed[1]) >= 3
+    # Requeued by Slurm under its own number, not submitted again by Snakemake.
+    submitted = re.findall(
+        r"has been submitted with SLURM jobid (\d+)", output.split("rule compute_block")[-1]
+    )
+    assert len(submitted) == 1

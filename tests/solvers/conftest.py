@@ -1,0 +1,12 @@
+"""What the tests of solvers share."""
+
+import pytest
+
+from neural_kernels.solvers.blas import blas_threads
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Matrices here are small: more threads of BLAS would only wait for each other."""
+    with blas_threads(1):
+        yield

@@ -1,0 +1,69 @@
+"""One solve, as a process of its own that the tests kill, or run several of at a time.
+
+Usage: solve_program.py STORE TARGETS OUTPUT CHECKPOINTS PROCESSES [PRECONDITIONER [DAMAGED_RANK]]
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from neural_kernels.blocks import open_store
+from neural_kernels.errors import UserError
+from neural_kernels.solvers import (
+    CheckpointSettings,
+    PreconditionerSettings,
+    Settings,
+    Stopping,
+    mpi,
+    solve_system,
+)
+from neural_kernels.solvers.communicator import SerialCommunicator
+
+SETTINGS = Settings(
+    [1e-2],
+    method="conjugate_gradients",
+    stopping=Stopping(tolerance=1e-12, residual_every=10),
+    memory_budget=2**26,
+    threads=1,
+)
+
+
+def solve(store, targets, communicator, checkpoints=None, preconditioner="none"):
+    settings = Settings(**{**vars(SETTINGS), "preconditioner": PreconditionerSettings(preconditioner, 40)})
+    return solve_system(
+        open_store(Path(store)),
+        (20, 420),
+        np.load(targets, allow_pickle=False),
+        settings,
+        checkpoints=checkpoints,
+        communicator=communicator,
+    )
+
+
+def main(store, targets, output, checkpoints, processes, preconditioner="none", damaged_rank=None):
+    if processes == "0":
+        communicator = SerialCommunicator()
+        print("ready", flush=True)
+        solve(store, targets, communicator, CheckpointSettings(Path(checkpoints), 0.0), preconditioner).save(Path(output))
+        return
+
+    def work():
+        if damaged_rank == str(communicator.rank):
+            raise UserError("this process met a mistake")
+        saved = None if checkpoints == "-" else CheckpointSettings(Path(checkpoints), 0.0)
+        return solve(store, targets, communicator, saved, preconditioner)
+
+    communicator = mpi.world()
+    if communicator.size != int(processes):
+        communicator = mpi.world(expected=int(processes))
+    solution = mpi.together(communicator, work)
+    if communicator.rank == 0:
+        solution.save(Path(output))
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from solver_problems import digits_problem, with_spectrum
+
+from neural_kernels.solvers.communicator import SerialCommunicator
+from neural_kernels.solvers.conjugate_gradients import Stopping, conjugate_gradients
+from neural_kernels.solvers.operator import DenseOperator, RidgeSystem
+from neural_kernels.solvers.pivoted_cholesky import greedy
+from neural_kernels.solvers.preconditioners import Identity, low_rank_family
+
+KERNEL, TARGETS = digits_problem(500)
+
+
+def run(matrix, targets, shift=0.0, preconditioner=None, **stopping):
+    system = RidgeSystem(DenseOperator(matrix), shift)
+    return conjugate_gradients(system, targets, preconditioner or Identity(), Stopping(**stopping))
+
+
+def true_residuals(matrix, x, targets):
+    return np.linalg.norm(targets - matrix @ x, axis=0) / np.linalg.norm(targets, axis=0)
+
+
+def test_reports_true_residuals_column_by_column():
+    shift = 1e-2 * np.diag(KERNEL).mean()
+    state = run(KERNEL, TARGETS, shift, tolerance=1e-7)
+    system = KERNEL + shift * np.eye(500)
+    np.testing.assert_allclose(state.residuals, true_residuals(system, state.x, TARGETS), rtol=1e-6)
+    assert (state.residuals <= 1e-7).all()
+    assert set(state.stopped_by) == {"tolerance"}
+    assert len(set(state.iterations.tolist())) > 1, "columns stop each at its own time"
+    np.testing.assert_allclose(state.x, np.linalg.solve(system, TARGETS), rtol=1e-4, atol=1e-6)
+
+
+def test_columns_do_not_influence_each_other():
+    shift = 1e-3 * np.diag(KERNEL).mean()
+    together = run(KERNEL, TARGETS, shift, tolerance=1e-8, residual_every=10**6)
+    for column in (0, 7):
+        alone = run(KERNEL, TARGETS[:, [column]], shift, tolerance=1e-8, residual_every=10**6)
+        assert abs(int(alone.iterations[0]) - int(together.iterations[column])) <= 1
+        np.testing.assert_allclose(alone.x[:, 0], together.x[:, column], rtol=1e-5, atol=1e-8)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 40), st.integers(1, 4), st.floats(0, 6), st.integers(0, 2**31))
+def test_any_definite_system_is_solved(n, columns, decades, seed):
+    matrix = with_spectrum(np.logspace(0, decades, n), seed)
+    targets = np.random.default_rng(seed).standard_normal((n, columns))
+    state = run(matrix, targets, tolerance=1e-6, max_iterations=2000)
+    assert set(state.stopped_by) == {"tolerance"}
+    assert (true_residuals(matrix, state.x, targets) <= 1.01e-6).all()
+
+
+def test_zero_and_solved_columns_need_no_iterations():
+    targets = TARGETS.copy()
+    targets[:, 3] = 0.0
+    state = run(KERNEL, targets, 1.0, tolerance=1e-6)
+    assert state.iterations[3] == 0
+    assert not state.x[:, 3].any()
+    assert state.stopped_by[3] == "tolerance"
+    again = conjugate_gradients(
+        RidgeSystem(DenseOperator(KERNEL), 1.0), targets, Identity(), Stopping(tolerance=1e-5), start=state.x
+    )
+    assert not again.iterations.any()
+
+
+def test_indefinite_matrix_is_reported_without_nan():
+    matrix = with_spectrum(np.linspace(-0.5, 3, 60))
+    state = run(matrix, np.random.default_rng(0).standard_normal((60, 3)), tolerance=1e-10)
+    assert set(state.stopped_by) == {"indefinite"}
+    assert np.isfinite(state.x).all()
+    assert np.isfinite(state.residuals).all()
+
+
+def test_one_indefinite_column_leaves_the_others():
+    # Column 0 lives where the matrix is positive definite, column 1 where it is not.
+    matrix = np.diag(np.r_[np.linspace(1, 2, 10), -np.ones(10)])
+    targets = np.zeros((20, 2))
+    targets[:10, 0], targets[10:, 1] = 1.0, 1.0
+    state = run(matrix, targets, tolerance=1e-10)
+    assert state.stopped_by == ["tolerance", "indefinite"]
+    np.testing.assert_allclose(state.x[:10, 0], 1 / np.linspace(1, 2, 10))
+
+
+def test_out_of_iterations_is_reported():
+    state = run(KERNEL, TARGETS, 1e-6, tolerance=1e-12, max_iterations=5)
+    assert set(state.stopped_by) == {"max_iterations"}
+    assert (state.iterations == 5).all()
+    system = KERNEL + 1e-6 * np.eye(500)
+    np.testing.assert_allclose(state.residuals, true_residuals(system, state.x, TARGETS), rtol=1e-8)
+
+
+@pytest.mark.parametrize("decades", [8, 13])
+def test_stagnation_is_detected_where_rounding_forbids_the_tolerance(decades):
+    matrix = with_spectrum(np.logspace(-decades, 0, 80))
+    targets = np.random.default_rng(1).standard_normal((80, 2))
+    state = run(matrix, targets, tolerance=1e-13, max_iterations=20_000, residual_every=10)
+    assert set(state.stopped_by) == {"stagnation"}
+    assert state.iteration < 20_000
+    np.testing.assert_allclose(state.residuals, true_residuals(matrix, state.x, targets), rtol=0.5)
+
+
+@pytest.mark.parametrize("ridge", [1e-8, 1e-4, 1e-1])
+def test_preconditioner_saves_iterations(ridge):
+    # Images that repeat almost: a spectrum that falls steeply, as with augmented data.
+    x = np.random.default_rng(0).standard_normal((500, 6))
+    kernel = np.exp(-0.05 * ((x[:, None] - x[None]) ** 2).sum(-1))
+    shift = ridge * np.diag(kernel).mean()
+    communicator = SerialCommunicator()
+    factor = greedy(DenseOperator(kernel), 300).rows
+    preconditioner = low_rank_family(factor, None, 10, communicator).at(shift)
+    plain = run(kernel, TARGETS, shift, tolerance=1e-4, max_iterations=1000)
+    state = run(kernel, TARGETS, shift, preconditioner, tolerance=1e-4, max_iterations=1000)
+    assert set(state.stopped_by) == {"tolerance"}
+    assert state.iteration < 0.5 * plain.iteration
+
+
+def test_history_has_every_iteration_of_every_column():
+    state = run(KERNEL, TARGETS, 1.0, tolerance=1e-6)
+    for column in range(10):
+        iterations = [row[0] for row in state.history if row[1] == column]
+        assert iterations == list(range(int(state.iterations[column]) + 1))
+    last = {row[1]: row for row in state.history}
+    assert all(last[column][3] and last[column][2] == state.residuals[column] for column in range(10))

@@ -1,0 +1,107 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import solve_program
+from solver_problems import digits_problem, stored
+
+from neural_kernels.errors import UserError
+from neural_kernels.solvers import load_solution, mpi
+from neural_kernels.solvers.communicator import SerialCommunicator, row_range
+
+PROGRAM = Path(solve_program.__file__)
+SOURCE = Path(__file__).parents[2] / "src"
+MPIEXEC = Path(sys.executable).parent / "mpiexec"
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory):
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed: the extra neural-kernels[mpi]")
+    if not MPIEXEC.exists():
+        pytest.skip(f"no launcher beside the interpreter: {MPIEXEC}")
+    folder = tmp_path_factory.mktemp("problem")
+    kernel, targets = digits_problem(500)
+    targets = targets[20:420].copy()
+    targets[::7, 2] = np.nan
+    stored(folder / "store", kernel, 128)
+    np.save(folder / "targets.npy", targets)
+    return folder
+
+
+def launch(processes, *arguments, launcher=True, **options):
+    command = [MPIEXEC, "-n", str(processes)] if launcher else []
+    return subprocess.run(
+        [*map(str, command), sys.executable, str(PROGRAM), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(SOURCE), "OPENBLAS_NUM_THREADS": "1"},
+        **options,
+    )
+
+
+@pytest.mark.parametrize(("method", "numbers"), [("random", (1, 2, 3)), ("greedy", (2,))])
+def test_any_number_of_processes_agrees(problem, tmp_path, method, numbers):
+    store, targets = problem / "store", problem / "targets.npy"
+    serial = solve_program.solve(store, targets, SerialCommunicator(), preconditioner=method)
+    scale = np.abs(serial.coefficients).max()
+    for processes in numbers:
+        done = launch(processes, store, targets, tmp_path / str(processes), "-", processes, method)
+        assert done.returncode == 0, done.stderr
+        solution = load_solution(tmp_path / str(processes))
+        assert solution.record.converged
+        np.testing.assert_allclose(solution.coefficients, serial.coefficients, rtol=0, atol=1e-9 * scale)
+
+
+def test_processes_may_change_at_a_resume(problem, tmp_path):
+    store, targets = problem / "store", problem / "targets.npy"
+    done = launch(3, store, targets, tmp_path / "first", tmp_path / "c", 3, "random")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "c").rglob("*.npz"))) == 3
+    done = launch(2, store, targets, tmp_path / "second", tmp_path / "c", 2, "random")
+    assert done.returncode == 0, done.stderr
+    first, second = load_solution(tmp_path / "first"), load_solution(tmp_path / "second")
+    np.testing.assert_array_equal(second.coefficients, first.coefficients)
+    assert second.record.details["resumed_at_iteration"] == first.record.iterations
+
+
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_mistake_on_one_process_ends_all_with_one_sentence(problem, tmp_path, damaged):
+    arguments = [problem / "store", problem / "targets.npy", tmp_path / "out", "-", 2, "none", damaged]
+    done = launch(2, *arguments)
+    assert done.returncode != 0
+    assert done.stderr.count("error: this process met a mistake") == 1
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_on_all_processes_is_said_once(problem, tmp_path):
+    done = launch(2, tmp_path / "nothing", problem / "targets.npy", tmp_path / "out", "-", 2)
+    assert done.returncode != 0
+    assert done.stderr.count("kernel.json is missing") == 1
+
+
+def test_a_launcher_of_another_mpi_is_noticed(problem, tmp_path):
+    arguments = [problem / "store", problem / "targets.npy", tmp_path / "out", "-", 2]
+    done = launch(1, *arguments, launcher=False)
+    assert done.returncode != 0
+    assert "MPI joins 1 processes, expected 2" in done.stderr
+
+
+def test_missing_mpi4py_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(UserError, match=r"neural-kernels\[mpi\]"):
+        mpi.world()
+
+
+def test_rows_are_shared_out_evenly():
+    for n in (1, 7, 100):
+        for size in (1, 2, 3, 8):
+            ranges = [row_range(n, rank, size) for rank in range(size)]
+            assert ranges[0][0] == 0
+            assert ranges[-1][1] == n
+            assert all(a[1] == b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+            assert max(b - a for a, b in ranges) - min(b - a for a, b in ranges) <= 1

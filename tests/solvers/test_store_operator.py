@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from solver_problems import digits_problem, stored
+
+from neural_kernels.errors import UserError
+from neural_kernels.solvers import panels
+from neural_kernels.solvers.store_operator import StoreOperator
+
+KERNEL, _ = digits_problem(403)
+
+
+@pytest.fixture
+def small_panels(monkeypatch):
+    """Panels of a few rows, so that small blocks have several."""
+    monkeypatch.setattr(panels, "PANEL_BYTES", 2**13)
+
+
+def expected(window):
+    return KERNEL[window[0] : window[1], window[0] : window[1]]
+
+
+@pytest.mark.usefixtures("small_panels")
+@pytest.mark.parametrize("edge", [1000, 403, 128, 97, 50])
+@pytest.mark.parametrize("window", [(0, 403), (0, 128), (100, 333), (129, 131), (402, 403)])
+@pytest.mark.parametrize("budget", [None, 2**19, 2**17], ids=["in RAM", "in part", "streamed"])
+def test_any_edge_window_and_placement_agree(tmp_path, edge, window, budget):
+    store = stored(tmp_path, KERNEL, edge)
+    operator = StoreOperator(store, window, memory_budget=budget, threads=2)
+    matrix = expected(window)
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((operator.n, 3))
+    pivots = rng.permutation(operator.n)[:7]
+    for _ in range(2):  # the second time from RAM where there is room
+        product = operator.matmul(vectors)
+        np.testing.assert_allclose(product, matrix @ vectors, rtol=1e-12, atol=1e-10)
+        np.testing.assert_array_equal(operator.columns(pivots), matrix[:, pivots])
+        np.testing.assert_array_equal(operator.diagonal(), np.diag(matrix))
+
+
+@pytest.mark.usefixtures("small_panels")
+def test_placements_give_the_same_bits(tmp_path):
+    store = stored(tmp_path, KERNEL, 128)
+    vectors = np.random.default_rng(0).standard_normal((403, 10))
+    operators = [StoreOperator(store, memory_budget=b, threads=t) for b in (None, 2**19, 2**17) for t in (1, 3)]
+    products = [operator.matmul(vectors) for operator in operators]
+    for product in products[1:]:
+        np.testing.assert_array_equal(product, products[0])
+
+
+@pytest.mark.usefixtures("small_panels")
+def test_placement_keeps_to_the_budget(tmp_path):
+    store = stored(tmp_path, KERNEL, 128)
+    everything = StoreOperator(store, threads=2)
+    assert everything.streamed_bytes == 0
+    part = StoreOperator(store, memory_budget=2**19, threads=2)
+    assert 0 < part.resident_bytes < 2**19
+    assert part.streamed_bytes + part.resident_bytes == everything.resident_bytes
+    with pytest.raises(UserError, match="memory budget leaves 0 MiB"):
+        StoreOperator(store, memory_budget=2**10, threads=2)
+
+
+def test_each_block_is_read_once_a_product(tmp_path, monkeypatch):
+    from neural_kernels.solvers import store_operator
+
+    store = stored(tmp_path, KERNEL, 128)
+    operator = StoreOperator(store, memory_budget=2**22, threads=2)
+    operator._kept = set()
+    read = []
+    original = store_operator.read_panel
+    monkeypatch.setattr(store_operator, "read_panel", lambda p, b: (read.append(p.block), original(p, b))[1])
+    operator.matmul(np.ones((403, 2)))
+    assert sorted(read) == sorted(store.grid.blocks())
+
+
+def test_single_precision_is_summed_in_double(tmp_path):
+    store = stored(tmp_path, KERNEL, 128, "float32")
+    operator = StoreOperator(store, threads=2)
+    vectors = np.random.default_rng(0).standard_normal((403, 3))
+    exact = KERNEL.astype(np.float32).astype(np.float64)
+    np.testing.assert_allclose(operator.matmul(vectors), exact @ vectors, rtol=1e-12, atol=1e-10)
+    assert operator.columns(np.array([3])).dtype == np.float64
+
+
+def test_entries_that_are_not_finite_are_named_and_set_aside(tmp_path):
+    store = stored(tmp_path, KERNEL, 128)
+    block = np.load(store.block_path(0, 2))
+    block[5, 7] = np.nan
+    np.save(store.block_path(0, 2), block)
+    operator = StoreOperator(store, threads=2)
+    with pytest.raises(UserError, match=r"blocks/0-2\.npy has entries that are not finite"):
+        operator.matmul(np.ones((403, 2)))
+    assert not store.block_path(0, 2).exists()
+    assert store.block_path(0, 2).with_name("0-2.npy.rejected").exists()
+
+
+def test_foreign_and_truncated_blocks_are_refused_before_work(tmp_path):
+    store = stored(tmp_path, KERNEL, 128)
+    path = store.block_path(1, 2)
+    path.write_bytes(path.read_bytes()[:-8])
+    store.record_path(0, 1).write_text('{"fingerprint": "0"}')
+    with pytest.raises(UserError, match=r"0-1\.npy belongs to another kernel.*1-2\.npy is truncated"):
+        StoreOperator(store)
+
+
+def test_a_block_that_vanishes_during_the_solve_is_named(tmp_path):
+    store = stored(tmp_path, KERNEL, 128)
+    operator = StoreOperator(store, memory_budget=2**22, threads=1)
+    store.block_path(1, 1).unlink()
+    with pytest.raises(UserError, match=r"1-1\.npy is missing"):
+        operator.matmul(np.ones((403, 1)))
+
+
+def test_window_outside_the_store(tmp_path):
+    store = stored(tmp_path, KERNEL[:50, :50], 20)
+    with pytest.raises(UserError, match="examples 10 to 51 were asked"):
+        StoreOperator(store, (10, 51))
