@@ -24,8 +24,9 @@ import numpy as np
 
 from neural_kernels import __version__, engines
 from neural_kernels.architectures import Architecture, covariance_entries
-from neural_kernels.blocks import KernelStore, write_block
+from neural_kernels.blocks import KernelStore, read_block, write_block
 from neural_kernels.errors import UserError
+from neural_kernels.flip_symmetry import is_symmetric_block, same_block
 from neural_kernels.progress import progress
 
 log = logging.getLogger(__name__)
@@ -47,23 +48,27 @@ def compute_block(
     kind: engines.Kind,
     engine: str = "auto",
     tile: int | None = None,
+    flips: bool = False,
 ) -> None:
     """Compute block (i, j) and put it in the store.
 
     Args:
         rows: features of every row of the store, (n_rows, *input_shape) float64; a memory map will do.
         columns: features of every column.
+        flips: the second half of the rows are the horizontal flips of the first (``flip_symmetry``).
         tile: edge of a tile, by default ``default_tile``. Results don't depend on it.
 
     Raises:
         UserError: another process is computing this block, or no engine covers the architecture.
     """
+    if flips and store.grid.symmetric and _copy_same_block(store, i, j):
+        return
     precision: engines.Precision = "float64" if store.dtype == np.float64 else "float32"
     engine_name, chosen = engines.select(engine, architecture, rows.shape[1:])
     tile = tile or default_tile(architecture, rows.shape[1:])
     (r0, r1), (c0, c1) = store.grid.row_range(i), store.grid.column_range(j)
-    diagonal = store.grid.symmetric and i == j
-    tiles = _tiles((r1 - r0, c1 - c0), tile, diagonal)
+    symmetric = is_symmetric_block(store.grid, i, j, flips)
+    tiles = _tiles((r1 - r0, c1 - c0), tile, symmetric)
     identity = f"{store.fingerprint} {engine_name} tile {tile}"
 
     partial = store.directory / "partial" / f"{i}-{j}.npy"
@@ -88,7 +93,7 @@ def compute_block(
             for r, row_tiles in _by(panel_tiles, lambda t: t[0]):
                 left = prepare(rows, r0 + r, r1)
                 for _, c in row_tiles:
-                    other = None if diagonal and r == c else right[c]
+                    other = None if store.grid.symmetric and i == j and r == c else right[c]
                     entries = chosen.kernel(architecture, kind, left, other, precision)
                     if not np.isfinite(entries).all():
                         raise UserError(
@@ -102,7 +107,7 @@ def compute_block(
                     bar.update()
         bar.close()
         record.close()
-        if diagonal:
+        if symmetric:
             _mirror(block)
         facts = {
             "engine": engine_name,
@@ -114,6 +119,18 @@ def compute_block(
         write_block(store, i, j, block, facts)
         partial.unlink()
         partial.with_suffix(".tiles").unlink()
+
+
+def _copy_same_block(store: KernelStore, i: int, j: int) -> bool:
+    """Store block (i, j) as a copy of the block that the flip symmetry makes equal, if that is there."""
+    first_i, first_j, transposed = same_block(store.grid, i, j)
+    if (first_i, first_j) == (i, j) or not store.block_path(first_i, first_j).exists():
+        return False
+    block = read_block(store, first_i, first_j)
+    facts = store.read_record(first_i, first_j) | {"seconds": 0.0, "copy_of": f"{first_i}-{first_j}"}
+    write_block(store, i, j, np.ascontiguousarray(block.T) if transposed else block, facts)
+    log.info("block %d-%d is block %d-%d of the flipped images", i, j, first_i, first_j)
+    return True
 
 
 def default_tile(architecture: Architecture, input_shape: tuple[int, ...]) -> int:

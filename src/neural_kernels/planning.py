@@ -16,6 +16,7 @@ from neural_kernels import engines
 from neural_kernels.block_computation import default_tile
 from neural_kernels.blocks import Grid
 from neural_kernels.errors import UserError
+from neural_kernels.flip_symmetry import is_symmetric_block, same_block
 from neural_kernels.study import Kernel, Study
 
 MOST_BLOCKS = 50_000
@@ -86,7 +87,13 @@ def plan_kernel(
     itemsize = np.dtype(study.config["precision"]).itemsize
     n = study.training_sizes(kernel.name)[-1]
     # A diagonal block is stored whole, but only its upper triangle is computed.
-    pairs = sum(_pairs(size // itemsize, part == "train" and i == j) for _, part, i, j, size in blocks)
+    grid = Grid(study.part_sizes["train"], study.part_sizes["train"], study.config["blocks"]["edge"], True)
+    flips = study.config["data"]["flips"]
+    pairs = sum(
+        _pairs(size // itemsize, part == "train" and is_symmetric_block(grid, i, j, flips))
+        for _, part, i, j, size in blocks
+        if not (part == "train" and flips and same_block(grid, i, j)[:2] != (i, j))
+    )
     return KernelPlan(
         kernel=kernel.name,
         engine=engine,

@@ -30,6 +30,7 @@ from neural_kernels.architectures import output_shape
 from neural_kernels.blocks import Grid, KernelStore
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_json
+from neural_kernels.flip_symmetry import is_flip_symmetric
 from neural_kernels.prediction import predict
 from neural_kernels.study import Kernel, Study
 
@@ -207,6 +208,9 @@ def compute_block(
             kind=kernel.kind,
             engine=study.config["engine"],
             tile=study.config["blocks"].get("tile"),
+            flips=part == "train"
+            and read_json(folder / "features.json")["flip_closed"]
+            and is_flip_symmetric(kernel.architecture),
         )
 
 

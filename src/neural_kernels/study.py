@@ -60,9 +60,10 @@ class Study:
         """
         data = self.config["data"]
         tests = {name: (entry or {}).get("examples") for name, entry in (data.get("test_sets") or {}).items()}
-        sizes = {"train": data.get("train_examples"), "validation": data["validation_examples"], **tests}
-        if tests and None not in sizes.values():
-            return sizes
+        train = data.get("train_examples")
+        if tests and train is not None and None not in tests.values():
+            train = 2 * train if data["flips"] else train
+            return {"train": train, "validation": data["validation_examples"], **tests}
         return datasets.check_data(data).parts
 
     @property
@@ -198,7 +199,7 @@ def _check_sizes(path: Path, study: Study) -> None:
     largest = max(ladder["sizes"]) if "sizes" in ladder else ladder.get("largest", available)
     if largest > available:
         raise UserError(
-            f"{path}: training_sizes asks for n = {largest}, but data.train_examples is {available}"
+            f"{path}: training_sizes asks for n = {largest}, but data.train_examples gives {available}"
         )
     if "sizes" not in ladder and ladder["smallest"] > largest:
         raise UserError(

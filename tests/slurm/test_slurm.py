@@ -79,8 +79,9 @@ def test_a_study_runs_and_a_block_that_fails_is_tried_again_with_more_memory(pro
     (project.folder / "before").write_text(
         f"""
 if [[ "$*" == *"compute-block"*"--part train --block 0-1"* ]]; then
-    echo "$SLURM_MEM_PER_NODE" >>{project.folder}/attempts
-    [ "$SLURM_MEM_PER_NODE" -ge 600 ] || kill -KILL $$
+    memory=$(scontrol show job "$SLURM_JOB_ID" | grep -oP 'MinMemoryNode=\\K[0-9]+')
+    echo "$memory" >>{project.folder}/attempts
+    [ "$memory" -ge 600 ] || kill -KILL $$
 fi
 """
     )

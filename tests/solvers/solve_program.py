@@ -45,7 +45,8 @@ def main(store, targets, output, checkpoints, processes, preconditioner="none", 
     if processes == "0":
         communicator = SerialCommunicator()
         print("ready", flush=True)
-        solve(store, targets, communicator, CheckpointSettings(Path(checkpoints), 0.0), preconditioner).save(Path(output))
+        saved = CheckpointSettings(Path(checkpoints), 0.0)
+        solve(store, targets, communicator, saved, preconditioner).save(Path(output))
         return
 
     def work():

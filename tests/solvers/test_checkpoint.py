@@ -100,7 +100,9 @@ def test_sigkill_at_random_moments(problem, tmp_path):
         assert process.stdout.readline() == b"ready\n"
         if attempt:
             deadline = time.monotonic() + 60
-            while not (checkpoints / "ridge-0.01" / "checkpoint.json").exists() and time.monotonic() < deadline:
+            while (
+                not (checkpoints / "ridge-0.01" / "checkpoint.json").exists() and time.monotonic() < deadline
+            ):
                 time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
@@ -128,7 +130,9 @@ def test_checkpoints_wait_for_their_time(problem, tmp_path):
     saved = []
     with pytest.MonkeyPatch.context() as patch:
         original = checkpoint.Checkpoint.save
-        patch.setattr(checkpoint.Checkpoint, "save", lambda self, s: (saved.append(s.iteration), original(self, s)))
+        patch.setattr(
+            checkpoint.Checkpoint, "save", lambda self, s: (saved.append(s.iteration), original(self, s))
+        )
         solve_program.solve(
             folder / "store",
             folder / "targets.npy",

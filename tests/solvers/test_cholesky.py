@@ -14,7 +14,9 @@ def test_solves_and_restores_the_matrix(ridge):
     np.testing.assert_array_equal(kernel, KERNEL)
     system = KERNEL + ridge * np.diag(KERNEL).mean() * np.eye(300)
     np.testing.assert_allclose(solution.coefficients, np.linalg.solve(system, TARGETS), rtol=1e-9, atol=1e-12)
-    residual = np.linalg.norm(TARGETS - system @ solution.coefficients, axis=0) / np.linalg.norm(TARGETS, axis=0)
+    residual = np.linalg.norm(TARGETS - system @ solution.coefficients, axis=0) / np.linalg.norm(
+        TARGETS, axis=0
+    )
     # Rounding decides the residual of a direct solve: only its size can agree.
     assert solution.record.residual < 1e-10
     assert residual.max() < 1e-10
@@ -25,14 +27,16 @@ def test_solves_and_restores_the_matrix(ridge):
 def test_indefinite_matrix_names_the_minor():
     kernel = with_spectrum(np.linspace(-1, 3, 40))
     before = kernel.copy()
-    with pytest.raises(NotPositiveDefinite, match=r"ridge 0 is not positive definite \(its leading minor of order"):
+    with pytest.raises(
+        NotPositiveDefinite, match=r"ridge 0 is not positive definite \(its leading minor of order"
+    ):
         solve_cholesky(kernel, np.ones((40, 1)), 0.0)
     np.testing.assert_array_equal(kernel, before)
 
 
 def test_singular_matrix_is_refused():
     x = np.random.default_rng(0).standard_normal((30, 4))
-    with pytest.raises(NotPositiveDefinite, match="not positive definite|singular"):
+    with pytest.raises(NotPositiveDefinite, match=r"not positive definite|singular"):
         solve_cholesky(x @ x.T, np.ones((30, 2)), 0.0)
 
 
@@ -56,7 +60,10 @@ def test_missing_labels_leave_their_examples_out():
         known = ~np.isnan(targets[:, task])
         part = KERNEL[np.ix_(known, known)] + shift * np.eye(known.sum())
         np.testing.assert_allclose(
-            solution.coefficients[known, task], np.linalg.solve(part, targets[known, task]), rtol=1e-9, atol=1e-12
+            solution.coefficients[known, task],
+            np.linalg.solve(part, targets[known, task]),
+            rtol=1e-9,
+            atol=1e-12,
         )
         assert not solution.coefficients[~known, task].any()
     assert solution.record.residual < 1e-10

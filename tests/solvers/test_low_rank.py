@@ -36,7 +36,11 @@ def test_greedy_is_the_textbook_one_whatever_the_pool(pool):
 
 
 def factors(operator, rank):
-    return [greedy(operator, rank), randomly_pivoted(operator, rank, 0), randomly_pivoted(operator, rank, 1, 10)]
+    return [
+        greedy(operator, rank),
+        randomly_pivoted(operator, rank, 0),
+        randomly_pivoted(operator, rank, 1, 10),
+    ]
 
 
 @pytest.mark.parametrize("rank", [1, 40, 300])
@@ -44,7 +48,9 @@ def test_factor_reproduces_the_pivots_columns(rank):
     for factor in factors(DenseOperator(KERNEL), rank):
         approximation = factor.rows @ factor.rows.T
         assert len(set(factor.pivots.tolist())) == len(factor.pivots) == rank
-        np.testing.assert_allclose(approximation[:, factor.pivots], KERNEL[:, factor.pivots], rtol=1e-7, atol=1e-7)
+        np.testing.assert_allclose(
+            approximation[:, factor.pivots], KERNEL[:, factor.pivots], rtol=1e-7, atol=1e-7
+        )
         assert np.linalg.eigvalsh(KERNEL - approximation).min() > -1e-8 * np.trace(KERNEL)
         left = np.trace(KERNEL - approximation) / np.trace(KERNEL)
         assert factor.residual == pytest.approx(left, abs=1e-10)
@@ -70,7 +76,9 @@ def test_random_pivots_have_the_distribution_of_one_after_the_other():
     # Three groups of equal examples: after a draw from one, its residual is nearly gone.
     group = np.repeat([0, 1, 2], [6, 3, 1])
     kernel = np.where(group[:, None] == group[None], 1.0, 0.0) + 1e-9 * np.eye(10)
-    pairs = [tuple(group[randomly_pivoted(DenseOperator(kernel), 2, seed, 20).pivots]) for seed in range(2000)]
+    pairs = [
+        tuple(group[randomly_pivoted(DenseOperator(kernel), 2, seed, 20).pivots]) for seed in range(2000)
+    ]
     assert all(a != b for a, b in pairs)
     first = np.bincount([a for a, _ in pairs], minlength=3) / 2000
     np.testing.assert_allclose(first, [0.6, 0.3, 0.1], atol=0.04)

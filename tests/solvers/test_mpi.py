@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -103,5 +104,5 @@ def test_rows_are_shared_out_evenly():
             ranges = [row_range(n, rank, size) for rank in range(size)]
             assert ranges[0][0] == 0
             assert ranges[-1][1] == n
-            assert all(a[1] == b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+            assert all(a[1] == b[0] for a, b in pairwise(ranges))
             assert max(b - a for a, b in ranges) - min(b - a for a, b in ranges) <= 1

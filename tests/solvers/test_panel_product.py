@@ -19,7 +19,8 @@ def build(request, monkeypatch):
 @pytest.mark.usefixtures("build")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(
-    ("height", "width", "k"), [(1, 1, 1), (7, 9, 3), (16, 256, 12), (17, 257, 13), (70, 1100, 10), (33, 520, 25)]
+    ("height", "width", "k"),
+    [(1, 1, 1), (7, 9, 3), (16, 256, 12), (17, 257, 13), (70, 1100, 10), (33, 520, 25)],
 )
 def test_both_products_agree_with_matmul(dtype, height, width, k):
     rng = np.random.default_rng(0)

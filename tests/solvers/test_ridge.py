@@ -55,7 +55,9 @@ def test_a_loss_that_is_not_finite_is_never_chosen():
 
 
 def test_all_failing_is_an_error():
-    with pytest.raises(UserError, match="no ridge of the 2 candidates can be used; the largest: no good at 1"):
+    with pytest.raises(
+        UserError, match="no ridge of the 2 candidates can be used; the largest: no good at 1"
+    ):
         select({0.1: 1.0, 1.0: 1.0}, failing=(0.1, 1.0))
 
 

@@ -53,7 +53,10 @@ def test_direct_solution_has_an_empty_history(tmp_path):
         (lambda d: (d / "record.json").unlink(), "record.json is missing"),
         (lambda d: (d / "coefficients.npy").unlink(), "coefficients.npy is missing"),
         (lambda d: (d / "coefficients.npy").write_bytes(b"no"), "truncated or is no .npy"),
-        (lambda d: np.save(d / "coefficients.npy", np.ones((5, 3))), r"is \(5, 3\) float64, expected \(5, 2\)"),
+        (
+            lambda d: np.save(d / "coefficients.npy", np.ones((5, 3))),
+            r"is \(5, 3\) float64, expected \(5, 2\)",
+        ),
         (lambda d: (d / "record.json").write_text("{}"), "is not the record of a solve"),
     ],
 )

@@ -89,7 +89,10 @@ def test_masked_preconditioner_saves_iterations(tmp_path):
     targets = np.where(np.random.default_rng(1).random((400, 3)) < 0.5, np.nan, x[:, :3])
     runs = {
         method: solve_system(
-            store, (0, 400), targets, settings([1e-4], preconditioner=method, rank=150, stopping=Stopping(1e-6))
+            store,
+            (0, 400),
+            targets,
+            settings([1e-4], preconditioner=method, rank=150, stopping=Stopping(1e-6)),
         ).record
         for method in ("none", "random")
     }

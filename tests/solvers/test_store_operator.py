@@ -41,7 +41,9 @@ def test_any_edge_window_and_placement_agree(tmp_path, edge, window, budget):
 def test_placements_give_the_same_bits(tmp_path):
     store = stored(tmp_path, KERNEL, 128)
     vectors = np.random.default_rng(0).standard_normal((403, 10))
-    operators = [StoreOperator(store, memory_budget=b, threads=t) for b in (None, 2**19, 2**17) for t in (1, 3)]
+    operators = [
+        StoreOperator(store, memory_budget=b, threads=t) for b in (None, 2**19, 2**17) for t in (1, 3)
+    ]
     products = [operator.matmul(vectors) for operator in operators]
     for product in products[1:]:
         np.testing.assert_array_equal(product, products[0])

@@ -140,7 +140,7 @@ def test_a_training_size_above_the_data_is_refused(new_project):
     project = new_project()
     text = (project.folder / "config/tiny.yaml").read_text()
     project.write_study("tiny", text.replace("[8, 16, 64]", "[8, 16, 65]"))
-    refused(project, TARGET, "training_sizes asks for n = 65, but data.train_examples is 64")
+    refused(project, TARGET, "training_sizes asks for n = 65, but data.train_examples gives 64")
 
 
 def test_more_examples_than_the_data_has_are_refused(new_project):

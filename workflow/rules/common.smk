@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 from neural_kernels.blocks import Grid
 from neural_kernels.errors import UserError
+from neural_kernels.flip_symmetry import same_block
 from neural_kernels.planning import planned_blocks
 from neural_kernels.study import Study, load_study, studies
 
@@ -89,6 +90,21 @@ def block_files(wildcards, part: str, rows: int, columns: int) -> list[str]:
     grid = Grid(rows, columns, edge, symmetric=part == "train")
     folder = store(this.owner, wildcards.kernel, part)
     return [f"{folder}/blocks/{i}-{j}.npy" for i, j in grid.blocks()]
+
+
+def same_block_of(wildcards):
+    """The block of a training set closed under flips that has the same entries, if there is one."""
+    this = study(wildcards.study)
+    if wildcards.part != "train" or not this.config["data"]["flips"]:
+        return []
+    size = this.part_sizes["train"]
+    grid = Grid(size, size, this.config["blocks"]["edge"], symmetric=True)
+    block = int(wildcards.i), int(wildcards.j)
+    *first, _ = same_block(grid, *block)
+    if tuple(first) == block:
+        return []
+    folder = store(this.owner, wildcards.kernel, "train")
+    return f"{folder}/blocks/{first[0]}-{first[1]}.npy"
 
 
 def reach(wildcards) -> int:

@@ -25,6 +25,7 @@ rule compute_block:
     input:
         features=ancient(features),
         kernel=ancient("results/{study}/kernels/{kernel}/{part}/kernel.json"),
+        same=ancient(same_block_of),
     output:
         "results/{study}/kernels/{kernel}/{part}/blocks/{i}-{j}.npy",
     log:

@@ -17,10 +17,11 @@ import numpy as np
 from tqdm import tqdm
 
 from neural_kernels.datasets import arrays, cifar5m, cifar10, cifar10_1, digits
-from neural_kernels.datasets.pools import Dataset, Pool, Task, check_finite, check_labels
+from neural_kernels.datasets.pools import CHUNK_ROWS, Dataset, Pool, Task, check_finite, check_labels
 from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_json
+from neural_kernels.flip_symmetry import flip
 
 DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
     "arrays": arrays.open_dataset,
@@ -92,6 +93,8 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
     are the validation set, the next ``train_examples`` the training set. So every smaller training set is
     a leading slice of a larger one. Test sets are the first examples in file order, whatever the seed.
 
+    With ``flips`` the training images are followed by their horizontal flips, in the same order.
+
     Raises:
         UserError: as ``check_data``, and what only the content tells: NaN or infinite features, labels out
             of range, truncated files, a full disk.
@@ -100,18 +103,21 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
     parts = study.summary.parts
     order = np.random.default_rng(seed).permutation(study.dataset.train.count)
     held_out = parts["validation"]
+    flips = bool(options.get("flips"))
+    originals = parts["train"] // 2 if flips else parts["train"]
     directory.mkdir(parents=True, exist_ok=True)
     summary_file = directory / "data.json"
     # A summary beside arrays that it does not describe would be taken for a finished data set.
     summary_file.unlink(missing_ok=True)
     remove_leftovers(directory)
-    selections = {"validation": order[:held_out], "train": order[held_out : held_out + parts["train"]]}
-    _write(study.dataset, study.dataset.train, selections, directory)
+    selections = {"validation": order[:held_out], "train": order[held_out : held_out + originals]}
+    _write(study.dataset, study.dataset.train, selections, directory, flipped="train" if flips else None)
     for name, pool in study.tests.items():
         _write(study.dataset, pool, {name: np.arange(parts[name])}, directory)
     write_json(
         summary_file,
-        asdict(study.summary) | {"classes": study.summary.classes, "source": dict(options), "seed": seed},
+        asdict(study.summary)
+        | {"classes": study.summary.classes, "flips": flips, "source": dict(options), "seed": seed},
     )
 
 
@@ -130,7 +136,12 @@ def _open(options: Mapping[str, Any]) -> _Study:
     asked = options.get("test_sets") or {test: {} for test in dataset.tests}
     tests = {test: _open_test(dataset, name, test, entry or {}) for test, entry in asked.items()}
     train, validation = _training_sizes(options, dataset.train)
-    parts = {"train": train, "validation": validation}
+    if options.get("flips") and len(dataset.train.input_shape) != 3:
+        raise UserError(
+            f"data.flips is given for examples of shape {dataset.train.input_shape}, expected images of "
+            "(height, width, channels)"
+        )
+    parts = {"train": 2 * train if options.get("flips") else train, "validation": validation}
     for test, pool in tests.items():
         parts[test] = _test_size(test, asked[test] or {}, pool)
     summary = DataSummary(
@@ -194,18 +205,35 @@ def _test_size(test: str, entry: Mapping[str, Any], pool: Pool) -> int:
 # ----------------------------------------------------------------------------- writing
 
 
-def _write(dataset: Dataset, pool: Pool, selections: Mapping[str, np.ndarray], directory: Path) -> None:
-    """The examples ``selections[part]`` of ``pool``, in that order, in one pass over its chunks."""
+def _write(
+    dataset: Dataset,
+    pool: Pool,
+    selections: Mapping[str, np.ndarray],
+    directory: Path,
+    flipped: str | None = None,
+) -> None:
+    """The examples ``selections[part]`` of ``pool``, in that order, in one pass over its chunks.
+
+    The part ``flipped`` is followed by the horizontal flips of its images.
+    """
     label_shape = () if dataset.task == "classification" else (dataset.outputs,)
     label_dtype = np.int64 if dataset.task == "classification" else np.float64
     with ExitStack() as files:
         targets = []
         for part, order in selections.items():
-            x_shape, y_shape = (len(order), *pool.input_shape), (len(order), *label_shape)
+            count = 2 * len(order) if part == flipped else len(order)
+            x_shape, y_shape = (count, *pool.input_shape), (count, *label_shape)
             x = files.enter_context(atomic_array(directory / f"{part}_x.npy", x_shape, pool.dtype))
             y = files.enter_context(atomic_array(directory / f"{part}_y.npy", y_shape, label_dtype))
             targets.append((order, x, y))
         _gather(dataset, pool, targets, "+".join(selections))
+        for part, (order, x, y) in zip(selections, targets, strict=True):
+            if part == flipped:
+                n = len(order)
+                for start in range(0, n, CHUNK_ROWS):
+                    stop = min(start + CHUNK_ROWS, n)
+                    x[n + start : n + stop] = flip(x[start:stop])
+                y[n:] = y[:n]
 
 
 def _gather(

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_json
+from neural_kernels.flip_symmetry import closed_under_flips
 from neural_kernels.preprocessing import channels, targets, zca
 
 Transform = Callable[[np.ndarray], np.ndarray]
@@ -32,7 +33,8 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     For each part: ``<part>.npy``, float64 of the examples' own shape, channels last;
     ``<part>_targets.npy``, float64 (n, outputs), one-hot minus 1/classes, or standardised by the training
     set's statistics; ``<part>_labels.npy``, the labels or values as they came. ``features.json`` holds
-    the parts' sizes, the shape of an example, the scaling of the targets and a hash of each part's features.
+    the parts' sizes, the shape of an example, whether the training set is closed under flips, the scaling
+    of the targets and a hash of each part's features.
 
     Args:
         options: a ``preprocessing`` entry of a study's config (workflow/schemas/preprocessing.schema.yaml).
@@ -62,8 +64,21 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     described = {key: summary[key] for key in _PASSED_ON}
     write_json(
         features_file,
-        described | {"target_scaling": scaling, "preprocessing": used, "feature_hashes": hashes},
+        described
+        | {
+            "target_scaling": scaling,
+            "preprocessing": used,
+            "feature_hashes": hashes,
+            "flip_closed": _is_flip_closed(summary, directory),
+        },
     )
+
+
+def _is_flip_closed(summary: Mapping[str, Any], directory: Path) -> bool:
+    """Whether the training features are images and then their flips: not so where the fit broke the symmetry."""
+    if not summary.get("flips"):
+        return False
+    return closed_under_flips(np.load(directory / "train.npy", mmap_mode="r", allow_pickle=False))
 
 
 _PASSED_ON = ("parts", "test_sets", "input_shape", "task", "outputs", "classes", "class_names")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+
 from neural_kernels.blocks import KernelStore, read_submatrix
 from neural_kernels.errors import UserError
 from neural_kernels.solvers import iterative

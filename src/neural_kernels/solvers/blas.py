@@ -1,4 +1,4 @@
-"""How many threads NumPy and SciPy compute with: one inside our own threads, which share nothing and wait for nobody."""
+"""How many threads NumPy and SciPy compute with: one, where the threads are our own."""
 
 from __future__ import annotations
 

@@ -60,10 +60,14 @@ class LowRank:
     communicator: Communicator
 
     def apply(self, vectors: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return self.least_squares(vectors, columns)[1] / self.shift
+
+    def least_squares(self, vectors: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """w that minimises |v - M_t L w|^2 + shift |w|^2, (r, k), and own rows of v - M_t L w."""
         weights = self._normal_solve(self._project(vectors), columns)
         residual = vectors - self._expand(weights, columns)
         correction = self._normal_solve(self._project(residual) - self.shift * weights, columns)
-        return (residual - self._expand(correction, columns)) / self.shift
+        return weights + correction, residual - self._expand(correction, columns)
 
     def _project(self, vectors: np.ndarray) -> np.ndarray:
         return self.communicator.sum(self.factor.transposed_times(vectors))

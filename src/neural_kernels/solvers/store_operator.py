@@ -263,7 +263,7 @@ def _own_panels(store: KernelStore, window: tuple[int, int], communicator: Commu
     first, last = window[0] // grid.edge, -(-window[1] // grid.edge)
     own: list[tuple[int, int]] = []
     loads = [0] * communicator.size
-    for i, j in ((i, j) for i in range(first, last) for j in range(i, last)):
+    for i, j in [(a, b) for a in range(first, last) for b in range(a, last)]:
         least = loads.index(min(loads))
         loads[least] += int(np.prod(store.grid.shape(i, j)))
         if least == communicator.rank:

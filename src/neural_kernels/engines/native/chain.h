@@ -117,7 +117,7 @@ template <class T> struct Chain {
                 int half = step(s, l).half_width;
                 state.pad = half > state.pad ? half : state.pad;
             }
-            state.stride = stage.width + 2 * state.pad;
+            state.stride = stage.width + 2 * state.pad + 30;
             widest = state.stride > widest ? state.stride : widest;
             set_radius(s);
         }
@@ -293,7 +293,7 @@ template <class T> struct Chain {
         row.k_out = row_k(s, l + 1, i);
         row.t_out = tangent ? row_t(s, l + 1, i) : nullptr;
         int64_t p = current.table + (int64_t)(state.y0 + i) * stage.width + state.x0;
-        row.left = left;
+        row.left = left + p * (own ? sizeof(V) : sizeof(T));
         row.right = right + p + (int64_t)state.dy * stage.width + state.dx;
         row.table_stride = (int64_t)stage.height * stage.width;
         row.left_step = row.right_step = 1;

@@ -1,0 +1,150 @@
+"""Against textbook formulas in NumPy, and against the exact answer where each approximation is none."""
+
+import numpy as np
+import pytest
+from solver_problems import digits_problem, stored
+
+from neural_kernels.errors import UserError
+from neural_kernels.solvers.approximations import (
+    bayesian_committee_machine,
+    block_diagonal,
+    draw_partition,
+    draw_subset,
+    nystrom,
+    principal_submatrix,
+    subset_of_regressors,
+)
+from neural_kernels.solvers.operator import DenseOperator
+from neural_kernels.solvers.store_operator import StoreOperator
+
+EVERYTHING, TARGETS = digits_problem(260)
+N = 200
+KERNEL, CROSS, PRIOR, Y = EVERYTHING[:N, :N], EVERYTHING[N:, :N], EVERYTHING[N:, N:], TARGETS[:N]
+MEAN = np.diag(KERNEL).mean()
+RIDGES = [1e-6, 1e-2]
+
+
+def exact(ridge):
+    return CROSS @ np.linalg.solve(KERNEL + ridge * MEAN * np.eye(N), Y)
+
+
+def among(part):
+    return KERNEL[np.ix_(part, part)]
+
+
+def agree(found, expected, tolerance=1e-6):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("ridge", RIDGES)
+@pytest.mark.parametrize("jitter", [0.0, 1e-3])
+def test_nystrom(ridge, jitter):
+    subset = draw_subset(N, 50, seed=1)
+    columns = KERNEL[:, subset]
+    middle = KERNEL[np.ix_(subset, subset)] + jitter * MEAN * np.eye(50)
+    approximate = columns @ np.linalg.solve(middle, columns.T)
+    expected = np.linalg.solve(approximate + ridge * MEAN * np.eye(N), Y)
+    agree(nystrom(DenseOperator(KERNEL), Y, subset, ridge, jitter), expected)
+
+
+@pytest.mark.parametrize("ridge", RIDGES)
+@pytest.mark.parametrize("jitter", [0.0, 1e-3])
+def test_subset_of_regressors(ridge, jitter):
+    subset = draw_subset(N, 50, seed=1)
+    columns = KERNEL[:, subset]
+    middle = KERNEL[np.ix_(subset, subset)] + jitter * MEAN * np.eye(50)
+    weights = np.linalg.solve(columns.T @ columns + ridge * MEAN * middle, columns.T @ Y)
+    found = subset_of_regressors(DenseOperator(KERNEL), Y, subset, ridge, jitter)
+    agree(found[subset], weights)
+    assert not np.delete(found, subset, axis=0).any()
+
+
+@pytest.mark.parametrize("approximation", [nystrom, subset_of_regressors])
+@pytest.mark.parametrize("ridge", RIDGES)
+def test_low_rank_with_all_points_is_exact(approximation, ridge):
+    agree(CROSS @ approximation(DenseOperator(KERNEL), Y, np.arange(N), ridge), exact(ridge))
+
+
+@pytest.mark.parametrize("ridge", RIDGES)
+def test_block_diagonal(ridge):
+    partition = draw_partition(N, 60, seed=2)
+    expected = np.zeros((N, N))
+    for part in partition:
+        expected[np.ix_(part, part)] = among(part) + ridge * np.diag(among(part)).mean() * np.eye(len(part))
+    agree(block_diagonal(among, Y, partition, ridge), np.linalg.solve(expected, Y))
+
+
+@pytest.mark.parametrize("ridge", RIDGES)
+def test_block_diagonal_with_one_block_is_exact(ridge):
+    agree(CROSS @ block_diagonal(among, Y, draw_partition(N, N, seed=0), ridge), exact(ridge))
+
+
+def textbook_committee(partition, ridge, prior, cross):
+    precision, weighted = -(len(partition) - 1) * np.linalg.inv(prior), 0.0
+    for part in partition:
+        inverse = np.linalg.inv(among(part) + ridge * np.diag(among(part)).mean() * np.eye(len(part)))
+        own = np.linalg.inv(prior - cross[:, part] @ inverse @ cross[:, part].T)
+        precision = precision + own
+        weighted = weighted + own @ cross[:, part] @ inverse @ Y[part]
+    return np.linalg.solve(precision, weighted)
+
+
+@pytest.mark.parametrize("ridge", RIDGES)
+def test_committee_of_a_query_set(ridge):
+    partition = draw_partition(N, 60, seed=2)
+    found = bayesian_committee_machine(among, lambda b: CROSS[:, b], PRIOR, Y, partition, ridge)
+    agree(found, textbook_committee(partition, ridge, PRIOR, CROSS))
+
+
+def test_committee_of_single_queries():
+    partition, ridge = draw_partition(N, 60, seed=2), 1e-2
+    found = bayesian_committee_machine(among, lambda b: CROSS[:, b], np.diag(PRIOR), Y, partition, ridge)
+    for row in (0, 17):
+        one = slice(row, row + 1)
+        agree(found[one], textbook_committee(partition, ridge, PRIOR[one, one], CROSS[one]))
+
+
+@pytest.mark.parametrize("ridge", RIDGES)
+@pytest.mark.parametrize("prior", [PRIOR, np.diag(PRIOR)], ids=["joint", "single"])
+def test_committee_with_one_partition_is_exact(ridge, prior):
+    partition = draw_partition(N, N, seed=0)
+    agree(bayesian_committee_machine(among, lambda b: CROSS[:, b], prior, Y, partition, ridge), exact(ridge))
+
+
+def test_on_a_store(tmp_path):
+    store, window = stored(tmp_path, EVERYTHING, 64), (30, 230)
+    operator = StoreOperator(store, window)
+    inside = EVERYTHING[30:230, 30:230]
+    subset = draw_subset(200, 40, seed=3)
+    for approximation in (nystrom, subset_of_regressors):
+        expected = approximation(DenseOperator(inside), Y, subset, 1e-3, 1e-6)
+        agree(approximation(operator, Y, subset, 1e-3, 1e-6), expected)
+    for part in draw_partition(200, 70, seed=4):
+        np.testing.assert_array_equal(principal_submatrix(store, window, part), inside[np.ix_(part, part)])
+
+
+def test_subsets_are_seeded_and_cover():
+    assert draw_subset(100, 10, 5).tolist() == draw_subset(100, 10, 5).tolist()
+    assert draw_subset(100, 10, 5).tolist() != draw_subset(100, 10, 6).tolist()
+    partition = draw_partition(100, 30, 5)
+    assert [len(part) for part in partition] == [25, 25, 25, 25]
+    assert sorted(np.concatenate(partition).tolist()) == list(range(100))
+
+
+def test_mistakes_are_one_sentence():
+    operator, subset = DenseOperator(KERNEL), np.arange(5)
+    twice = np.array([0, 0])
+    with pytest.raises(UserError, match="subset of 201 examples was asked of 200"):
+        draw_subset(200, 201, 0)
+    with pytest.raises(UserError, match="expected at least 1"):
+        draw_partition(200, 0, 0)
+    with pytest.raises(UserError, match="choose a larger jitter"):
+        nystrom(operator, Y, twice, 1e-3)
+    with pytest.raises(UserError, match="ridge is 0"):
+        nystrom(operator, Y, subset, 0.0)
+    with pytest.raises(UserError, match="jitter is -1"):
+        subset_of_regressors(operator, Y, subset, 0.1, -1.0)
+    with pytest.raises(UserError, match=r"shape \(60, 3\)"):
+        bayesian_committee_machine(among, lambda b: CROSS[:, b], np.ones((60, 3)), Y, [subset], 0.1)
+    with pytest.raises(UserError, match="not positive definite"):
+        bayesian_committee_machine(among, lambda b: CROSS[:, b], PRIOR, Y, [twice], 0.0)
