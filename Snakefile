@@ -1,6 +1,7 @@
 # Kernel regression with infinite-width neural networks, from raw data to a report.
 #
 #     snakemake --profile profiles/default results/<study>_scaling.pdf
+#     snakemake --profile profiles/default results/<study>.pdf            where it compares approximations
 #
 # The studies are the files config/<study>.yaml; the target's name picks the study.
 
@@ -14,6 +15,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/kernels.smk"
 include: "workflow/rules/solve.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/approximations.smk"
 
 
 report: "workflow/report/workflow.rst"

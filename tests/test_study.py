@@ -60,6 +60,12 @@ def test_draws_are_disjoint_and_stay_inside_what_is_computed(tmp_path):
     assert study.windows(64, "FC") == [(0, 64)]
 
 
+def test_a_costly_kernel_can_have_smaller_blocks(tmp_path):
+    costly = {"FC": {**MINIMAL["kernels"]["FC"], "block_edge": 7}}
+    assert study_of(tmp_path).block_edge("FC") == 5000
+    assert study_of(tmp_path, kernels=costly).block_edge("FC") == 7
+
+
 def test_evaluation_can_be_cut_for_a_costly_kernel(tmp_path):
     assert study_of(tmp_path).evaluation_sizes("FC") == {"validation": 20, "digits": 50}
     costly = {"FC": {**MINIMAL["kernels"]["FC"], "test_examples": 30, "validation_examples": 8}}

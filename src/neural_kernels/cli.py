@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _start_logging(path: Path | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    if path is not None:
+    # Of the processes that MPI starts together, the first one keeps the log.
+    ranks = (os.environ.get(name) for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"))
+    if path is not None and next(filter(None, ranks), "0") == "0":
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w"))
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
@@ -141,6 +144,17 @@ def _parser() -> argparse.ArgumentParser:
         lambda o: stages.report_scaling(load_study(o.config), o.results),
         "fit power laws and draw the report",
     )
+    sub = verb("approximate", _approximate, "approximate the full solution by one method of one size")
+    kernel(sub)
+    sub.add_argument("--method", required=True, help="one of the study's section approximations")
+    sub.add_argument("--size", required=True, type=_positive, help="rank, examples of a part, or iterations")
+    threads(sub)
+    verb(
+        "collect-approximations",
+        _collect_approximations,
+        "gather the numbers of every approximation, and of the full solution, in one tidy table",
+    )
+    verb("report-approximations", _report_approximations, "draw the report of the approximations")
     return parser
 
 
@@ -157,6 +171,28 @@ def _solve(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     stages.evaluate(load_study(options.config), options.results, options.kernel, options.size)
+
+
+# The stages of approximations load pandas and the solvers, which no other verb should wait for.
+def _approximate(options: argparse.Namespace) -> None:
+    from neural_kernels import approximation_stages
+
+    study = load_study(options.config)
+    approximation_stages.approximate(
+        study, options.results, options.kernel, options.method, options.size, options.threads
+    )
+
+
+def _collect_approximations(options: argparse.Namespace) -> None:
+    from neural_kernels import approximation_stages
+
+    approximation_stages.collect_approximations(load_study(options.config), options.results)
+
+
+def _report_approximations(options: argparse.Namespace) -> None:
+    from neural_kernels import approximation_stages
+
+    approximation_stages.report_approximations(load_study(options.config), options.results)
 
 
 def _positive(text: str) -> int:

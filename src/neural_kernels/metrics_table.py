@@ -2,6 +2,9 @@
 
 Rows of split "train" are facts of the solve itself (iterations, residual, seconds), rows of split
 "validation" are what the ridge was chosen by, and every other split is the name of a test set.
+
+``size`` is the rank, the size of a part or the iterations that an approximation was allowed, and 0 for a
+solution of the full system.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ DTYPES = {
     "preprocessing": "str",
     "solver": "str",
     "n": "int64",
+    "size": "int64",
     "draw": "int64",
     "ridge": "float64",
     "stopped_by": "str",
@@ -64,7 +68,7 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         ValueError: a column missing or unknown, a value that its dtype cannot hold, a name that is empty,
-            n below 1, a negative draw or ridge, a value that is not finite, a kind or precision outside
+            n below 1, a negative size, draw or ridge, a value that is not finite, a kind or precision outside
             ``ALLOWED``, or two rows for the same number.
     """
     missing = [column for column in COLUMNS if column not in table.columns]
@@ -77,6 +81,7 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
     for column in ("ridge", "value"):
         _refuse(table, ~np.isfinite(table[column].to_numpy()), column, "a finite number")
     _refuse(table, table["n"] < 1, "n", "at least 1")
+    _refuse(table, table["size"] < 0, "size", "zero or more")
     _refuse(table, table["draw"] < 0, "draw", "zero or more")
     _refuse(table, table["ridge"] < 0, "ridge", "zero or more")
     for column, allowed in ALLOWED.items():

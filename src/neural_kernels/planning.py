@@ -60,7 +60,7 @@ class KernelPlan:
 def planned_blocks(study: Study) -> Iterator[tuple[str, str, int, int, int]]:
     """Every block that the study reads: (kernel, part, i, j, bytes)."""
     for kernel in study.kernels:
-        yield from _kernel_blocks(study, kernel, study.config["blocks"]["edge"])
+        yield from _kernel_blocks(study, kernel, study.block_edge(kernel))
 
 
 def _kernel_blocks(study: Study, kernel: str, edge: int) -> Iterator[tuple[str, str, int, int, int]]:
@@ -83,11 +83,11 @@ def plan_kernel(
         rate: pairs per second of one node, None where it is not known.
         outputs: right-hand sides of the solve.
     """
-    blocks = list(_kernel_blocks(study, kernel.name, study.config["blocks"]["edge"]))
+    blocks = list(_kernel_blocks(study, kernel.name, study.block_edge(kernel.name)))
     itemsize = np.dtype(study.config["precision"]).itemsize
     n = study.training_sizes(kernel.name)[-1]
     # A diagonal block is stored whole, but only its upper triangle is computed.
-    grid = Grid(study.part_sizes["train"], study.part_sizes["train"], study.config["blocks"]["edge"], True)
+    grid = Grid(study.part_sizes["train"], study.part_sizes["train"], study.block_edge(kernel.name), True)
     flips = study.config["data"]["flips"]
     pairs = sum(
         _pairs(size // itemsize, part == "train" and is_symmetric_block(grid, i, j, flips))

@@ -7,7 +7,9 @@ A stage reads the files of the stages before it under ``results/<study>`` and wr
     kernels/<kernel>/<part>/             kernel.json, blocks/<i>-<j>.npy
     solutions/<kernel>/n<n>/             solved.json, draw<d>/ with the dual coefficients
     metrics/<kernel>/n<n>.parquet        every number of one training size
-    metrics.parquet, fits.csv            the tidy table, the power laws
+    metrics.parquet                      the tidy table
+    convergence.parquet                  residuals of every iterative solve
+    fits.csv, final.csv                  the power laws, the numbers at the largest n
 
 Solvers, tables and plots are imported where they are used: a study starts some ten thousand of these
 stages, most of them blocks, and pandas alone would double the time that one takes to start.
@@ -29,12 +31,14 @@ from neural_kernels import block_computation, blocks, datasets, engines, plannin
 from neural_kernels.architectures import output_shape
 from neural_kernels.blocks import Grid, KernelStore
 from neural_kernels.errors import UserError
-from neural_kernels.files import read_json, write_json
+from neural_kernels.files import read_json, write_atomically, write_json
 from neural_kernels.flip_symmetry import is_flip_symmetric
 from neural_kernels.prediction import predict
 from neural_kernels.study import Kernel, Study
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from neural_kernels import solvers
     from neural_kernels.solvers import Record
     from neural_kernels.solvers.communicator import Communicator
@@ -61,7 +65,7 @@ def solution_folder(study: Study, results: Path, kernel: str, n: int) -> Path:
     return results / study.name / "solutions" / kernel / study.method(n) / f"n{n}"
 
 
-def _kernel(study: Study, name: str) -> Kernel:
+def kernel_named(study: Study, name: str) -> Kernel:
     if name not in study.kernels:
         raise UserError(
             f"study {study.name} has no kernel {name!r}, expected one of {', '.join(study.kernels)}"
@@ -162,7 +166,7 @@ def declare_kernel(study: Study, results: Path, kernel_name: str, part: str) -> 
     """
     _check_owner(study)
     planning.check_disk(study, results)
-    kernel = _kernel(study, kernel_name)
+    kernel = kernel_named(study, kernel_name)
     features = read_json(features_folder(study, results, kernel) / "features.json")
     if part not in features["parts"]:
         raise UserError(
@@ -176,7 +180,7 @@ def declare_kernel(study: Study, results: Path, kernel_name: str, part: str) -> 
         "rows": {"part": part, "hash": features["feature_hashes"][part]},
         "columns": {"part": "train", "hash": features["feature_hashes"]["train"]},
     }
-    grid = Grid(rows, columns, study.config["blocks"]["edge"], symmetric=part == "train")
+    grid = Grid(rows, columns, study.block_edge(kernel_name), symmetric=part == "train")
     folder = store_folder(study, results, kernel_name, part)
     return blocks.declare_store(folder, grid, study.config["precision"], description)
 
@@ -186,7 +190,7 @@ def compute_block(
 ) -> None:
     """Compute one block; tiles that an earlier run finished are kept."""
     _check_owner(study)
-    kernel = _kernel(study, kernel_name)
+    kernel = kernel_named(study, kernel_name)
     store = blocks.open_store(store_folder(study, results, kernel_name, part))
     i, j = block
     if not (0 <= i < store.grid.block_rows and 0 <= j < store.grid.block_columns):
@@ -242,7 +246,7 @@ def solve(
     """
     from neural_kernels.solvers import mpi
 
-    _kernel(study, kernel_name)
+    kernel_named(study, kernel_name)
     _check_size(study, kernel_name, n)
     if tasks == 1:
         _solve_draws(study, results, kernel_name, n, threads, None)
@@ -352,7 +356,7 @@ def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
     from neural_kernels import metrics_table, solvers
     from neural_kernels.evaluation import evaluate as score
 
-    kernel = _kernel(study, kernel_name)
+    kernel = kernel_named(study, kernel_name)
     _check_size(study, kernel_name, n)
     features = features_folder(study, results, kernel)
     task = read_json(features / "features.json")["task"]
@@ -386,6 +390,20 @@ def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
 def _facts(
     study: Study, results: Path, kernel: Kernel, window: tuple[int, int], draw: int, record: Record
 ) -> dict[str, object]:
+    return {
+        **kernel_facts(study, results, kernel, window),
+        "solver": record.solver,
+        "n": record.n,
+        "size": 0,
+        "draw": draw,
+        "ridge": record.ridge,
+        "stopped_by": record.stopped_by,
+        "converged": record.converged,
+    }
+
+
+def kernel_facts(study: Study, results: Path, kernel: Kernel, window: tuple[int, int]) -> dict[str, object]:
+    """The columns of the metrics table that say which kernel matrix a number comes from."""
     store = blocks.open_store(store_folder(study, results, kernel.name, "train"))
     engines_used = {store.read_record(i, j)["engine"] for i, j in store.grid.window_blocks(*window)}
     return {
@@ -396,12 +414,6 @@ def _facts(
         "precision": study.config["precision"],
         "engine": ", ".join(sorted(engines_used)),
         "preprocessing": kernel.preprocessing,
-        "solver": record.solver,
-        "n": record.n,
-        "draw": draw,
-        "ridge": record.ridge,
-        "stopped_by": record.stopped_by,
-        "converged": record.converged,
     }
 
 
@@ -418,17 +430,47 @@ def collect_metrics(study: Study, results: Path) -> None:
     ]
     table = metrics_table.concat(metrics_table.read(path) for path in paths)
     metrics_table.write(table, results / study.name / "metrics.parquet")
+    histories = _histories(study, results)
+    write_atomically(results / study.name / "convergence.parquet", histories.to_parquet)
+
+
+def _histories(study: Study, results: Path) -> pd.DataFrame:
+    """Residuals of every iterative solve, a row for each iteration and right-hand side."""
+    import pandas as pd
+
+    from neural_kernels.reports.convergence import COLUMNS
+
+    tables = [
+        pd.read_parquet(
+            solution_folder(study, results, kernel, n) / f"draw{draw}" / "history.parquet"
+        ).assign(kernel=kernel, n=n, draw=draw)
+        for kernel in study.kernels
+        for n in study.training_sizes(kernel)
+        if study.method(n) == "iterative"
+        for draw in range(study.draws(n, kernel))
+    ]
+    empty = pd.DataFrame(columns=list(COLUMNS))
+    return pd.concat(tables, ignore_index=True)[list(COLUMNS)] if tables else empty
 
 
 def report_scaling(study: Study, results: Path) -> None:
     """Fits, figure and PDF of the study, all drawn from ``metrics.parquet``."""
+    import pandas as pd
+
     from neural_kernels import metrics_table
     from neural_kernels.reports import scaling
 
+    histories = pd.read_parquet(results / study.name / "convergence.parquet")
     table = metrics_table.read(results / study.name / "metrics.parquet")
     config = {"study": study.name, **study.config}
     fits = scaling.fits_table(table, config)
     scaling.write_scaling_figure(table, config, results / study.name / "scaling.png")
-    scaling.write_scaling_report(table, config, results / f"{study.name}_scaling.pdf")
-    (results / study.name / "fits.csv").write_text(fits.to_csv(index=False))
+    scaling.write_scaling_report(table, config, results / f"{study.name}_scaling.pdf", histories)
+    write_table(results / study.name / "fits.csv", fits)
+    write_table(results / study.name / "final.csv", scaling.final_table(table, config))
     log.info("%s", results / f"{study.name}_scaling.pdf")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """``table`` as CSV, whole or not at all."""
+    write_atomically(path, lambda file: file.write(table.to_csv(index=False).encode()))

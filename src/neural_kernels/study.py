@@ -23,6 +23,9 @@ from neural_kernels.errors import UserError
 # What a study takes over from the one that its key kernels_from names.
 SHARED = ("data", "preprocessing", "kernels", "precision", "engine", "blocks")
 
+# The approximation whose size is a number of iterations, in the config and the metrics table.
+TRUNCATED = "truncated_cg"
+
 SCHEMAS = Path(__file__).parent / "schemas"
 
 
@@ -37,6 +40,7 @@ class Kernel:
     largest_training_size: int | None
     validation_examples: int | None
     test_examples: int | None
+    block_edge: int | None
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,10 @@ class Study:
 
         return {part: used(part, n) for part, n in self.part_sizes.items() if part != "train"}
 
+    def block_edge(self, kernel: str) -> int:
+        """Rows and columns of a block of one kernel."""
+        return self.kernels[kernel].block_edge or self.config["blocks"]["edge"]
+
     def training_sizes(self, kernel: str) -> list[int]:
         """The ladder of training sizes n of one kernel, ascending."""
         ladder = self.config["training_sizes"]
@@ -118,11 +126,31 @@ class Study:
 
     def ridge_candidates(self) -> list[float]:
         """Candidates for the diagonal regulariser, relative to the mean diagonal, ascending."""
-        ridge = self.config["ridge"]
-        if "candidates" in ridge:
-            return sorted(ridge["candidates"])
-        exponents = np.linspace(ridge["log10_smallest"], ridge["log10_largest"], ridge["count"])
-        return sorted(10.0 ** float(exponent) for exponent in exponents)
+        return _candidates(self.config["ridge"])
+
+    def jitter_candidates(self) -> list[float]:
+        """Candidates for the jitter of low-rank approximations, relative to the mean diagonal, ascending."""
+        return _candidates(self.config["approximations"]["jitter"])
+
+    def approximations(self) -> list[tuple[str, int]]:
+        """Method and size of each approximation of the full solution; none in a study that has no such section."""
+        section = self.config.get("approximations")
+        if section is None:
+            return []
+        sizes = {TRUNCATED: section["iterations"]}
+        return [
+            (method, size)
+            for method in section["methods"]
+            for size in sorted(sizes.get(method, section["sizes"]))
+        ]
+
+
+def _candidates(grid: dict[str, Any]) -> list[float]:
+    """The numbers of a section that gives candidates, or the exponents of a logarithmic grid; ascending."""
+    if "candidates" in grid:
+        return sorted(grid["candidates"])
+    exponents = np.linspace(grid["log10_smallest"], grid["log10_largest"], grid["count"])
+    return sorted(10.0 ** float(exponent) for exponent in exponents)
 
 
 def load_study(path: Path) -> Study:
@@ -190,6 +218,7 @@ def _kernel(path: Path, name: str, options: dict[str, Any], config: dict[str, An
         options.get("largest_training_size"),
         options.get("validation_examples"),
         options.get("test_examples"),
+        options.get("block_edge"),
     )
 
 
@@ -211,6 +240,13 @@ def _check_sizes(path: Path, study: Study) -> None:
                 f"{path}: kernels.{name}.largest_training_size is {kernel.largest_training_size}, below every "
                 "training size"
             )
+        n = study.training_sizes(name)[-1]
+        for method, size in study.approximations():
+            if method != TRUNCATED and size > n:
+                raise UserError(
+                    f"{path}: approximations.sizes has {size}, expected at most {n}, the largest training size of "
+                    f"kernel {name}"
+                )
 
 
 # ------------------------------------------------------------------------------------------ schema

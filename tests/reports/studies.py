@@ -44,6 +44,7 @@ def metrics(
                     "preprocessing": "zca",
                     "solver": "pcg" if n > 1000 else "cholesky",
                     "n": n,
+                    "size": 0,
                     "draw": draw,
                     "ridge": 10.0 ** -(4 + draw),
                     "stopped_by": "direct" if n <= 1000 else "tolerance" if converged else "max_iterations",

@@ -1,13 +1,18 @@
 """A whole small study on a real Slurm, with what goes wrong on one: failure, cancellation, preemption."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from workflow_projects import Project
+
+from neural_kernels import stages
+from neural_kernels.study import load_study
 
 # The profile's sizes are a site's; these fit the test's nodes. A block starts with 300 MB and gets as much
 # again with each attempt.
@@ -24,10 +29,8 @@ SMALL_NODES = [
 TARGET = "results/tiny_scaling.pdf"
 
 
-def command(*arguments):
-    return [
-        sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *arguments, *SMALL_NODES
-    ]  # fmt: skip
+def command(*arguments, sizes=SMALL_NODES):
+    return [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *arguments, *sizes]
 
 
 def environment(project):
@@ -35,9 +38,9 @@ def environment(project):
     return {**os.environ, "PATH": path}
 
 
-def snakemake(project, *arguments):
+def snakemake(project, *arguments, sizes=SMALL_NODES):
     return subprocess.run(
-        command(*arguments), cwd=project.folder, env=environment(project), text=True,
+        command(*arguments, sizes=sizes), cwd=project.folder, env=environment(project), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -163,3 +166,74 @@ def test_a_preempted_block_resumes_at_its_tile(project, urgent_nodes):
         r"has been submitted with SLURM jobid (\d+)", output.split("rule compute_block")[-1]
     )
     assert len(submitted) == 1
+
+
+DISTRIBUTED = """
+title: "Distributed"
+data:
+  name: digits
+  train_examples: 1200
+  validation_examples: 10
+  test_sets: {digits: {examples: 10}}
+preprocessing:
+  plain: {method: standardize}
+kernels:
+  FC:
+    architecture: {name: FC, depth: 1}
+    preprocessing: plain
+blocks: {edge: 100}
+training_sizes: {sizes: [1200]}
+ridge: {candidates: [1.0e-9]}
+solver:
+  direct_up_to: 0
+  tolerance: 1.0e-13
+  max_iterations: 20000
+  preconditioner: {method: none}
+  checkpoint_minutes: 0.002
+  memory_gib: 0.01
+"""
+# More than half of a node's memory for each process, so that they go to different nodes.
+TWO_NODES = [
+    "solve_iteratively:mpi=srun --mpi=pmi2",
+    "solve_iteratively:tasks=2",
+    "solve_iteratively:mem_mb_per_cpu=4500",
+]
+
+
+def compute_blocks(project, name):
+    """Everything before the solve, in this process: many small blocks, which the solve reads in every pass."""
+    study, results = load_study(project.folder / "config" / f"{name}.yaml"), project.folder / "results"
+    stages.prepare(study, results)
+    stages.preprocess(study, results, "plain")
+    for part in ("train", "validation"):
+        store = stages.declare_kernel(study, results, "FC", part)
+        for block in store.grid.blocks():
+            stages.compute_block(study, results, "FC", part, block, threads=1)
+
+
+def test_a_solve_over_two_nodes_that_is_killed_resumes_from_its_checkpoint(project):
+    project.write_study("distributed", DISTRIBUTED)
+    compute_blocks(project, "distributed")
+    solved = "results/distributed/solutions/FC/iterative/n1200/solved.json"
+    checkpoints = project.folder / Path(solved).parent / "draw0" / "checkpoint"
+    # Whichever process sees the first checkpoint dies at once, as with a node that is lost.
+    (project.folder / "before").write_text(
+        f"""
+if [[ "$*" == *"--tasks 2"* ]] && [ ! -e {project.folder}/killed ]; then
+    scontrol show job "$SLURM_JOB_ID" | grep -oP ' NodeList=\\K.*' >>{project.folder}/nodes
+    (until compgen -G '{checkpoints}/*/checkpoint.json' >/dev/null; do sleep 0.01; done; touch {project.folder}/killed; kill -KILL $$) &
+fi
+"""
+    )
+    sizes = [size for size in SMALL_NODES if not size.startswith("solve_iteratively:mem")]
+    place = sizes.index("solve_directly:mem_mb=600")
+    sizes[place:place] = TWO_NODES
+    run = snakemake(project, solved, sizes=sizes)
+    assert run.returncode == 0, run.stdout
+    assert (project.folder / "killed").exists()
+    assert re.fullmatch(r"n\[\d-\d\]|n\[\d,\d\]", (project.folder / "nodes").read_text().split()[0])
+    log = (project.folder / "results/distributed/logs/solve_iteratively/FC/n1200.log").read_text()
+    assert re.search(r"resuming at iteration \d+", log), log
+    record = json.loads((project.folder / solved).read_text())["draws"][0]
+    assert record["residual"] <= 1e-12
+    assert not list(checkpoints.rglob("*.npz"))

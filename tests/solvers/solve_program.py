@@ -45,14 +45,14 @@ def main(store, targets, output, checkpoints, processes, preconditioner="none", 
     if processes == "0":
         communicator = SerialCommunicator()
         print("ready", flush=True)
-        saved = CheckpointSettings(Path(checkpoints), 0.0)
+        saved = CheckpointSettings(Path(checkpoints), 0.02)
         solve(store, targets, communicator, saved, preconditioner).save(Path(output))
         return
 
     def work():
         if damaged_rank == str(communicator.rank):
             raise UserError("this process met a mistake")
-        saved = None if checkpoints == "-" else CheckpointSettings(Path(checkpoints), 0.0)
+        saved = None if checkpoints == "-" else CheckpointSettings(Path(checkpoints), 3600.0)
         return solve(store, targets, communicator, saved, preconditioner)
 
     communicator = mpi.world()

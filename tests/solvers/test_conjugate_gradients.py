@@ -117,9 +117,27 @@ def test_preconditioner_saves_iterations(ridge):
 
 
 def test_history_has_every_iteration_of_every_column():
-    state = run(KERNEL, TARGETS, 1.0, tolerance=1e-6)
+    state = run(KERNEL, TARGETS, 1.0, tolerance=1e-6, residual_every=10)
     for column in range(10):
-        iterations = [row[0] for row in state.history if row[1] == column]
-        assert iterations == list(range(int(state.iterations[column]) + 1))
-    last = {row[1]: row for row in state.history}
-    assert all(last[column][3] and last[column][2] == state.residuals[column] for column in range(10))
+        rows = [row for row in state.history if row[1] == column]
+        steps = [iteration for iteration, _, _, recomputed, _ in rows if not recomputed]
+        assert steps == list(range(1, int(state.iterations[column]) + 1))
+        looks = [iteration for iteration, _, _, recomputed, _ in rows if recomputed]
+        periodic = list(range(0, int(state.iterations[column]) + 1, 10))
+        assert set(periodic) <= set(looks)
+        assert looks[-1] == state.iterations[column]
+        assert rows[-1][2] == state.residuals[column]
+
+
+def test_looking_at_true_residuals_costs_no_pass():
+    class Counting(DenseOperator):
+        passes = 0
+
+        def matmul(self, vectors):
+            Counting.passes += 1
+            return super().matmul(vectors)
+
+    system = RidgeSystem(Counting(KERNEL), 1.0)
+    state = conjugate_gradients(system, TARGETS, Identity(), Stopping(tolerance=1e-6, residual_every=5))
+    assert set(state.stopped_by) == {"tolerance"}
+    assert Counting.passes == state.iteration + 1

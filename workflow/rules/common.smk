@@ -24,6 +24,8 @@ wildcard_constraints:
     i=r"\d+",
     j=r"\d+",
     n=r"\d+",
+    method=r"[a-z_]+",
+    size=r"\d+",
 
 
 @functools.cache
@@ -35,6 +37,17 @@ def study(name: str) -> Study:
         raise WorkflowError(str(error))
 
 
+def approximated_study(name: str) -> Study:
+    """The validated study, which is one of approximations."""
+    this = study(name)
+    if not this.approximations():
+        raise WorkflowError(
+            f"config/{name}.yaml has no section approximations, which results/{name}.pdf would report: "
+            f"expected one, or the target results/{name}_scaling.pdf"
+        )
+    return this
+
+
 # A study that the command line names is checked here, so that its mistake is one sentence; input
 # functions, which check every study that they touch, can only end with a list of calls.
 for name in studies(CONFIG):
@@ -42,6 +55,8 @@ for name in studies(CONFIG):
         f"results/{name}_" in word or f"results/{name}/" in word for word in sys.argv
     ):
         study(name)
+    if any(f"results/{name}.pdf" in word for word in sys.argv):
+        approximated_study(name)
 
 
 def kernel_of(wildcards):
@@ -86,25 +101,44 @@ def store(owner: str, kernel: str, part: str) -> str:
 def block_files(wildcards, part: str, rows: int, columns: int) -> list[str]:
     """Blocks of the leading rows x columns of one part's kernel."""
     this = study(wildcards.study)
-    edge = this.config["blocks"]["edge"]
+    edge = this.block_edge(wildcards.kernel)
     grid = Grid(rows, columns, edge, symmetric=part == "train")
     folder = store(this.owner, wildcards.kernel, part)
     return [f"{folder}/blocks/{i}-{j}.npy" for i, j in grid.blocks()]
 
 
-def same_block_of(wildcards):
+def declaration(owner: str, kernel: str, part: str) -> str:
+    return f"{store(owner, kernel, part)}/kernel.json"
+
+
+def what_a_new_block_needs(wildcards):
+    """Features, kernel.json, and a block with the same entries where there is one; a block that is there
+    needs nothing.
+
+    So no date of a file can throw finished blocks away: whether they belong to the data and the architecture
+    is decided by their fingerprint, when kernel.json is written and when they are used. (ancient() would say
+    it more plainly, but hides from Snakemake 9.27 that what lies behind an ancient file has to be made.)
+    """
+    folder = store(wildcards.study, wildcards.kernel, wildcards.part)
+    if Path(f"{folder}/blocks/{wildcards.i}-{wildcards.j}.npy").exists():
+        return []
+    described = declaration(wildcards.study, wildcards.kernel, wildcards.part)
+    return [features(wildcards), described, *same_block_of(wildcards)]
+
+
+def same_block_of(wildcards) -> list[str]:
     """The block of a training set closed under flips that has the same entries, if there is one."""
     this = study(wildcards.study)
     if wildcards.part != "train" or not this.config["data"]["flips"]:
         return []
     size = this.part_sizes["train"]
-    grid = Grid(size, size, this.config["blocks"]["edge"], symmetric=True)
+    grid = Grid(size, size, this.block_edge(wildcards.kernel), symmetric=True)
     block = int(wildcards.i), int(wildcards.j)
     *first, _ = same_block(grid, *block)
     if tuple(first) == block:
         return []
     folder = store(this.owner, wildcards.kernel, "train")
-    return f"{folder}/blocks/{first[0]}-{first[1]}.npy"
+    return [f"{folder}/blocks/{first[0]}-{first[1]}.npy"]
 
 
 def reach(wildcards) -> int:
@@ -113,23 +147,23 @@ def reach(wildcards) -> int:
 
 
 def training_blocks(wildcards):
-    """Diagonal windows of the training kernel, one a draw, and the validation rows."""
+    """Diagonal windows of the training kernel, one a draw, the validation rows, and what both are."""
     this = study(wildcards.study)
     size = this.part_sizes["train"]
-    grid = Grid(size, size, this.config["blocks"]["edge"], symmetric=True)
+    grid = Grid(size, size, this.block_edge(wildcards.kernel), symmetric=True)
     windows = this.windows(int(wildcards.n), wildcards.kernel)
     touched = sorted(
         {block for window in windows for block in grid.window_blocks(*window)}
     )
     folder = store(this.owner, wildcards.kernel, "train")
-    return [f"{folder}/blocks/{i}-{j}.npy" for i, j in touched] + validation_blocks(
-        wildcards
-    )
-
-
-def validation_blocks(wildcards):
-    rows = study(wildcards.study).evaluation_sizes(wildcards.kernel)["validation"]
-    return block_files(wildcards, "validation", rows, reach(wildcards))
+    windows_blocks = [f"{folder}/blocks/{i}-{j}.npy" for i, j in touched]
+    rows = this.evaluation_sizes(wildcards.kernel)["validation"]
+    validation = block_files(wildcards, "validation", rows, reach(wildcards))
+    described = [
+        declaration(this.owner, wildcards.kernel, part)
+        for part in ("train", "validation")
+    ]
+    return windows_blocks + validation + described
 
 
 def solution(wildcards, n=None):
@@ -145,12 +179,14 @@ def ridge_source(wildcards):
 
 
 def evaluation_blocks(wildcards):
-    sizes = study(wildcards.study).evaluation_sizes(wildcards.kernel)
-    return [
+    this = study(wildcards.study)
+    sizes = this.evaluation_sizes(wildcards.kernel)
+    blocks = [
         block
         for part, size in sizes.items()
         for block in block_files(wildcards, part, size, reach(wildcards))
     ]
+    return blocks + [declaration(this.owner, wildcards.kernel, part) for part in sizes]
 
 
 def metrics_files(wildcards):
@@ -161,15 +197,54 @@ def metrics_files(wildcards):
     as --forcerun would.
     """
     this = study(wildcards.study)
-    planned = (
-        f"{store(this.owner, kernel, part)}/blocks/{i}-{j}.npy"
-        for kernel, part, i, j, _ in planned_blocks(this)
-    )
-    workflow.dag.forcefiles.update(
-        block for block in planned if not Path(block).exists()
-    )
+    force_missing_blocks(this)
     return [
         f"results/{this.name}/metrics/{kernel}/n{n}.parquet"
         for kernel in this.kernels
         for n in this.training_sizes(kernel)
+    ]
+
+
+def force_missing_blocks(this: Study) -> None:
+    workflow.dag.forcefiles.update(
+        block for block in study_blocks(this) if not Path(block).exists()
+    )
+
+
+def study_blocks(this: Study, kernel: str | None = None) -> list[str]:
+    """Every block that a study reads, or that it reads of one kernel."""
+    return [
+        f"{store(this.owner, name, part)}/blocks/{i}-{j}.npy"
+        for name, part, i, j, _ in planned_blocks(this)
+        if kernel in (None, name)
+    ]
+
+
+def approximation_blocks(wildcards):
+    """Blocks of the largest training size and of every part that is predicted, after a look at what was asked."""
+    this = approximated_study(wildcards.study)
+    asked = this.approximations()
+    if (wildcards.method, int(wildcards.size)) not in asked:
+        raise WorkflowError(
+            f"config/{this.name}.yaml has no approximation {wildcards.method} of size {wildcards.size}"
+        )
+    kernel = kernel_of(wildcards).name
+    parts = ("train", *this.evaluation_sizes(kernel))
+    return study_blocks(this, kernel) + [
+        declaration(this.owner, kernel, part) for part in parts
+    ]
+
+
+def approximation_files(wildcards):
+    """Metrics of every approximation and of the full solutions, after asking for deleted blocks as above."""
+    this = approximated_study(wildcards.study)
+    force_missing_blocks(this)
+    full = [
+        f"results/{this.name}/metrics/{kernel}/n{this.training_sizes(kernel)[-1]}.parquet"
+        for kernel in this.kernels
+    ]
+    return full + [
+        f"results/{this.name}/approximations/{kernel}/{method}/size{size}.parquet"
+        for kernel in this.kernels
+        for method, size in this.approximations()
     ]

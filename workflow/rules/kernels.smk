@@ -19,13 +19,9 @@ rule declare_kernel:
         "neural-kernels --log {log} declare-kernel {params.config} --kernel {wildcards.kernel} --part {wildcards.part}"
 
 
-# A block is not computed again because a file it reads has a newer date: whether it belongs to the
-# data and the architecture is decided by its fingerprint, when it is used. Hence ancient().
 rule compute_block:
     input:
-        features=ancient(features),
-        kernel=ancient("results/{study}/kernels/{kernel}/{part}/kernel.json"),
-        same=ancient(same_block_of),
+        what_a_new_block_needs,
     output:
         "results/{study}/kernels/{kernel}/{part}/blocks/{i}-{j}.npy",
     log:

@@ -11,6 +11,7 @@ rule collect_metrics:
             category="{study}",
             labels={"content": "every number", "format": "Parquet"},
         ),
+        "results/{study}/convergence.parquet",
     log:
         "results/{study}/logs/collect_metrics.log",
     localrule: True
@@ -18,6 +19,7 @@ rule collect_metrics:
         "../../environment.yml"
     params:
         config=config_file,
+        sizes=section("kernels", "training_sizes", "draws", "solver"),
     shell:
         "neural-kernels --log {log} collect-metrics {params.config}"
 
@@ -25,6 +27,7 @@ rule collect_metrics:
 rule report_scaling:
     input:
         "results/{study}/metrics.parquet",
+        "results/{study}/convergence.parquet",
     output:
         pdf=report(
             "results/{study}_scaling.pdf",
@@ -43,6 +46,12 @@ rule report_scaling:
             caption="../report/fits.rst",
             category="{study}",
             labels={"content": "exponents", "format": "table"},
+        ),
+        final=report(
+            "results/{study}/final.csv",
+            caption="../report/final.rst",
+            category="{study}",
+            labels={"content": "results at the largest n", "format": "table"},
         ),
     log:
         "results/{study}/logs/report_scaling.log",

@@ -135,3 +135,26 @@ def kernel_matrix(
     left = chosen.prepare(architecture, x1, precision)
     right = None if x2 is None else chosen.prepare(architecture, x2, precision)
     return chosen.kernel(architecture, kind, left, right, precision)
+
+
+# Examples whose variances are computed together, as the diagonal of the kernel among them.
+VARIANCE_CHUNK = 16
+
+
+def variances(
+    architecture: Architecture,
+    x: np.ndarray,
+    *,
+    kind: Kind = "ntk",
+    engine: str = "auto",
+    precision: Precision = "float64",
+) -> np.ndarray:
+    """The kernel of each example with itself, (n,) of dtype ``precision``; arguments as of ``kernel_matrix``."""
+    _, chosen = select(engine, architecture, x.shape[1:])
+    out = np.empty(len(x), precision)
+    for first in range(0, len(x), VARIANCE_CHUNK):
+        few = chosen.prepare(architecture, np.asarray(x[first : first + VARIANCE_CHUNK]), precision)
+        out[first : first + VARIANCE_CHUNK] = np.diag(
+            chosen.kernel(architecture, kind, few, None, precision)
+        )
+    return out

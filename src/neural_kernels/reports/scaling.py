@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from neural_kernels import metrics_table
 from neural_kernels.reports import style
+from neural_kernels.reports.convergence import convergence_figures
 from neural_kernels.reports.panels import scaling_figure
 from neural_kernels.reports.scaling_tables import exponents, results, solves
 from neural_kernels.reports.summary import final_table, fits_table, solves_table, task_of, title
@@ -19,12 +20,15 @@ __all__ = ["final_table", "fits_table", "solves_table", "write_scaling_figure", 
 COLUMNS_A_PAGE = 4
 
 
-def write_scaling_report(metrics: pd.DataFrame, study: dict, out: str | Path) -> None:
-    """The report as a PDF of A4 pages: panels, then exponents and results, then how each solve went.
+def write_scaling_report(
+    metrics: pd.DataFrame, study: dict, out: str | Path, histories: pd.DataFrame | None = None
+) -> None:
+    """The report as a PDF of A4 pages: panels, exponents and results, how each solve went and converged.
 
     Args:
         metrics: a metrics table (``neural_kernels.metrics_table``) of one study.
         study: the study's config with its defaults; title, seed, kernels and fit are read.
+        histories: residuals of the iterative solves (``reports.convergence``), for a page of their own.
         out: path of the PDF; it appears whole or not at all, and equal tables give equal bytes.
 
     Raises:
@@ -32,7 +36,10 @@ def write_scaling_report(metrics: pd.DataFrame, study: dict, out: str | Path) ->
     """
     metrics = _checked(metrics)
     with style.context():
-        style.write_pdf(report_figures(metrics, study), Path(out), title(metrics, study))
+        pages = report_figures(metrics, study)
+        if histories is not None:
+            pages += convergence_figures(histories, study["solver"]["tolerance"])
+        style.write_pdf(pages, Path(out), title(metrics, study))
 
 
 def write_scaling_figure(metrics: pd.DataFrame, study: dict, out: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 Each column has its own step sizes and its own stopping; what they share is the pass over the matrix. A
 column has converged when its true residual, recomputed from the matrix, says so; then it leaves the work.
+True residuals come out of the same passes as the steps, so that looking at them costs no reading.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from neural_kernels.solvers.communicator import Communicator
 from neural_kernels.solvers.operator import RidgeSystem
 from neural_kernels.solvers.preconditioners import Preconditioner
 from neural_kernels.solvers.solution import StoppedBy
@@ -29,8 +29,9 @@ class State:
 
     Attributes:
         x: (own rows, C) the solution so far.
-        active: columns that are still iterated on; the next three have one column or entry for each.
+        active: columns that are still iterated on; the next four have one column or entry for each.
         r: residuals of the recurrence, p: search directions, rz: r^T P^-1 r.
+        near: whether the recurrence is at the tolerance, so that the true residual is to decide.
         iterations, residuals, stopped_by: (C,) of each column, the residual being the last known one.
         corrected, futile: (C,) true residual at the last useful correction of a drift, and useless ones since.
         best, best_at: (C,) smallest true residual so far, and its iteration.
@@ -43,6 +44,7 @@ class State:
     r: np.ndarray
     p: np.ndarray
     rz: np.ndarray
+    near: np.ndarray
     iterations: np.ndarray
     residuals: np.ndarray
     stopped_by: list[StoppedBy | None]
@@ -72,6 +74,22 @@ class Stopping:
     patience: int = 1000
 
 
+@dataclass(frozen=True)
+class _Problem:
+    system: RidgeSystem
+    targets: np.ndarray
+    size: np.ndarray
+    preconditioner: Preconditioner
+    stopping: Stopping
+
+    def norms(self, vectors: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """|v_t| / |b_t| over the rows of all processes, (k,)."""
+        return np.sqrt(self.dots(vectors, vectors)) / self.size[columns]
+
+    def dots(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return self.system.kernel.communicator.sum(np.einsum("ik,ik->k", left, right))
+
+
 def conjugate_gradients(
     system: RidgeSystem,
     targets: np.ndarray,
@@ -95,132 +113,121 @@ def conjugate_gradients(
     Returns:
         The last state, in which no column is active and ``residuals`` are true residuals.
     """
-    communicator = system.kernel.communicator
-    size = norms(targets, communicator)
+    before = time.perf_counter() - (0.0 if state is None else state.seconds)
+    squares = system.kernel.communicator.sum(np.einsum("ik,ik->k", targets, targets))
+    size = np.where(squares == 0, 1.0, np.sqrt(squares))
+    problem = _Problem(system, targets, size, preconditioner, stopping)
     if state is None:
-        state = _first_state(system, targets, size, preconditioner, stopping, start)
-    before = time.perf_counter() - state.seconds
+        state = _first_state(problem, start, squares == 0)
     while len(state.active) and state.iteration < stopping.max_iterations:
-        _iterate(state, system, targets, size, preconditioner, stopping)
-        state.seconds = time.perf_counter() - before
-        _remember(state, stopping)
+        _iterate(state, problem, before)
         if after_iteration is not None:
             after_iteration(state)
-    _finish(state, system, targets, size)
-    state.seconds = time.perf_counter() - before
+    _finish(state, problem, before)
     return state
 
 
-def norms(vectors: np.ndarray, communicator: Communicator) -> np.ndarray:
-    """Euclidean norm of each column, (k,), over the rows of all processes."""
-    return np.sqrt(_dots(vectors, vectors, communicator))
-
-
-def _dots(left: np.ndarray, right: np.ndarray, communicator: Communicator) -> np.ndarray:
-    return communicator.sum(np.einsum("ik,ik->k", left, right))
-
-
-def _first_state(
-    system: RidgeSystem,
-    targets: np.ndarray,
-    size: np.ndarray,
-    preconditioner: Preconditioner,
-    stopping: Stopping,
-    start: np.ndarray | None,
-) -> State:
-    columns = targets.shape[1]
+def _first_state(problem: _Problem, start: np.ndarray | None, nothing: np.ndarray) -> State:
+    targets = problem.targets
+    every = np.arange(targets.shape[1])
     x = np.zeros_like(targets) if start is None else start.copy()
-    x[:, size == 0] = 0.0
-    r = targets.copy() if start is None else targets - system.apply(x, np.arange(columns))
-    residuals = norms(r, system.kernel.communicator) / np.where(size == 0, 1.0, size)
-    solved = residuals <= stopping.tolerance
-    stopped_by: list[StoppedBy | None] = ["tolerance" if done else None for done in solved]
+    x[:, nothing] = 0.0
+    r = targets.copy() if start is None else targets - problem.system.apply(x, every)
+    residuals = problem.norms(r, every)
+    solved = residuals <= problem.stopping.tolerance
     active = np.flatnonzero(~solved)
     r = r[:, active]
-    p = preconditioner.apply(r, active)
+    p = problem.preconditioner.apply(r, active)
     return State(
         iteration=0,
         x=x,
         active=active,
         r=r,
         p=p,
-        rz=_dots(r, p, system.kernel.communicator),
-        iterations=np.zeros(columns, np.int64),
+        rz=problem.dots(r, p),
+        near=np.zeros(len(active), bool),
+        iterations=np.zeros(len(every), np.int64),
         residuals=residuals,
-        stopped_by=stopped_by,
+        stopped_by=["tolerance" if done else None for done in solved],
         corrected=residuals.copy(),
-        futile=np.zeros(columns, np.int64),
+        futile=np.zeros(len(every), np.int64),
         best=residuals.copy(),
-        best_at=np.zeros(columns, np.int64),
-        history=[(0, c, float(residuals[c]), True, 0.0) for c in range(columns)],
+        best_at=np.zeros(len(every), np.int64),
+        history=[(0, int(c), float(residuals[c]), True, 0.0) for c in every],
     )
 
 
-def _iterate(
-    state: State,
-    system: RidgeSystem,
-    targets: np.ndarray,
-    size: np.ndarray,
-    preconditioner: Preconditioner,
-    stopping: Stopping,
-) -> None:
-    communicator = system.kernel.communicator
-    q = system.apply(state.p, state.active)
-    curvature = _dots(state.p, q, communicator)
+def _iterate(state: State, problem: _Problem, before: float) -> None:
+    """One pass over the matrix: true residuals where it is time to look at them, and a step elsewhere."""
+    look_at_all = state.iteration > 0 and state.iteration % problem.stopping.residual_every == 0
+    looked = np.ones(len(state.active), bool) if look_at_all else state.near.copy()
+    moving = ~state.near
+    seen = state.active[looked]
+    product = problem.system.apply(
+        np.hstack([state.p[:, moving], state.x[:, seen]]), np.concatenate([state.active[moving], seen])
+    )
+    q = np.zeros_like(state.p)
+    q[:, moving] = product[:, : moving.sum()]
+    renewed = np.zeros(len(state.active), bool)
+    if len(seen):
+        r = problem.targets[:, seen] - product[:, moving.sum() :]
+        renewed[looked] = _judge(state, problem, looked, r, before)
+    going = _going(state)
+    _keep(state, going)
+    _step(state, problem, q[:, going], ~renewed[going], before)
+
+
+def _step(state: State, problem: _Problem, q: np.ndarray, stepping: np.ndarray, before: float) -> None:
+    """Move the columns ``stepping`` along their directions, q = A p; the others start new ones."""
+    curvature = problem.dots(state.p, q)
     # Also false for NaN. A negative rz means that the preconditioner is not positive definite.
-    definite = (curvature > 0) & (state.rz > 0)
+    definite = ~stepping | ((curvature > 0) & (state.rz > 0))
     if not definite.all():
         _stop(state, state.active[~definite], "indefinite")
-        q, curvature = q[:, definite], curvature[definite]
+        q, curvature, stepping = q[:, definite], curvature[definite], stepping[definite]
         _keep(state, definite)
-        if not len(state.active):
-            return
-    step = state.rz / curvature
+    if not len(state.active):
+        return
+    step = np.where(stepping, state.rz / np.where(stepping, curvature, 1.0), 0.0)
     state.x[:, state.active] += step * state.p
     state.r -= step * q
     state.iteration += 1
-    state.iterations[state.active] = state.iteration
-    estimates = norms(state.r, communicator) / size[state.active]
-    state.residuals[state.active] = estimates
-    drifted = _look(state, system, targets, size, stopping, estimates)
-    if not len(state.active):
-        return
-    z = preconditioner.apply(state.r, state.active)
-    rz = _dots(state.r, z, communicator)
+    estimates = problem.norms(state.r, state.active)
+    moved = state.active[stepping]
+    state.iterations[moved] = state.iteration
+    state.residuals[moved] = estimates[stepping]
+    state.near = stepping & (estimates <= problem.stopping.tolerance)
+    state.seconds = time.perf_counter() - before
+    state.history += [
+        (state.iteration, int(c), float(state.residuals[c]), False, state.seconds) for c in moved
+    ]
+    z = problem.preconditioner.apply(state.r, state.active)
+    rz = problem.dots(state.r, z)
     # Where the residual was replaced, the old direction is no longer conjugate to anything.
-    beta = np.where(drifted, 0.0, rz / state.rz)
+    beta = np.where(stepping, rz / np.where(stepping, state.rz, 1.0), 0.0)
     state.p = z + beta * state.p
     state.rz = rz
 
 
-def _look(
-    state: State,
-    system: RidgeSystem,
-    targets: np.ndarray,
-    size: np.ndarray,
-    stopping: Stopping,
-    estimates: np.ndarray,
-) -> np.ndarray:
-    """Recompute true residuals where it is time to, and act on them: stop, correct, or go on.
+def _judge(state: State, problem: _Problem, looked: np.ndarray, r: np.ndarray, before: float) -> np.ndarray:
+    """Act on true residuals ``r`` of the active columns ``looked``: stop, correct, or go on.
 
     Returns:
-        Which of the columns that are active afterwards had their residual replaced, (a,) bool.
+        Which of them had the residual of the recurrence replaced, or needed no direction: they do not step.
     """
-    everything = state.iteration % stopping.residual_every == 0
-    seen = np.ones(len(estimates), bool) if everything else estimates <= stopping.tolerance
-    drifted = np.zeros(len(estimates), bool)
-    if not seen.any():
-        return drifted
-    columns = state.active[seen]
-    r = targets[:, columns] - system.apply(state.x[:, columns], columns)
-    true = norms(r, system.kernel.communicator) / size[columns]
+    columns, near = state.active[looked], state.near[looked]
+    estimates, true = state.residuals[columns], problem.norms(r, columns)
     state.residuals[columns] = true
-    solved = true <= stopping.tolerance
+    state.seconds = time.perf_counter() - before
+    state.history += [
+        (int(state.iterations[c]), int(c), float(residual), True, state.seconds)
+        for c, residual in zip(columns, true, strict=True)
+    ]
+    solved = true <= problem.stopping.tolerance
     _stop(state, columns[solved], "tolerance")
-    adrift = ~solved & (estimates[seen] < DRIFT * true)
-    positions = np.flatnonzero(seen)
+    adrift = ~solved & (near | (estimates < DRIFT * true))
+    positions = np.flatnonzero(looked)
     state.r[:, positions[adrift]] = r[:, adrift]
-    drifted[positions[adrift]] = True
     for column, residual in zip(columns[adrift], true[adrift], strict=True):
         if residual < 0.5 * state.corrected[column]:
             state.corrected[column], state.futile[column] = residual, 0
@@ -230,14 +237,9 @@ def _look(
             _stop(state, [column], "stagnation")
     improved = columns[true < state.best[columns]]
     state.best[improved], state.best_at[improved] = state.residuals[improved], state.iteration
-    _stop(
-        state,
-        columns[~solved & (state.iteration - state.best_at[columns] >= stopping.patience)],
-        "stagnation",
-    )
-    going = np.array([state.stopped_by[column] is None for column in state.active], bool)
-    _keep(state, going)
-    return drifted[going]
+    waited = state.iteration - state.best_at[columns] >= problem.stopping.patience
+    _stop(state, columns[~solved & waited], "stagnation")
+    return adrift
 
 
 def _stop(state: State, columns: np.ndarray | list[int], reason: StoppedBy) -> None:
@@ -245,29 +247,29 @@ def _stop(state: State, columns: np.ndarray | list[int], reason: StoppedBy) -> N
         state.stopped_by[int(column)] = reason
 
 
+def _going(state: State) -> np.ndarray:
+    return np.array([state.stopped_by[column] is None for column in state.active], bool)
+
+
 def _keep(state: State, going: np.ndarray) -> None:
     """Drop the columns that have stopped from the arrays of active ones."""
     if not going.all():
-        state.active, state.rz = state.active[going], state.rz[going]
+        state.active, state.rz, state.near = state.active[going], state.rz[going], state.near[going]
         state.r, state.p = state.r[:, going], state.p[:, going]
 
 
-def _remember(state: State, stopping: Stopping) -> None:
-    recomputed = state.iteration % stopping.residual_every == 0
-    for column in np.flatnonzero(state.iterations == state.iteration):
-        true = recomputed or state.stopped_by[column] is not None
-        state.history.append(
-            (state.iteration, int(column), float(state.residuals[column]), true, state.seconds)
-        )
-
-
-def _finish(state: State, system: RidgeSystem, targets: np.ndarray, size: np.ndarray) -> None:
+def _finish(state: State, problem: _Problem, before: float) -> None:
     """Columns that ran out of iterations, or into indefiniteness, still get their true residual."""
     _stop(state, state.active, "max_iterations")
-    columns = np.array(
-        [c for c, why in enumerate(state.stopped_by) if why in ("max_iterations", "indefinite")], int
-    )
+    late = ("max_iterations", "indefinite")
+    columns = np.array([c for c, reason in enumerate(state.stopped_by) if reason in late], np.intp)
     if len(columns):
-        r = targets[:, columns] - system.apply(state.x[:, columns], columns)
-        state.residuals[columns] = norms(r, system.kernel.communicator) / size[columns]
+        r = problem.targets[:, columns] - problem.system.apply(state.x[:, columns], columns)
+        state.residuals[columns] = problem.norms(r, columns)
+        _stop(state, columns[state.residuals[columns] <= problem.stopping.tolerance], "tolerance")
+        state.history += [
+            (int(state.iterations[c]), int(c), float(state.residuals[c]), True, state.seconds)
+            for c in columns
+        ]
     _keep(state, np.zeros(len(state.active), bool))
+    state.seconds = time.perf_counter() - before

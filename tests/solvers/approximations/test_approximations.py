@@ -147,4 +147,4 @@ def test_mistakes_are_one_sentence():
     with pytest.raises(UserError, match=r"shape \(60, 3\)"):
         bayesian_committee_machine(among, lambda b: CROSS[:, b], np.ones((60, 3)), Y, [subset], 0.1)
     with pytest.raises(UserError, match="not positive definite"):
-        bayesian_committee_machine(among, lambda b: CROSS[:, b], PRIOR, Y, [twice], 0.0)
+        bayesian_committee_machine(lambda b: -among(b), lambda b: CROSS[:, b], PRIOR, Y, [subset], 0.1)

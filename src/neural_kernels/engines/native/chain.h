@@ -18,14 +18,14 @@ template <class T> struct Arena {
     void *blocks[limit];
     int count = 0;
     bool exhausted = false;
-    Vec<T> *take(int64_t vectors) {
+    Vec<T> *take(int64_t vectors, bool cleared = true) {
         void *block = nullptr;
         int64_t bytes = vectors * (int64_t)sizeof(Vec<T>);
         if (count == limit || posix_memalign(&block, 64, bytes ? bytes : 64)) {
             exhausted = true;
             return nullptr;
         }
-        memset(block, 0, bytes);
+        if (cleared) memset(block, 0, bytes);
         blocks[count++] = block;
         return (Vec<T> *)block;
     }
@@ -117,7 +117,7 @@ template <class T> struct Chain {
                 int half = step(s, l).half_width;
                 state.pad = half > state.pad ? half : state.pad;
             }
-            state.stride = stage.width + 2 * state.pad + 30;
+            state.stride = stage.width + 2 * state.pad;
             widest = state.stride > widest ? state.stride : widest;
             set_radius(s);
         }
@@ -371,68 +371,6 @@ template <class T> struct Chain {
                 for (int j = 0; j < count; j++) out[j] = out[j] + in[w * j + a];
     }
 };
-
-// Fills in the tables of one register of examples, stage by stage: a stage needs those of all earlier ones.
-template <class T> static int own_tables(const Plan &plan, Vec<T> *scalars) {
-    using V = Vec<T>;
-    int stages = 0;
-    for (int s = 0; s < plan.n_stages; s++)
-        for (int l = 0; l < plan.stages[s].steps; l++)
-            if (plan.steps[plan.stages[s].first_step + l].tables) stages = s + 1;
-    for (int s = 0; s < stages; s++) {
-        const Stage &stage = plan.stages[s];
-        Chain<T> chain(plan, false, true, s);
-        int stride = chain.states[s].stride, pad = chain.states[s].pad;
-        int64_t size = (int64_t)stage.height * stride, positions = (int64_t)stage.height * stage.width;
-        V *v = chain.arena.take(size), *after = chain.arena.take(size);
-        V *presum = chain.arena.take(stride);
-        if (chain.arena.exhausted) return 1;
-        if (s > 0) {
-            chain.run(scalars, scalars);
-            memcpy((void *)v, chain.states[s].k, size * sizeof(V));
-        } else {
-            for (int y = 0; y < stage.height; y++) {
-                const V *x = scalars + (int64_t)y * stage.width * plan.channels;
-                input_row<true, T>((const char *)x, x, plan.channels, stage.width, v + y * stride + pad);
-            }
-        }
-        for (int l = 0; l < stage.steps; l++) {
-            const Step &step = chain.step(s, l);
-            Step plain = step;
-            plain.normalised = 0;
-            int shape = shape_of(step), half = step.half_height;
-            for (int y = 0; y < stage.height; y++) {
-                auto line = [&](int i) {
-                    return (i < 0 || i >= stage.height ? chain.zeros : v + (int64_t)i * stride) + pad;
-                };
-                Row<T> row{};
-                for (int r = 0; r < 3; r++) row.k[r] = line(y + r - 1);
-                if (shape == LINE && half > 0) {
-                    for (int j = -pad; j < stage.width + pad; j++) {
-                        V sum = line(y - half)[j];
-                        for (int i = y - half + 1; i <= y + half; i++) sum = sum + line(i)[j];
-                        presum[pad + j] = sum;
-                    }
-                    row.k[1] = presum + pad;
-                }
-                row.left = row.right = scalars + step.table + (int64_t)y * stage.width;
-                row.table_stride = positions;
-                row.left_step = row.right_step = 1;
-                row.n = stage.width;
-                row.step = &plain;
-                row.k_out = after + (int64_t)y * stride + pad;
-                row_function<T>(IDENTITY, shape, OWN)(row);
-                make_tables<T>(step, row.k_out, stage.width, (V *)row.right, positions);
-                row.step = &step;
-                row_function<T>(step.activation, shape, OWN)(row);
-            }
-            V *swap = v;
-            v = after;
-            after = swap;
-        }
-    }
-    return 0;
-}
 
 // One left example, `scalars` numbers, against one register of right ones, of which `wanted` are written.
 template <class T>

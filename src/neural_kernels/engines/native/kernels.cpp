@@ -2,6 +2,7 @@
 //
 // Each returns 0, or 1 where memory ran out. Nothing here starts threads: the caller splits the work.
 #include "dense.h"
+#include "variances.h"
 
 #define NK_JOIN3(a, b, c) a##_##b##_##c
 #define NK_NAME3(a, b, c) NK_JOIN3(a, b, c)
@@ -20,13 +21,14 @@ static int chain_tile(const Plan *plan, int64_t tangent, const T *left, int64_t 
     constexpr int L = Lanes<T>::count;
     int64_t size = plan->scalars / L + 1;
     Arena<T> arena;
-    T *lefts = (T *)arena.take((last - first) * size);
+    T *lefts = (T *)arena.take((last - first) * size, false);
     Chain<T> chain(*plan, tangent, false, (int)plan->n_stages);
     if (arena.exhausted || chain.arena.exhausted) return 1;
-    for (int64_t i = first; i < last; i++) {
-        const T *source = left + (i / L) * plan->scalars * L + i % L;
-        T *copy = lefts + (i - first) * size * L;
-        for (int64_t s = 0; s < plan->scalars; s++) copy[s] = source[s * L];
+    for (int64_t group = first / L; group * L < last; group++) {
+        const T *source = left + group * plan->scalars * L;
+        int64_t low = group * L > first ? group * L : first, high = (group + 1) * L < last ? (group + 1) * L : last;
+        for (int64_t s = 0; s < plan->scalars; s++)
+            for (int64_t i = low; i < high; i++) lefts[(i - first) * size * L + s] = source[s * L + i - group * L];
     }
     // A register of right examples is L times as large as a left one: it stays in cache, the left ones stream.
     for (int64_t g = begin; g < end; g++)

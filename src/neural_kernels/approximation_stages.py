@@ -1,0 +1,149 @@
+"""The stages of a study of approximations (paper, Fig. 1), one function each, after those of ``stages``.
+
+They read the kernel's blocks and the metrics of the full solution, and write
+
+    approximations/<kernel>/<method>/size<size>.parquet    every number of one approximation
+    approximations.parquet                                 the tidy table, with the full solution
+    approximations.png                                     its figure; the report is results/<study>.pdf
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from neural_kernels import blocks, engines, metrics_table
+from neural_kernels.approximations import Attempt, Problem, Queries
+from neural_kernels.approximations import approximate as solve_approximately
+from neural_kernels.errors import UserError
+from neural_kernels.evaluation import evaluate
+from neural_kernels.files import read_json
+from neural_kernels.stages import (
+    features_folder,
+    kernel_facts,
+    kernel_named,
+    solver_settings,
+    store_folder,
+)
+from neural_kernels.study import Kernel, Study
+
+log = logging.getLogger(__name__)
+
+
+def approximation_file(study: Study, results: Path, kernel: str, method: str, size: int) -> Path:
+    return results / study.name / "approximations" / kernel / method / f"size{size}.parquet"
+
+
+def approximate(
+    study: Study, results: Path, kernel_name: str, method: str, size: int, threads: int | None = None
+) -> None:
+    """Approximate the full solution at the kernel's largest training size, for every draw; write its metrics.
+
+    Ridge and jitter are chosen on the validation set, for each draw of the random subset on its own.
+
+    Raises:
+        UserError: the study has no such approximation, or see ``approximations.approximate``.
+    """
+    _check_asked(study, method, size)
+    kernel = kernel_named(study, kernel_name)
+    n = study.training_sizes(kernel_name)[-1]
+    problem = _problem(study, results, kernel, n)
+    features = features_folder(study, results, kernel)
+    facts = kernel_facts(study, results, kernel, problem.window)
+    task = read_json(features / "features.json")["task"]
+    settings = solver_settings(study, study.ridge_candidates(), threads)
+    tables = []
+    for draw in range(study.config["approximations"]["draws"]):
+        seed = study.config["seed"] + draw
+        chosen = solve_approximately(problem, method, size, seed, settings, study.jitter_candidates())
+        log.info("%s of size %d, draw %d: chosen %s", method, size, draw, _hyperparameters(chosen))
+        row = facts | {
+            "solver": method,
+            "n": n,
+            "size": size,
+            "draw": draw,
+            "ridge": chosen.ridge,
+            "stopped_by": chosen.stopped_by,
+            "converged": chosen.converged,
+        }
+        values = {"seconds": chosen.seconds, **chosen.facts}
+        if chosen.jitter is not None:
+            values["jitter"] = chosen.jitter
+        tables.append(metrics_table.rows(row, metrics_table.TRAIN, values))
+        for part, queries in problem.queries.items():
+            targets, labels = (
+                np.load(features / f"{part}_{name}.npy", allow_pickle=False)[: queries.size]
+                for name in ("targets", "labels")
+            )
+            scores = evaluate(
+                chosen.predict(part), targets, labels if task == "classification" else None, task
+            )
+            tables.append(metrics_table.rows(row, part, scores))
+    path = approximation_file(study, results, kernel_name, method, size)
+    metrics_table.write(metrics_table.concat(tables), path)
+
+
+def _check_asked(study: Study, method: str, size: int) -> None:
+    asked = study.approximations()
+    if not asked:
+        raise UserError(
+            f"config/{study.name}.yaml has no section approximations, expected one that lists methods and sizes"
+        )
+    if (method, size) not in asked:
+        known = ", ".join(f"{method} {size}" for method, size in asked)
+        raise UserError(f"study {study.name} has no {method} of size {size}, expected one of {known}")
+
+
+def _hyperparameters(chosen: Attempt) -> str:
+    jitter = "" if chosen.jitter is None else f", jitter {chosen.jitter:g}"
+    return f"ridge {chosen.ridge:g}{jitter}"
+
+
+def _problem(study: Study, results: Path, kernel: Kernel, n: int) -> Problem:
+    features, window = features_folder(study, results, kernel), (0, n)
+    train = blocks.open_store(store_folder(study, results, kernel.name, "train"))
+    blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
+    queries = {}
+    for part, size in study.evaluation_sizes(kernel.name).items():
+        store = blocks.open_store(store_folder(study, results, kernel.name, part))
+        blocks.set_aside_faulty(store, store.grid.blocks(size, n))
+
+        def variances(part: str = part, size: int = size) -> np.ndarray:
+            return engines.variances(
+                kernel.architecture,
+                np.load(features / f"{part}.npy", mmap_mode="r", allow_pickle=False)[:size],
+                kind=kernel.kind,
+                engine=study.config["engine"],
+                precision=study.config["precision"],
+            ).astype(np.float64)
+
+        queries[part] = Queries(store, size, variances)
+    targets = np.load(features / "train_targets.npy", mmap_mode="r", allow_pickle=False)
+    validation = np.load(features / "validation_targets.npy", allow_pickle=False)
+    return Problem(train, window, np.array(targets[:n]), queries, validation[: queries["validation"].size])
+
+
+def collect_approximations(study: Study, results: Path) -> None:
+    """Every approximation and the full solutions in one table, ``approximations.parquet``."""
+    metrics = results / study.name / "metrics"
+    paths = [metrics / kernel / f"n{study.training_sizes(kernel)[-1]}.parquet" for kernel in study.kernels]
+    paths += [
+        approximation_file(study, results, kernel, method, size)
+        for kernel in study.kernels
+        for method, size in study.approximations()
+    ]
+    table = metrics_table.concat(metrics_table.read(path) for path in paths)
+    metrics_table.write(table, results / study.name / "approximations.parquet")
+
+
+def report_approximations(study: Study, results: Path) -> None:
+    """Figure and PDF of the study, drawn from ``approximations.parquet``."""
+    from neural_kernels.reports import approximations
+
+    table = metrics_table.read(results / study.name / "approximations.parquet")
+    config = {"study": study.name, **study.config}
+    approximations.write_approximations_figure(table, config, results / study.name / "approximations.png")
+    approximations.write_approximations_report(table, config, results / f"{study.name}.pdf")
+    log.info("%s", results / f"{study.name}.pdf")

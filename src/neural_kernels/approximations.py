@@ -1,0 +1,353 @@
+"""Approximations of one full solution, their ridge and jitter chosen on the validation set (paper, Fig. 1).
+
+``solvers.approximations`` has the methods; here each is tried with every candidate on the same stored
+kernel, and the candidate with the smallest validation loss is kept. What candidates share is computed once.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from neural_kernels import prediction
+from neural_kernels.blocks import KernelStore, read_block, read_submatrix
+from neural_kernels.errors import UserError
+from neural_kernels.planning import gibibytes
+from neural_kernels.solvers import Settings, iterative
+from neural_kernels.solvers.approximations import (
+    bayesian_committee_machine,
+    block_diagonal,
+    draw_partition,
+    draw_subset,
+)
+from neural_kernels.solvers.approximations.low_rank_features import features
+from neural_kernels.solvers.blas import blas_threads
+from neural_kernels.solvers.cholesky import NotPositiveDefinite
+from neural_kernels.solvers.communicator import SerialCommunicator
+from neural_kernels.solvers.preconditioners import low_rank_family
+from neural_kernels.solvers.ridge import mean_squared_error
+from neural_kernels.solvers.store_operator import StoreOperator
+from neural_kernels.study import TRUNCATED
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Examples to predict: the first ``size`` rows of a stored kernel against the training set.
+
+    ``variances`` gives their prior variances, (size,) float64; only the Bayesian committee machine asks.
+    """
+
+    store: KernelStore
+    size: int
+    variances: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is approximated: regression on the training examples ``window`` of a symmetric store.
+
+    Attributes:
+        targets: (n, C) float64, those of the window.
+        queries: by part of the data; "validation" is what candidates are judged on.
+        validation_targets: (size, C) float64.
+    """
+
+    train: KernelStore
+    window: tuple[int, int]
+    targets: np.ndarray
+    queries: Mapping[str, Queries]
+    validation_targets: np.ndarray
+
+    @property
+    def n(self) -> int:
+        return self.window[1] - self.window[0]
+
+    @functools.cached_property
+    def validation_cross(self) -> np.ndarray:
+        """K(validation, window), (size, n) float64, which every candidate needs."""
+        return self.cross("validation")
+
+    def cross(self, part: str) -> np.ndarray:
+        """K(part, window), (size, n) float64."""
+        queries = self.queries[part]
+        cross = read_submatrix(queries.store, (0, queries.size), self.window)
+        return cross.astype(np.float64, copy=False)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One candidate, solved.
+
+    Attributes:
+        predict: from a part of the data to predictions (size, C) float64 on it.
+        seconds: wall-clock time of this solve with the kernel in memory, what it shares with other
+            candidates included.
+        jitter: None for a method that has none.
+        facts: numbers that belong to one method alone, by name.
+    """
+
+    ridge: float
+    jitter: float | None
+    predict: Callable[[str], np.ndarray]
+    seconds: float
+    stopped_by: str
+    converged: bool
+    facts: Mapping[str, float]
+
+
+def approximate(
+    problem: Problem, method: str, size: int, seed: int, settings: Settings, jitters: Sequence[float]
+) -> Attempt:
+    """The attempt with the smallest validation loss; of equals, that with the larger jitter and ridge.
+
+    Args:
+        method: nystrom, subset_of_regressors, block_diagonal, bayesian_committee_machine or truncated_cg.
+        size: rank, examples of a part, or iterations.
+        seed: of the random subset or partition.
+        settings: ridges are the candidates; memory, threads and how conjugate gradients run.
+        jitters: candidates of the low-rank methods, relative to the mean diagonal.
+
+    Raises:
+        UserError: targets are missing, the memory budget is too small, a block cannot be used, or no
+            candidate gives a solution.
+    """
+    if np.isnan(problem.targets).any() or np.isnan(problem.validation_targets).any():
+        raise UserError("some labels are missing, but approximations need every label")
+    with blas_threads(settings.threads):
+        best, best_loss = None, math.inf
+        for attempt in _attempts(problem, method, size, seed, settings, jitters):
+            loss = mean_squared_error(attempt.predict("validation"), problem.validation_targets)
+            jitter = "" if attempt.jitter is None else f", jitter {attempt.jitter:g}"
+            log.info("ridge %g%s: validation loss %.6f", attempt.ridge, jitter, loss)
+            if loss < best_loss:
+                best, best_loss = attempt, loss
+    if best is None:
+        raise UserError(
+            f"{method} of size {size}: no candidate of ridge and jitter gives a solution, the log has the "
+            "reasons: add larger candidates"
+        )
+    return best
+
+
+def _attempts(
+    problem: Problem, method: str, size: int, seed: int, settings: Settings, jitters: Sequence[float]
+) -> Iterator[Attempt]:
+    if method == TRUNCATED:
+        return _truncated(problem, size, settings)
+    if method in ("nystrom", "subset_of_regressors"):
+        subset = draw_subset(problem.n, size, seed)
+        return _low_rank(problem, method, subset, settings, jitters)
+    partition = draw_partition(problem.n, size, seed)
+    if method == "block_diagonal":
+        return _block_diagonal(problem, partition, settings)
+    if method == "bayesian_committee_machine":
+        return _committee(problem, partition, settings)
+    raise ValueError(f"there is no method {method!r}")
+
+
+def _descending(candidates: Sequence[float]) -> list[float]:
+    """The easiest first."""
+    return sorted(candidates, reverse=True)
+
+
+def _from_coefficients(problem: Problem, coefficients: np.ndarray) -> Callable[[str], np.ndarray]:
+    def predict(part: str) -> np.ndarray:
+        if part == "validation":
+            return problem.validation_cross @ coefficients
+        queries = problem.queries[part]
+        return prediction.predict(queries.store, queries.size, [problem.window], [coefficients])[0]
+
+    return predict
+
+
+# ----------------------------------------------------------------------------------- on the operator
+
+
+def _operator(problem: Problem, settings: Settings, working: int) -> StoreOperator:
+    """The training kernel, as much of it in memory as ``working`` bytes for everything else leave."""
+    _check_memory(working, settings)
+    budget = settings.memory_budget - working
+    return StoreOperator(problem.train, problem.window, memory_budget=budget, threads=settings.threads)
+
+
+def _check_memory(needed: int, settings: Settings) -> None:
+    if needed >= settings.memory_budget:
+        raise UserError(
+            f"the approximation takes {gibibytes(needed)} besides the kernel, the memory budget is "
+            f"{gibibytes(settings.memory_budget)}: raise solver.memory_gib or lower the size"
+        )
+
+
+def _low_rank(
+    problem: Problem, method: str, subset: np.ndarray, settings: Settings, jitters: Sequence[float]
+) -> Iterator[Attempt]:
+    """As ``nystrom`` and ``subset_of_regressors`` do, with the features of a jitter made once for all ridges."""
+    n, m = problem.n, len(subset)
+    operator = _operator(problem, settings, working=8 * (4 * n * m + 6 * m * m))
+    mean, outputs = float(operator.diagonal().mean()), problem.targets.shape[1]
+    for jitter in _descending(jitters):
+        begun = time.perf_counter()
+        try:
+            factor, triangle = features(operator, subset, jitter)
+        except NotPositiveDefinite as error:
+            log.warning("jitter %g: %s", jitter, error)
+            continue
+        family = low_rank_family(
+            np.ascontiguousarray(factor), None, outputs, SerialCommunicator(), settings.threads
+        )
+        shared = time.perf_counter() - begun
+        for ridge in _descending(settings.ridges):
+            begun = time.perf_counter()
+            system, columns = family.at(ridge * mean), np.arange(outputs)
+            if method == "nystrom":
+                coefficients = system.apply(problem.targets, columns)
+            else:
+                weights, _ = system.least_squares(problem.targets, columns)
+                coefficients = np.zeros(problem.targets.shape)
+                coefficients[subset] = solve_triangular(triangle, weights, lower=True, trans="T")
+            seconds = shared + time.perf_counter() - begun
+            yield Attempt(
+                ridge, jitter, _from_coefficients(problem, coefficients), seconds, "direct", True, {}
+            )
+
+
+def _truncated(problem: Problem, iterations: int, settings: Settings) -> Iterator[Attempt]:
+    rank = 0 if settings.preconditioner.method == "none" else settings.preconditioner.rank
+    working = iterative.working_bytes(problem.n, problem.targets.shape[1], rank)
+    solve = iterative.solver(
+        _operator(problem, settings, working),
+        problem.train.fingerprint,
+        problem.targets,
+        settings.preconditioner,
+        replace(settings.stopping, max_iterations=iterations),
+        threads=settings.threads,
+    )
+    for ridge in _descending(settings.ridges):
+        try:
+            # From zero each time: a first guess would be iterations that are not counted.
+            solution = solve(ridge, None)
+        except NotPositiveDefinite as error:
+            log.warning("ridge %g: %s", ridge, error)
+            continue
+        record = solution.record
+        stopped_by = "truncated" if record.stopped_by == "max_iterations" else record.stopped_by
+        yield Attempt(
+            ridge,
+            None,
+            _from_coefficients(problem, solution.coefficients),
+            record.seconds + record.details.get("preconditioner_seconds", 0.0),
+            stopped_by,
+            record.converged,
+            {"iterations": record.iterations, "residual": record.residual},
+        )
+
+
+# ---------------------------------------------------------------------------------------- on parts
+
+
+class PartKernels:
+    """K[b, b] of each part b of a partition: as many parts at a time as fit in memory, one pass over the blocks.
+
+    Parts are asked for in the order of the partition.
+    """
+
+    def __init__(
+        self, store: KernelStore, window: tuple[int, int], partition: Sequence[np.ndarray], budget: int
+    ) -> None:
+        """``budget`` bytes for the matrices.
+
+        Raises:
+            UserError: a single part needs more.
+        """
+        largest = max(len(part) for part in partition)
+        self._together = budget // (8 * largest**2)
+        if self._together < 1:
+            raise UserError(
+                f"the kernel among the {largest} examples of a part takes {gibibytes(8 * largest**2)}, which "
+                f"exceeds the {gibibytes(max(budget, 0))} that are left: raise solver.memory_gib or lower the size"
+            )
+        self._store, self._window, self._partition = store, window, partition
+        self._position = {int(part[0]): place for place, part in enumerate(partition)}
+        self._held: dict[int, np.ndarray] = {}
+        self.reading_seconds = 0.0
+
+    def __call__(self, part: np.ndarray) -> np.ndarray:
+        """K[part, part], (b, b) float64."""
+        place = self._position[int(part[0])]
+        if place not in self._held:
+            begun = time.perf_counter()
+            self._held = {}  # the memory of the ones before goes first
+            last = min(place + self._together, len(self._partition))
+            self._held = self._read(range(place, last))
+            self.reading_seconds += time.perf_counter() - begun
+        return self._held[place]
+
+    def _read(self, places: range) -> dict[int, np.ndarray]:
+        edge, first = self._store.grid.edge, self._window[0]
+        rows = {place: self._partition[place] + first for place in places}
+        kernels = {place: np.empty((len(part), len(part))) for place, part in rows.items()}
+        for i, j in self._store.grid.window_blocks(*self._window):
+            block = read_block(self._store, i, j)
+            for place, part in rows.items():
+                down, across = part // edge == i, part // edge == j
+                entries = block[np.ix_(part[down] - i * edge, part[across] - j * edge)]
+                kernels[place][np.ix_(down, across)] = entries
+                if i != j:
+                    kernels[place][np.ix_(across, down)] = entries.T
+        return kernels
+
+
+def _block_diagonal(
+    problem: Problem, partition: Sequence[np.ndarray], settings: Settings
+) -> Iterator[Attempt]:
+    kernels = PartKernels(problem.train, problem.window, partition, settings.memory_budget)
+    for ridge in _descending(settings.ridges):
+        begun, reading = time.perf_counter(), kernels.reading_seconds
+        try:
+            coefficients = block_diagonal(kernels, problem.targets, partition, ridge)
+        except NotPositiveDefinite as error:
+            log.warning("ridge %g: %s", ridge, error)
+            continue
+        seconds = time.perf_counter() - begun - (kernels.reading_seconds - reading)
+        yield Attempt(ridge, None, _from_coefficients(problem, coefficients), seconds, "direct", True, {})
+
+
+def _committee(problem: Problem, partition: Sequence[np.ndarray], settings: Settings) -> Iterator[Attempt]:
+    """Each query is predicted on its own, from its prior variance, not together with the others."""
+    largest_part = max(len(part) for part in partition)
+    most = max(queries.size for queries in problem.queries.values())
+    # K[queries, training set], and what a member has in hand: its columns, and what they explain.
+    working = 8 * most * (problem.n + 3 * largest_part) + 8 * 2 * largest_part**2
+    _check_memory(working, settings)
+    kernels = PartKernels(problem.train, problem.window, partition, settings.memory_budget - working)
+    validation = problem.validation_cross, problem.queries["validation"].variances()
+
+    def predict(ridge: float, cross: np.ndarray, variances: np.ndarray) -> np.ndarray:
+        return bayesian_committee_machine(
+            kernels, lambda part: cross[:, part], variances, problem.targets, partition, ridge
+        )
+
+    for ridge in _descending(settings.ridges):
+        begun, reading = time.perf_counter(), kernels.reading_seconds
+        try:
+            known = predict(ridge, *validation)
+        except NotPositiveDefinite as error:
+            log.warning("ridge %g: %s", ridge, error)
+            continue
+        seconds = time.perf_counter() - begun - (kernels.reading_seconds - reading)
+
+        def predictions(part: str, ridge: float = ridge, known: np.ndarray = known) -> np.ndarray:
+            if part == "validation":
+                return known
+            return predict(ridge, problem.cross(part), problem.queries[part].variances())
+
+        yield Attempt(ridge, None, predictions, seconds, "direct", True, {})

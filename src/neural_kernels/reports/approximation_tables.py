@@ -1,0 +1,143 @@
+"""The table of a report of approximations, as text for people."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from neural_kernels.evaluation import LOSS, SCORE
+from neural_kernels.metrics_table import TRAIN, VALIDATION
+from neural_kernels.reports import style
+from neural_kernels.reports.panels import PERCENT
+from neural_kernels.reports.summary import kernel_labels, task_of
+from neural_kernels.reports.tables import Table
+from neural_kernels.study import TRUNCATED
+
+# Methods in the order of legends and tables, and what people read.
+NAMES = {
+    "nystrom": "Nyström",
+    "subset_of_regressors": "Subset of regressors",
+    "block_diagonal": "Block diagonal",
+    "bayesian_committee_machine": "Bayesian committee machine",
+    TRUNCATED: "Truncated CG",
+}
+EXACT_NAMES = {"cholesky": "Exact (Cholesky)", "conjugate_gradients": "Exact (CG to tolerance)"}
+AT_END = "*"
+
+
+def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> Table:
+    """A row for each kernel, method and size: what was chosen, what it gives on one test set and what it took."""
+    task = task_of(metrics)
+    score = SCORE[task]
+    labels = kernel_labels(metrics, study)
+    rows: list[list[str]] = []
+    alerts: set[int] = set()
+    starts: list[tuple[str, str]] = []
+    for kernel, label in labels.items():
+        own = metrics.loc[metrics["kernel"] == kernel]
+        exact = list(own.loc[own["size"] == 0, "solver"].unique())
+        for method in [*exact, *(name for name in NAMES if name in set(own["solver"]))]:
+            for size, part in own.loc[own["solver"] == method].groupby("size"):
+                if not (part["converged"] | (part["stopped_by"] == "truncated")).all():
+                    alerts.add(len(rows))
+                starts.append((kernel, method))
+                ridges = part.loc[part["split"] == TRAIN].groupby("draw")["ridge"].first().to_numpy()
+                name = EXACT_NAMES.get(method) or NAMES[method]
+                rows.append(
+                    [
+                        label,
+                        name,
+                        f"{size:,}" if size else "",
+                        _chosen(ridges, _grid(study.get("ridge"))),
+                        _chosen(
+                            _numbers(part, TRAIN, "jitter"),
+                            _grid((study.get("approximations") or {}).get("jitter")),
+                        ),
+                        _mean(_numbers(part, VALIDATION, LOSS[task]), 4),
+                        _mean(_numbers(part, test_set, LOSS[task]), 4),
+                        _mean(_numbers(part, test_set, score) * (100 if score in PERCENT else 1), 2),
+                        _residual(part),
+                        _seconds(_numbers(part, TRAIN, "seconds")),
+                    ]
+                )
+    header = ["Kernel", "Method", "Size", "Ridge", "Jitter", "Validation loss", style.metric_name(LOSS[task])]
+    header += [style.metric_name(score), "Residual", "Seconds"]
+    return Table(
+        f"Approximations on {style.test_set_name(test_set)}",
+        header,
+        rows,
+        numbers=frozenset(range(2, len(header))),
+        alerts=frozenset(alerts),
+        rules=frozenset(row for row in range(1, len(rows)) if starts[row] != starts[row - 1]),
+        notes=_notes(metrics, study, rows, bool(alerts)),
+    )
+
+
+def _notes(metrics: pd.DataFrame, study: dict, rows: list[list[str]], alerts: bool) -> list[str]:
+    notes = [
+        "Size: rank, training examples of a part, or iterations. Ridge and jitter: relative to the mean diagonal of "
+        "the kernel, chosen by the validation loss; the test sets have no part in it. Seconds: one solve with the "
+        "chosen values, the kernel in memory; of the Bayesian committee machine, whose solve depends on the examples "
+        "that it predicts, one prediction of the validation set."
+    ]
+    if (metrics["solver"] == TRUNCATED).any():
+        options = (study.get("solver") or {}).get("preconditioner") or {}
+        method = options.get("method", "none")
+        with_what = (
+            "without a preconditioner"
+            if method == "none"
+            else f"with the study's preconditioner ({method}, rank {options['rank']:,}; its time is counted)"
+        )
+        notes.append(
+            f"Truncated CG: conjugate gradients {with_what}, stopped on purpose after so many iterations; residual: "
+            "the largest true relative residual of any right-hand side that was left."
+        )
+    if any(AT_END in row[3] + row[4] for row in rows):
+        notes.append(f"{AT_END} the smallest or largest candidate: a better one may lie beyond.")
+    if (metrics["draw"] > 0).any():
+        notes.append("Mean ± standard deviation over draws of the random subsets; ridges and jitters as a range.")
+    if alerts:
+        notes.append("Bold red: a solve that ended before it converged, and not on purpose.")
+    return notes
+
+
+def _grid(section: dict | None) -> tuple[float, float] | None:
+    """Smallest and largest candidate of a section of the config, None where there is no choice."""
+    if not section:
+        return None
+    if "candidates" in section:
+        ends = min(section["candidates"]), max(section["candidates"])
+    else:
+        ends = 10.0 ** section["log10_smallest"], 10.0 ** section["log10_largest"]
+    return ends if ends[0] < ends[1] else None
+
+
+def _chosen(values: np.ndarray, ends: tuple[float, float] | None) -> str:
+    if len(values) == 0:
+        return ""
+    low, high = values.min(), values.max()
+    text = f"{low:.0e}" if np.isclose(low, high) else f"{low:.0e} \N{EN DASH} {high:.0e}"
+    at_end = ends is not None and (np.isclose(low, ends[0], atol=0) or np.isclose(high, ends[1], atol=0))
+    return text + (AT_END if at_end else "")
+
+
+def _numbers(part: pd.DataFrame, split: str, metric: str) -> np.ndarray:
+    """One number for each draw, (draws,)."""
+    return part.loc[(part["split"] == split) & (part["metric"] == metric), "value"].to_numpy()
+
+
+def _mean(values: np.ndarray, digits: int) -> str:
+    if len(values) == 0:
+        return ""
+    spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{spread}"
+
+
+def _residual(part: pd.DataFrame) -> str:
+    values = _numbers(part, TRAIN, "residual")
+    return f"{values.max():.0e}" if len(values) else ""
+
+
+def _seconds(values: np.ndarray) -> str:
+    mean = values.mean()
+    return f"{mean:,.0f}" if mean >= 100 else f"{mean:.2g}"
