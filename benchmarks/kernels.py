@@ -61,7 +61,9 @@ class Measurement:
     fraction_of_peak: float
 
 
-def measure(name: str, kind: engines.Kind, precision: engines.Precision, engine: str, edge: int, out: Path) -> None:
+def measure(
+    name: str, kind: engines.Kind, precision: engines.Precision, engine: str, edge: int, out: Path
+) -> None:
     """One process: warm up, measure, and leave the time, the memory and a corner of the kernel in ``out``."""
     architecture = architectures.build(name)
     images = np.load(out.parent / "images.npy", allow_pickle=False)
@@ -103,7 +105,9 @@ def entries(architecture: Architecture, shape: tuple[int, ...] = SHAPE) -> int:
     for layer in architecture.layers:
         if isinstance(layer, architectures.AvgPool):
             space = tuple(size // layer.window for size in space)
-        elif isinstance(layer, architectures.Flatten | architectures.GlobalAvgPool | architectures.GlobalSumPool):
+        elif isinstance(
+            layer, architectures.Flatten | architectures.GlobalAvgPool | architectures.GlobalSumPool
+        ):
             space = ()
         elif isinstance(layer, Conv | Dense):
             total += int(np.prod(space)) ** power if space else 1
@@ -120,7 +124,9 @@ def run(name: str, kind: str, precision: str, engine: str, edge: int, folder: Pa
 def cases(full: bool) -> list[tuple[str, str, str]]:
     names = ["Myrtle10", "CV8", "FC3"] + (["Myrtle5", "Myrtle7"] if full else [])
     kinds = ["ntk", "nngp"] if full else ["ntk"]
-    return [(name, kind, precision) for name in names for kind in kinds for precision in ("float64", "float32")]
+    return [
+        (name, kind, precision) for name in names for kind in kinds for precision in ("float64", "float32")
+    ]
 
 
 def images(path: Path | None, count: int) -> tuple[np.ndarray, str]:
@@ -136,7 +142,9 @@ def images(path: Path | None, count: int) -> tuple[np.ndarray, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--full", action="store_true", help="Myrtle5 and Myrtle7 and NNGP kernels as well")
     parser.add_argument("--images", type=Path, help="CIFAR-10, as a study's data.path")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "kernels.json")

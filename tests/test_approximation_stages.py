@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
-from neural_kernels import approximations, metrics_table, stages
 from neural_kernels import approximation_stages as own
+from neural_kernels import approximations, metrics_table, stages
 from neural_kernels.engines import kernel_matrix, variances
 from neural_kernels.errors import UserError
 from neural_kernels.solvers.approximations import (
@@ -153,7 +153,9 @@ def test_truncated_iterations_are_no_failure_and_end_in_the_exact_answer(table):
     assert few.set_index("metric")["value"]["iterations"] == 2
     loss = table.query("split == 'digits' and metric == 'loss' and draw == 0")
     exact = loss[loss["size"] == 0]["value"].iloc[0]
-    assert loss.query("solver == 'truncated_cg' and size == 100")["value"].iloc[0] == pytest.approx(exact, 1e-6)
+    assert loss.query("solver == 'truncated_cg' and size == 100")["value"].iloc[0] == pytest.approx(
+        exact, 1e-6
+    )
     assert loss.query("solver == 'truncated_cg' and size == 2")["value"].iloc[0] != pytest.approx(exact, 1e-3)
 
 
@@ -170,7 +172,7 @@ def test_the_table_has_a_solve_for_every_approximation_and_draw(run, table):
 
 @pytest.mark.parametrize("matrices", [1, 2, 100])
 def test_kernels_of_parts_are_those_of_the_store_however_many_fit(run, data, matrices):
-    study, results = run
+    _, results = run
     store = stages.blocks.open_store(results / "tiny" / "kernels" / "FC" / "train")
     partition = draw_partition(50, 13, seed=3)
     window = (5, 55)

@@ -63,7 +63,7 @@ def test_the_record_says_what_computed_the_block(tmp_path):
 
 def test_overflow_is_one_sentence_and_leaves_no_block(tmp_path):
     store = store_in(tmp_path)
-    with np.errstate(all="ignore"), pytest.raises(UserError, match="block 0-1 .* not finite"):
+    with np.errstate(all="ignore"), pytest.raises(UserError, match=r"block 0-1 .* not finite"):
         compute_block(store, 0, 1, FC, X * 1e200, X * 1e200, kind="ntk", tile=4)
     assert not store.block_path(0, 1).exists()
 

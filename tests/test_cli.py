@@ -61,7 +61,15 @@ def test_each_verb_says_what_it_misses(tmp_path, caplog, arguments, sentence):
 
 
 def _errors(results, verb, rest):
-    command = [sys.executable, "-m", "neural_kernels.cli", verb, str(CONFIG / "demo.yaml"), "--results", str(results)]
+    command = [
+        sys.executable,
+        "-m",
+        "neural_kernels.cli",
+        verb,
+        str(CONFIG / "demo.yaml"),
+        "--results",
+        str(results),
+    ]
     return subprocess.run([*command, *rest], capture_output=True, text=True).stderr
 
 

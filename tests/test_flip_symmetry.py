@@ -7,7 +7,13 @@ from neural_kernels import architectures
 from neural_kernels.block_computation import compute_block
 from neural_kernels.blocks import Grid, declare_store, read_block
 from neural_kernels.engines import kernel_matrix
-from neural_kernels.flip_symmetry import closed_under_flips, flip, is_flip_symmetric, is_symmetric_block, same_block
+from neural_kernels.flip_symmetry import (
+    closed_under_flips,
+    flip,
+    is_flip_symmetric,
+    is_symmetric_block,
+    same_block,
+)
 from neural_kernels.preprocessing import zca
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 8, 8, 2))
@@ -85,10 +91,14 @@ def test_blocks_by_symmetry_are_the_blocks_computed_in_full(tmp_path, name):
     for flips in (False, True):
         stores[flips] = declare_store(tmp_path / str(flips), grid, "float64", {})
         for i, j in grid.blocks():
-            compute_block(stores[flips], i, j, architecture, features, features, kind="ntk", tile=2, flips=flips)
+            compute_block(
+                stores[flips], i, j, architecture, features, features, kind="ntk", tile=2, flips=flips
+            )
     copies = 0
     for i, j in grid.blocks():
-        np.testing.assert_allclose(read_block(stores[True], i, j), read_block(stores[False], i, j), rtol=1e-10)
+        np.testing.assert_allclose(
+            read_block(stores[True], i, j), read_block(stores[False], i, j), rtol=1e-10
+        )
         copies += "copy_of" in stores[True].read_record(i, j)
     assert copies == 10 - 6
 

@@ -77,7 +77,7 @@ def test_metrics_are_those_of_a_dense_solve(run, n):
 
 
 def test_the_ridge_has_the_smallest_validation_loss_and_is_carried_to_larger_sizes(run):
-    study, results = run
+    _, results = run
     solved = read_json(results / "tiny" / "solutions" / "FC" / "direct" / "n20" / "solved.json")
     for draw in solved["draws"]:
         tried = draw["details"]["ridge_choice"]["candidates"]

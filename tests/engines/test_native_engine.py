@@ -52,7 +52,8 @@ def test_each_layer_agrees_with_reference(layer_network, instruction_sets, compu
         single = compute(native_engine, network.architecture, "ntk", network.x1, network.x2, "float32")
         np.testing.assert_allclose(found, expected, rtol=1e-12, err_msg=name)
         np.testing.assert_allclose(single, expected, rtol=1e-4, err_msg=name)
-        assert found.dtype == np.float64 and single.dtype == np.float32
+        assert found.dtype == np.float64
+        assert single.dtype == np.float32
 
 
 @needs_library

@@ -221,7 +221,11 @@ def test_a_solve_over_two_nodes_that_is_killed_resumes_from_its_checkpoint(proje
         f"""
 if [[ "$*" == *"--tasks 2"* ]] && [ ! -e {project.folder}/killed ]; then
     scontrol show job "$SLURM_JOB_ID" | grep -oP ' NodeList=\\K.*' >>{project.folder}/nodes
-    (until compgen -G '{checkpoints}/*/checkpoint.json' >/dev/null; do sleep 0.01; done; touch {project.folder}/killed; kill -KILL $$) &
+    (
+        until compgen -G '{checkpoints}/*/checkpoint.json' >/dev/null; do sleep 0.01; done
+        touch {project.folder}/killed
+        kill -KILL $$
+    ) &
 fi
 """
     )

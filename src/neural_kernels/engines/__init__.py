@@ -154,7 +154,5 @@ def variances(
     out = np.empty(len(x), precision)
     for first in range(0, len(x), VARIANCE_CHUNK):
         few = chosen.prepare(architecture, np.asarray(x[first : first + VARIANCE_CHUNK]), precision)
-        out[first : first + VARIANCE_CHUNK] = np.diag(
-            chosen.kernel(architecture, kind, few, None, precision)
-        )
+        out[first : first + VARIANCE_CHUNK] = np.diag(chosen.kernel(architecture, kind, few, None, precision))
     return out

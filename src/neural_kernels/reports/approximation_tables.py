@@ -53,7 +53,7 @@ def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> T
                             _numbers(part, TRAIN, "jitter"),
                             _grid((study.get("approximations") or {}).get("jitter")),
                         ),
-                        _mean(_numbers(part, VALIDATION, LOSS[task]), 4),
+                        f"{_numbers(part, VALIDATION, LOSS[task]).mean():.4f}",
                         _mean(_numbers(part, test_set, LOSS[task]), 4),
                         _mean(_numbers(part, test_set, score) * (100 if score in PERCENT else 1), 2),
                         _residual(part),
@@ -62,18 +62,23 @@ def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> T
                 )
     header = ["Kernel", "Method", "Size", "Ridge", "Jitter", "Validation loss", style.metric_name(LOSS[task])]
     header += [style.metric_name(score), "Residual", "Seconds"]
+    heading = f"Approximations on {style.test_set_name(test_set)}"
+    first_number = 2
+    if len(labels) == 1:
+        heading = f"{rows[0][0]}: {heading[0].lower()}{heading[1:]}"
+        header, rows, first_number = header[1:], [row[1:] for row in rows], 1
     return Table(
-        f"Approximations on {style.test_set_name(test_set)}",
+        heading,
         header,
         rows,
-        numbers=frozenset(range(2, len(header))),
+        numbers=frozenset(range(first_number, len(header))),
         alerts=frozenset(alerts),
         rules=frozenset(row for row in range(1, len(rows)) if starts[row] != starts[row - 1]),
-        notes=_notes(metrics, study, rows, bool(alerts)),
+        notes=_notes(metrics, study, any(AT_END in cell for row in rows for cell in row), bool(alerts)),
     )
 
 
-def _notes(metrics: pd.DataFrame, study: dict, rows: list[list[str]], alerts: bool) -> list[str]:
+def _notes(metrics: pd.DataFrame, study: dict, at_end: bool, alerts: bool) -> list[str]:
     notes = [
         "Size: rank, training examples of a part, or iterations. Ridge and jitter: relative to the mean diagonal of "
         "the kernel, chosen by the validation loss; the test sets have no part in it. Seconds: one solve with the "
@@ -92,10 +97,12 @@ def _notes(metrics: pd.DataFrame, study: dict, rows: list[list[str]], alerts: bo
             f"Truncated CG: conjugate gradients {with_what}, stopped on purpose after so many iterations; residual: "
             "the largest true relative residual of any right-hand side that was left."
         )
-    if any(AT_END in row[3] + row[4] for row in rows):
+    if at_end:
         notes.append(f"{AT_END} the smallest or largest candidate: a better one may lie beyond.")
     if (metrics["draw"] > 0).any():
-        notes.append("Mean ± standard deviation over draws of the random subsets; ridges and jitters as a range.")
+        notes.append(
+            "Mean ± standard deviation over draws of the random subsets; ridges and jitters as a range."
+        )
     if alerts:
         notes.append("Bold red: a solve that ended before it converged, and not on purpose.")
     return notes

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ NOTE_WIDTH = 165  # characters
 # Where the panels stand, inches: left edges and widths of the two columns, then from the bottom up.
 LEFTS, WIDTHS = (1.17, 7.55), (5.85, 3.55)
 BOTTOM, TOP, BETWEEN = 1.72, 1.12, 0.22
-EXACT = {"color": "black", "linewidth": 1.2, "linestyle": (0, (5, 2))}
+EXACT: dict[str, Any] = {"color": "black", "linewidth": 1.2, "linestyle": (0, (5, 2))}
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,9 @@ def approximations_figure(metrics: pd.DataFrame, study: dict, kernel: str, test_
             _finish(ax, own, row, shown, last=row is rows[-1], labelled=column == 0)
     _legend(figure, methods)
     for line, note in enumerate(reversed(_notes(own))):
-        figure.text(style.MARGIN / width, (0.3 + 0.17 * line) / height, note, size=style.SMALL, color=style.MUTED)
+        figure.text(
+            style.MARGIN / width, (0.3 + 0.17 * line) / height, note, size=style.SMALL, color=style.MUTED
+        )
     return figure
 
 
@@ -231,7 +233,9 @@ def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
     task_of(metrics)
     unknown = set(metrics.loc[metrics["size"] > 0, "solver"]) - set(NAMES)
     if unknown:
-        raise ValueError(f"the metrics table has approximations {sorted(unknown)}, expected {', '.join(NAMES)}")
+        raise ValueError(
+            f"the metrics table has approximations {sorted(unknown)}, expected {', '.join(NAMES)}"
+        )
     for kernel, part in metrics.groupby("kernel"):
         for what, rows in (("full solution", part["size"] == 0), ("approximation", part["size"] > 0)):
             if not rows.any():

@@ -8,7 +8,7 @@ comes out. ``solve_system`` puts them together.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -121,7 +121,18 @@ def solve_system(
             checkpoints,
             settings.threads,
         )
-        return _choose(solve, settings, validation, communicator)
+        return _with_placement(_choose(solve, settings, validation, communicator), operator)
+
+
+def _with_placement(solution: Solution, operator: StoreOperator) -> Solution:
+    """The solution, its record saying how much of the matrix was in memory and how much was streamed."""
+    shares = operator.communicator.gather((operator.resident_bytes, operator.streamed_bytes))
+    facts = {
+        "processes": len(shares),
+        "resident_bytes": sum(resident for resident, _ in shares),
+        "streamed_bytes": sum(streamed for _, streamed in shares),
+    }
+    return replace(solution, record=replace(solution.record, details=solution.record.details | facts))
 
 
 def _choose(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.operator import Operator
 
 # Where the residual's trace is below this share of the kernel's, what is left is rounding.
@@ -41,10 +42,9 @@ def greedy(operator: Operator, rank: int, pool: int | None = None) -> LowRankFac
         rank: pivots to take, at most n.
         pool: columns fetched in one pass over the store; ``rank`` where None.
     """
-    communicator, (first, last) = operator.communicator, operator.rows
-    diagonal = operator.diagonal()
-    trace = float(diagonal.sum())
-    residual = diagonal.copy()
+    first, last = operator.rows
+    residual = operator.diagonal()
+    trace = float(residual.sum())
     rank = min(rank, operator.n)
     pool = min(rank if pool is None else pool, operator.n)
     factor = np.empty((last - first, rank), order="F")
@@ -54,30 +54,57 @@ def greedy(operator: Operator, rank: int, pool: int | None = None) -> LowRankFac
         done = len(pivots)
         candidates = np.argpartition(residual, -pool)[-pool:]
         candidates = candidates[np.argsort(-residual[candidates], kind="stable")]
-        outside = np.delete(residual, candidates)
         columns = operator.columns(candidates)
         reads += 1
         columns -= factor[:, :done] @ own_rows(factor[:, :done], candidates, operator).T
-        left = np.ones(pool, bool)
-        while len(pivots) < rank:
-            inside = np.where(left, residual[candidates], -np.inf)
-            best = int(np.argmax(inside))
-            if inside[best] <= EXHAUSTED * trace / operator.n or inside[best] < outside.max(initial=0.0):
-                break
-            new = slice(done, len(pivots))
-            pivot = int(candidates[best])
-            weights = own_rows(factor[:, new], candidates[best : best + 1], operator)[0]
-            column = (columns[:, best] - factor[:, new] @ weights) / np.sqrt(residual[pivot])
-            factor[:, len(pivots)] = column
-            whole = communicator.gather_rows(column[:, None], operator.n)[:, 0]
-            residual = np.maximum(residual - whole**2, 0.0)
-            outside = np.delete(residual, candidates)
-            residual[pivot], left[best] = 0.0, False
-            pivots.append(pivot)
+        with blas_threads(1):
+            residual = _take(
+                operator, candidates, columns, residual, factor, pivots, EXHAUSTED * trace / operator.n
+            )
         if len(pivots) == done:
             break
     rows = np.ascontiguousarray(factor[:, : len(pivots)])
     return LowRankFactor(rows, np.array(pivots, np.intp), float(residual.sum()) / trace, reads)
+
+
+def _take(
+    operator: Operator,
+    candidates: np.ndarray,
+    columns: np.ndarray,
+    residual: np.ndarray,
+    factor: np.ndarray,
+    pivots: list[int],
+    smallest: float,
+) -> np.ndarray:
+    """Take pivots from the pool while it holds the largest residual; ``factor`` and ``pivots`` grow.
+
+    Args:
+        columns: own rows of the residual matrix's columns ``candidates``.
+        residual: its diagonal, (n,).
+        smallest: residuals below are rounding.
+
+    Returns:
+        The new residual diagonal.
+    """
+    done, rank = len(pivots), factor.shape[1]
+    outside = np.ones(operator.n, bool)
+    outside[candidates] = False
+    left = np.ones(len(candidates), bool)
+    while len(pivots) < rank:
+        inside = np.where(left, residual[candidates], -np.inf)
+        best = int(np.argmax(inside))
+        if inside[best] <= smallest or inside[best] < residual[outside].max(initial=0.0):
+            break
+        new = slice(done, len(pivots))
+        pivot = int(candidates[best])
+        weights = own_rows(factor[:, new], candidates[best : best + 1], operator)[0]
+        column = (columns[:, best] - factor[:, new] @ weights) / np.sqrt(residual[pivot])
+        factor[:, len(pivots)] = column
+        whole = operator.communicator.gather_rows(column[:, None], operator.n)[:, 0]
+        residual = np.maximum(residual - whole**2, 0.0)
+        residual[pivot], left[best] = 0.0, False
+        pivots.append(pivot)
+    return residual
 
 
 def own_rows(factor: np.ndarray, indices: np.ndarray, operator: Operator) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.operator import Operator
 from neural_kernels.solvers.pivoted_cholesky import EXHAUSTED, LowRankFactor, own_rows
 
@@ -42,7 +43,8 @@ def randomly_pivoted(operator: Operator, rank: int, seed: int, pool: int | None 
         reads += 1
         columns -= factor[:, :done] @ own_rows(factor[:, :done], proposals, operator).T
         among = own_rows(columns, proposals, operator)
-        accepted, triangle = _accept(among, which, rank - done, EXHAUSTED * trace / operator.n, generator)
+        with blas_threads(1):
+            accepted, triangle = _accept(among, which, rank - done, EXHAUSTED * trace / operator.n, generator)
         if not len(accepted):
             break
         new = solve_triangular(triangle, columns[:, accepted].T, lower=True).T

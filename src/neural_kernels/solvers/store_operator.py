@@ -27,8 +27,8 @@ READERS = 2
 class StoreOperator:
     """The rows and columns ``window`` of a symmetric store. Only blocks i <= j are there, each read once.
 
-    Panels stay in RAM, from the first, until the memory budget is used up; the rest is read anew in every
-    product, several threads ahead. The result does not depend on the placement or on the threads'
+    As many panels stay in RAM as the memory budget allows; the others are read anew in every product, several
+    threads ahead. The result does not depend on the placement or on the threads'
     timing: contributions are added in the order of the panels.
 
     Attributes:
@@ -172,11 +172,14 @@ class StoreOperator:
                 f"{self._store.directory} with {self._workers} threads takes {in_flight / 2**20:.0f} MiB: raise "
                 "the budget or use fewer threads"
             )
-        kept, free = set(), memory_budget - in_flight
+        # Evenly among the others, so that the disk reads the streamed ones while these are multiplied.
+        share, saved = (memory_budget - in_flight) / total, 0.0
+        kept = set()
         for k, panel in enumerate(self._panels):
-            if panel.kept_bytes <= free:
+            saved += share * panel.kept_bytes
+            if saved >= panel.kept_bytes:
                 kept.add(k)
-                free -= panel.kept_bytes
+                saved -= panel.kept_bytes
         return kept
 
     def _entries(self, k: int) -> np.ndarray:
