@@ -1,7 +1,8 @@
-"""Builds the native engine's library, several times the same source: once an instruction set.
+"""Builds the compiled libraries, several times the same source: once an instruction set.
 
-It is optional: where no compiler is found the installation goes on without it, and
-``neural_kernels.engines.native_engine.unavailable()`` says so.
+They are optional: where no compiler is found the installation goes on without them.
+``neural_kernels.engines.native_engine.unavailable()`` says so of the engine; products with the kernel in the
+solvers then run in NumPy.
 """
 
 import os
@@ -12,7 +13,11 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-FOLDER = Path("src/neural_kernels/engines/native")
+# Of each library: its folder, and the source that is compiled for every instruction set.
+LIBRARIES = {
+    "neural_kernels.engines._native": ("src/neural_kernels/engines/native", "kernels.cpp"),
+    "neural_kernels.solvers._native": ("src/neural_kernels/solvers/native", "panel_product.cpp"),
+}
 FLAGS = [
     "-std=c++17",
     "-O3",
@@ -50,17 +55,15 @@ class BuildNative(build_ext):
     """A plain shared library, opened with ctypes: no Python headers, hence no module to initialise."""
 
     def build_extension(self, ext: Extension) -> None:
-        folder = Path(self.build_temp)
-        common = FLAGS + (GCC_FLAGS if is_gcc(self.compiler.compiler_so[0]) else [])
-        objects = self.compiler.compile(
-            [str(FOLDER / "dispatch.cpp")], output_dir=self.build_temp, extra_postargs=common
-        )
+        dispatch, source = ext.sources
+        folder = Path(self.build_temp) / ext.name
+        objects = self.compiler.compile([dispatch], output_dir=str(folder), extra_postargs=FLAGS)
         for name, flags in INSTRUCTION_SETS.items():
             objects += self.compiler.compile(
-                [str(FOLDER / "kernels.cpp")],
+                [source],
                 output_dir=str(folder / name),
                 macros=[("NK_ISA", name)],
-                extra_postargs=common + flags,
+                extra_postargs=FLAGS + flags,
                 depends=ext.depends,
             )
         self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), target_lang="c++")
@@ -69,12 +72,16 @@ class BuildNative(build_ext):
         return []
 
 
-native = Extension(
-    "neural_kernels.engines._native",
-    sources=[str(FOLDER / "dispatch.cpp"), str(FOLDER / "kernels.cpp")],
-    depends=[str(path) for path in sorted(FOLDER.glob("*.h"))],
-    language="c++",
-    optional=True,
+setup(
+    ext_modules=[
+        Extension(
+            name,
+            sources=[f"{folder}/dispatch.cpp", f"{folder}/{source}"],
+            depends=[str(path) for path in sorted(Path(folder).glob("*.h"))],
+            language="c++",
+            optional=True,
+        )
+        for name, (folder, source) in LIBRARIES.items()
+    ],
+    cmdclass={"build_ext": BuildNative},
 )
-
-setup(ext_modules=[native], cmdclass={"build_ext": BuildNative})

@@ -59,7 +59,7 @@ class CheckpointSettings:
 def working_bytes(n: int, columns: int, rank: int) -> int:
     """Bytes that an iteration holds besides the matrix: vectors, the factor, and the columns it came from."""
     rank = min(rank, n)
-    return 8 * n * (10 * columns + 2 * rank) + 8 * 4 * rank * rank
+    return 8 * n * (16 * columns + 2 * rank) + 8 * 4 * rank * rank
 
 
 def solver(

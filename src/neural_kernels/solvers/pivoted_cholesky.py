@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +57,12 @@ def greedy(operator: Operator, rank: int, pool: int | None = None) -> LowRankFac
         candidates = candidates[np.argsort(-residual[candidates], kind="stable")]
         columns = operator.columns(candidates)
         reads += 1
-        columns -= factor[:, :done] @ own_rows(factor[:, :done], candidates, operator).T
+        subtract_explained(columns, factor[:, :done], own_rows(factor[:, :done], candidates, operator))
         with blas_threads(1):
             residual = _take(
                 operator, candidates, columns, residual, factor, pivots, EXHAUSTED * trace / operator.n
             )
+        del columns
         if len(pivots) == done:
             break
     rows = np.ascontiguousarray(factor[:, : len(pivots)])
@@ -105,6 +107,17 @@ def _take(
         residual[pivot], left[best] = 0.0, False
         pivots.append(pivot)
     return residual
+
+
+def row_chunks(matrix: np.ndarray, height: int = 4096) -> Iterator[slice]:
+    """Slices of a few rows: temporaries of a chunk's size instead of the matrix's."""
+    return (slice(row, row + height) for row in range(0, len(matrix), height))
+
+
+def subtract_explained(columns: np.ndarray, factor: np.ndarray, weights: np.ndarray) -> None:
+    """columns -= factor weights^T, in place."""
+    for rows in row_chunks(columns):
+        columns[rows] -= factor[rows] @ weights.T
 
 
 def own_rows(factor: np.ndarray, indices: np.ndarray, operator: Operator) -> np.ndarray:

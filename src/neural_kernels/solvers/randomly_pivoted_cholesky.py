@@ -13,7 +13,13 @@ from scipy.linalg import solve_triangular
 
 from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.operator import Operator
-from neural_kernels.solvers.pivoted_cholesky import EXHAUSTED, LowRankFactor, own_rows
+from neural_kernels.solvers.pivoted_cholesky import (
+    EXHAUSTED,
+    LowRankFactor,
+    own_rows,
+    row_chunks,
+    subtract_explained,
+)
 
 
 def randomly_pivoted(operator: Operator, rank: int, seed: int, pool: int | None = None) -> LowRankFactor:
@@ -41,22 +47,25 @@ def randomly_pivoted(operator: Operator, rank: int, seed: int, pool: int | None 
         proposals, which = np.unique(drawn, return_inverse=True)
         columns = operator.columns(proposals)
         reads += 1
-        columns -= factor[:, :done] @ own_rows(factor[:, :done], proposals, operator).T
+        subtract_explained(columns, factor[:, :done], own_rows(factor[:, :done], proposals, operator))
         among = own_rows(columns, proposals, operator)
         with blas_threads(1):
             accepted, triangle = _accept(among, which, rank - done, EXHAUSTED * trace / operator.n, generator)
         if not len(accepted):
             break
-        new = solve_triangular(triangle, columns[:, accepted].T, lower=True).T
-        factor[:, done : done + len(accepted)] = new
-        share = np.einsum("ir,ir->i", new, new)
+        share = np.empty(last - first)
+        for rows in row_chunks(factor):
+            new = solve_triangular(triangle, columns[rows, accepted].T, lower=True).T
+            factor[rows, done : done + len(accepted)] = new
+            share[rows] = np.einsum("ir,ir->i", new, new)
+        del columns
         residual = np.maximum(
             residual - operator.communicator.gather_rows(share[:, None], operator.n)[:, 0], 0.0
         )
         residual[proposals[accepted]] = 0.0
         pivots += proposals[accepted].tolist()
-    rows = np.ascontiguousarray(factor[:, : len(pivots)])
-    return LowRankFactor(rows, np.array(pivots, np.intp), float(residual.sum()) / trace, reads)
+    found = np.ascontiguousarray(factor[:, : len(pivots)])
+    return LowRankFactor(found, np.array(pivots, np.intp), float(residual.sum()) / trace, reads)
 
 
 def _accept(
