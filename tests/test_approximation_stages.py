@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from neural_kernels import approximation_stages as own
-from neural_kernels import approximations, metrics_table, stages
+from neural_kernels import approximations, metrics_table, solution_stages, stages
 from neural_kernels.engines import kernel_matrix, variances
 from neural_kernels.errors import UserError
 from neural_kernels.solvers.approximations import (
@@ -59,8 +59,8 @@ def run(tmp_path_factory):
         store = stages.declare_kernel(study, results, "FC", part)
         for block in store.grid.blocks():
             stages.compute_block(study, results, "FC", part, block, threads=1)
-    stages.solve(study, results, "FC", N, threads=1)
-    stages.evaluate(study, results, "FC", N)
+    solution_stages.solve(study, results, "FC", N, threads=1)
+    solution_stages.evaluate(study, results, "FC", N)
     for method, size in study.approximations():
         own.approximate(study, results, "FC", method, size, threads=1)
     own.collect_approximations(study, results)
@@ -137,7 +137,7 @@ def test_the_candidate_with_the_smallest_validation_loss_is_tested(table, data, 
 def test_with_all_examples_the_answer_is_the_exact_one(run, table, data, method):
     study, results = run
     problem = own._problem(study, results, study.kernels["FC"], N)
-    settings = stages.solver_settings(study, RIDGES, 1)
+    settings = solution_stages.solver_settings(study, RIDGES, 1)
     found = approximations.approximate(problem, method, N, 0, settings, jitters=[1e-13])
     assert found.ridge == table[table["size"] == 0]["ridge"].iloc[0]
     shifted = data["kernel"] + found.ridge * np.diag(data["kernel"]).mean() * np.eye(N)
@@ -204,7 +204,7 @@ def test_missing_labels_are_refused(run):
     study, results = run
     problem = own._problem(study, results, study.kernels["FC"], N)
     problem.targets[3, 2] = np.nan
-    settings = stages.solver_settings(study, RIDGES, 1)
+    settings = solution_stages.solver_settings(study, RIDGES, 1)
     with pytest.raises(UserError, match="labels are missing"):
         approximations.approximate(problem, "nystrom", 12, 0, settings, [1e-6])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
-from neural_kernels import metrics_table, stages
+from neural_kernels import metrics_table, solution_stages, stages
 from neural_kernels.engines import kernel_matrix
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json
@@ -43,9 +43,9 @@ def run(tmp_path_factory):
         for block in store.grid.blocks():
             stages.compute_block(study, results, "FC", part, block, threads=1)
     for n in (20, 60):
-        stages.solve(study, results, "FC", n, threads=1)
-        stages.evaluate(study, results, "FC", n)
-    stages.collect_metrics(study, results)
+        solution_stages.solve(study, results, "FC", n, threads=1)
+        solution_stages.evaluate(study, results, "FC", n)
+    solution_stages.collect_metrics(study, results)
     return study, results
 
 

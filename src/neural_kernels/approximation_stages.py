@@ -20,13 +20,8 @@ from neural_kernels.approximations import approximate as solve_approximately
 from neural_kernels.errors import UserError
 from neural_kernels.evaluation import evaluate
 from neural_kernels.files import read_json
-from neural_kernels.stages import (
-    features_folder,
-    kernel_facts,
-    kernel_named,
-    solver_settings,
-    store_folder,
-)
+from neural_kernels.solution_stages import kernel_facts, solver_settings
+from neural_kernels.stages import features_folder, kernel_named, store_folder
 from neural_kernels.study import Kernel, Study
 
 log = logging.getLogger(__name__)

@@ -136,12 +136,12 @@ def _parser() -> argparse.ArgumentParser:
     size(sub)
     verb(
         "collect-metrics",
-        lambda o: stages.collect_metrics(load_study(o.config), o.results),
+        _collect_metrics,
         "gather the numbers of every kernel and size in one tidy table",
     )
     verb(
         "report-scaling",
-        lambda o: stages.report_scaling(load_study(o.config), o.results),
+        _report_scaling,
         "fit power laws and draw the report",
     )
     sub = verb("approximate", _approximate, "approximate the full solution by one method of one size")
@@ -165,15 +165,33 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _solve(options: argparse.Namespace) -> None:
+    from neural_kernels import solution_stages
+
     study = load_study(options.config)
-    stages.solve(study, options.results, options.kernel, options.size, options.threads, options.tasks)
+    solution_stages.solve(
+        study, options.results, options.kernel, options.size, options.threads, options.tasks
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    stages.evaluate(load_study(options.config), options.results, options.kernel, options.size)
+    from neural_kernels import solution_stages
+
+    solution_stages.evaluate(load_study(options.config), options.results, options.kernel, options.size)
 
 
 # The stages of approximations load pandas and the solvers, which no other verb should wait for.
+def _collect_metrics(options: argparse.Namespace) -> None:
+    from neural_kernels import solution_stages
+
+    solution_stages.collect_metrics(load_study(options.config), options.results)
+
+
+def _report_scaling(options: argparse.Namespace) -> None:
+    from neural_kernels import solution_stages
+
+    solution_stages.report_scaling(load_study(options.config), options.results)
+
+
 def _approximate(options: argparse.Namespace) -> None:
     from neural_kernels import approximation_stages
 

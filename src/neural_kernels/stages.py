@@ -1,18 +1,14 @@
-"""The stages of a study, one function each: what a rule of the workflow runs.
+"""The stages of a study up to its kernels, one function each: what a rule of the workflow runs.
 
 A stage reads the files of the stages before it under ``results/<study>`` and writes its own:
 
     data/                                raw examples in their fixed order
     features/<preprocessing>/            features, targets
     kernels/<kernel>/<part>/             kernel.json, blocks/<i>-<j>.npy
-    solutions/<kernel>/n<n>/             solved.json, draw<d>/ with the dual coefficients
-    metrics/<kernel>/n<n>.parquet        every number of one training size
-    metrics.parquet                      the tidy table
-    convergence.parquet                  residuals of every iterative solve
-    fits.csv, final.csv                  the power laws, the numbers at the largest n
 
-Solvers, tables and plots are imported where they are used: a study starts some ten thousand of these
-stages, most of them blocks, and pandas alone would double the time that one takes to start.
+``solution_stages`` and ``approximation_stages`` go on from there. Solvers, tables and plots are imported there
+alone: a study starts some ten thousand of these stages, most of them blocks, and pandas alone would double
+the time that one takes to start.
 """
 
 from __future__ import annotations
@@ -20,10 +16,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,17 +25,9 @@ from neural_kernels import block_computation, blocks, datasets, engines, plannin
 from neural_kernels.architectures import output_shape
 from neural_kernels.blocks import Grid, KernelStore
 from neural_kernels.errors import UserError
-from neural_kernels.files import read_json, write_atomically, write_json
+from neural_kernels.files import read_json
 from neural_kernels.flip_symmetry import is_flip_symmetric
-from neural_kernels.prediction import predict
 from neural_kernels.study import Kernel, Study
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from neural_kernels import solvers
-    from neural_kernels.solvers import Record
-    from neural_kernels.solvers.communicator import Communicator
 
 log = logging.getLogger(__name__)
 
@@ -71,14 +57,6 @@ def kernel_named(study: Study, name: str) -> Kernel:
             f"study {study.name} has no kernel {name!r}, expected one of {', '.join(study.kernels)}"
         )
     return study.kernels[name]
-
-
-def _check_size(study: Study, kernel: str, n: int) -> None:
-    sizes = study.training_sizes(kernel)
-    if n not in sizes:
-        raise UserError(
-            f"training size {n} is not on the ladder of kernel {kernel}, expected one of {', '.join(map(str, sizes))}"
-        )
 
 
 # -------------------------------------------------------------------------------------------- data
@@ -231,246 +209,3 @@ def verify_blocks(study: Study, results: Path, kernel_name: str, part: str) -> N
         len(present),
         len(list(store.grid.blocks())),
     )
-
-
-# ------------------------------------------------------------------------- solutions and predictions
-
-
-def solve(
-    study: Study, results: Path, kernel_name: str, n: int, threads: int | None = None, tasks: int = 1
-) -> None:
-    """Solve for every draw of training size ``n``, the ridge chosen on the validation set.
-
-    Args:
-        tasks: processes that MPI has started to solve together, of which this is one.
-    """
-    from neural_kernels.solvers import mpi
-
-    kernel_named(study, kernel_name)
-    _check_size(study, kernel_name, n)
-    if tasks == 1:
-        _solve_draws(study, results, kernel_name, n, threads, None)
-        return
-    communicator = mpi.world(tasks)
-    if communicator.rank > 0:
-        # One process speaks for all.
-        logging.getLogger().setLevel(logging.WARNING)
-    mpi.together(communicator, lambda: _solve_draws(study, results, kernel_name, n, threads, communicator))
-
-
-def _solve_draws(
-    study: Study,
-    results: Path,
-    kernel_name: str,
-    n: int,
-    threads: int | None,
-    communicator: Communicator | None,
-) -> None:
-    from neural_kernels import solvers
-    from neural_kernels.solvers import checkpoint
-
-    kernel = study.kernels[kernel_name]
-    first_process = communicator is None or communicator.rank == 0
-    folder = solution_folder(study, results, kernel_name, n)
-    features = features_folder(study, results, kernel)
-    targets = np.load(features / "train_targets.npy", mmap_mode="r", allow_pickle=False)
-    train = blocks.open_store(store_folder(study, results, kernel_name, "train"))
-    ridges, source = _ridge_candidates(study, results, kernel_name, n)
-    settings = solver_settings(study, ridges, threads)
-    records = []
-    for draw, window in enumerate(study.windows(n, kernel_name)):
-        if first_process:
-            blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
-        validation = _validation(study, results, kernel, window) if len(ridges) > 1 else None
-        own_targets = np.array(targets[window[0] : window[1]])
-        draw_folder = folder / f"draw{draw}"
-        minutes = study.config["solver"]["checkpoint_minutes"]
-        solution = solvers.solve_system(
-            train,
-            window,
-            own_targets,
-            settings,
-            validation,
-            checkpoints=solvers.CheckpointSettings(draw_folder / "checkpoint", 60 * minutes),
-            communicator=communicator,
-        )
-        if first_process:
-            solution.save(draw_folder)
-            checkpoint.discard(draw_folder / "checkpoint")
-        records.append({"draw": draw, "window": list(window), **solution.record.as_json()})
-        log.info("n = %d, draw %d: ridge %g, %s", n, draw, solution.record.ridge, _outcome(solution.record))
-    if first_process:
-        record = {"kernel": kernel_name, "n": n, "ridge_source": source, "draws": records}
-        write_json(folder / "solved.json", record)
-
-
-def _outcome(record: Record) -> str:
-    if record.solver == "cholesky":
-        return f"solved directly, residual {record.residual:.1e}"
-    end = "converged" if record.converged else f"NOT converged ({record.stopped_by})"
-    return f"{end} after {record.iterations} iterations, residual {record.residual:.1e}"
-
-
-def solver_settings(study: Study, ridges: list[float], threads: int | None) -> solvers.Settings:
-    """The config's solver section as the solvers take it."""
-    from neural_kernels import solvers
-
-    options = study.config["solver"]
-    settings = solvers.Settings(
-        ridges=ridges,
-        direct_up_to=options["direct_up_to"],
-        stopping=solvers.Stopping(
-            tolerance=options["tolerance"],
-            max_iterations=options["max_iterations"],
-            residual_every=options["residual_every"],
-        ),
-        preconditioner=solvers.PreconditionerSettings(**options["preconditioner"]),
-        memory_budget=int(options["memory_gib"] * 2**30),
-    )
-    return settings if threads is None else replace(settings, threads=min(threads, settings.threads))
-
-
-def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, int]) -> solvers.Validation:
-    from neural_kernels import solvers
-
-    store = blocks.open_store(store_folder(study, results, kernel.name, "validation"))
-    size = study.evaluation_sizes(kernel.name)["validation"]
-    blocks.set_aside_faulty(store, store.grid.blocks(size, window[1]))
-    cross = blocks.read_submatrix(store, (0, size), window)
-    folder = features_folder(study, results, kernel)
-    targets = np.load(folder / "validation_targets.npy", allow_pickle=False)[:size]
-    return solvers.Validation(lambda coefficients: cross @ coefficients, targets)
-
-
-def _ridge_candidates(study: Study, results: Path, kernel: str, n: int) -> tuple[list[float], str]:
-    """What the ridge is chosen from, and where that comes from."""
-    below = study.ridge_source(n, kernel)
-    if below is None:
-        return study.ridge_candidates(), "validation set"
-    solved = read_json(solution_folder(study, results, kernel, below) / "solved.json")
-    return [solved["draws"][0]["ridge"]], f"validation set at n = {below}"
-
-
-def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
-    """Predict the validation and test sets with every draw's coefficients; write the metrics of size ``n``."""
-    from neural_kernels import metrics_table, solvers
-    from neural_kernels.evaluation import evaluate as score
-
-    kernel = kernel_named(study, kernel_name)
-    _check_size(study, kernel_name, n)
-    features = features_folder(study, results, kernel)
-    task = read_json(features / "features.json")["task"]
-    folder = solution_folder(study, results, kernel_name, n)
-    windows = study.windows(n, kernel_name)
-    solutions = [solvers.load_solution(folder / f"draw{draw}") for draw in range(len(windows))]
-    facts = [_facts(study, results, kernel, window, draw, solution.record)
-             for draw, (window, solution) in enumerate(zip(windows, solutions, strict=True))]  # fmt: skip
-    tables = []
-    for solution, row in zip(solutions, facts, strict=True):
-        record = solution.record
-        values = {
-            "iterations": record.iterations,
-            "residual": record.residual,
-            "seconds": record.seconds,
-        }
-        tables.append(metrics_table.rows(row, metrics_table.TRAIN, values))
-    for part, size in study.evaluation_sizes(kernel_name).items():
-        store = blocks.open_store(store_folder(study, results, kernel_name, part))
-        predictions = predict(store, size, windows, [solution.coefficients for solution in solutions])
-        targets = np.load(features / f"{part}_targets.npy", allow_pickle=False)[:size]
-        labels = np.load(features / f"{part}_labels.npy", allow_pickle=False)[:size]
-        for prediction, row in zip(predictions, facts, strict=True):
-            values = score(prediction, targets, labels if task == "classification" else None, task)
-            tables.append(metrics_table.rows(row, part, values))
-    metrics_table.write(
-        metrics_table.concat(tables), results / study.name / "metrics" / kernel_name / f"n{n}.parquet"
-    )
-
-
-def _facts(
-    study: Study, results: Path, kernel: Kernel, window: tuple[int, int], draw: int, record: Record
-) -> dict[str, object]:
-    return {
-        **kernel_facts(study, results, kernel, window),
-        "solver": record.solver,
-        "n": record.n,
-        "size": 0,
-        "draw": draw,
-        "ridge": record.ridge,
-        "stopped_by": record.stopped_by,
-        "converged": record.converged,
-    }
-
-
-def kernel_facts(study: Study, results: Path, kernel: Kernel, window: tuple[int, int]) -> dict[str, object]:
-    """The columns of the metrics table that say which kernel matrix a number comes from."""
-    store = blocks.open_store(store_folder(study, results, kernel.name, "train"))
-    engines_used = {store.read_record(i, j)["engine"] for i, j in store.grid.window_blocks(*window)}
-    return {
-        "study": study.name,
-        "kernel": kernel.name,
-        "architecture": kernel.architecture.name,
-        "kind": kernel.kind,
-        "precision": study.config["precision"],
-        "engine": ", ".join(sorted(engines_used)),
-        "preprocessing": kernel.preprocessing,
-    }
-
-
-# ----------------------------------------------------------------------------------------- reports
-
-
-def collect_metrics(study: Study, results: Path) -> None:
-    """Every number of the study in one table, ``metrics.parquet``."""
-    from neural_kernels import metrics_table
-
-    folder = results / study.name / "metrics"
-    paths = [
-        folder / kernel / f"n{n}.parquet" for kernel in study.kernels for n in study.training_sizes(kernel)
-    ]
-    table = metrics_table.concat(metrics_table.read(path) for path in paths)
-    metrics_table.write(table, results / study.name / "metrics.parquet")
-    histories = _histories(study, results)
-    write_atomically(results / study.name / "convergence.parquet", histories.to_parquet)
-
-
-def _histories(study: Study, results: Path) -> pd.DataFrame:
-    """Residuals of every iterative solve, a row for each iteration and right-hand side."""
-    import pandas as pd
-
-    from neural_kernels.reports.convergence import COLUMNS
-
-    tables = [
-        pd.read_parquet(
-            solution_folder(study, results, kernel, n) / f"draw{draw}" / "history.parquet"
-        ).assign(kernel=kernel, n=n, draw=draw)
-        for kernel in study.kernels
-        for n in study.training_sizes(kernel)
-        if study.method(n) == "iterative"
-        for draw in range(study.draws(n, kernel))
-    ]
-    empty = pd.DataFrame(columns=list(COLUMNS))
-    return pd.concat(tables, ignore_index=True)[list(COLUMNS)] if tables else empty
-
-
-def report_scaling(study: Study, results: Path) -> None:
-    """Fits, figure and PDF of the study, all drawn from ``metrics.parquet``."""
-    import pandas as pd
-
-    from neural_kernels import metrics_table
-    from neural_kernels.reports import scaling
-
-    histories = pd.read_parquet(results / study.name / "convergence.parquet")
-    table = metrics_table.read(results / study.name / "metrics.parquet")
-    config = {"study": study.name, **study.config}
-    fits = scaling.fits_table(table, config)
-    scaling.write_scaling_figure(table, config, results / study.name / "scaling.png")
-    scaling.write_scaling_report(table, config, results / f"{study.name}_scaling.pdf", histories)
-    write_table(results / study.name / "fits.csv", fits)
-    write_table(results / study.name / "final.csv", scaling.final_table(table, config))
-    log.info("%s", results / f"{study.name}_scaling.pdf")
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """``table`` as CSV, whole or not at all."""
-    write_atomically(path, lambda file: file.write(table.to_csv(index=False).encode()))
