@@ -87,7 +87,7 @@ def measure(
 
 def machine_peak(dtype: type) -> float:
     """Operations a second of a large matrix product, the arithmetic peak that this machine reaches."""
-    a = np.ones((3072, 3072), dtype)
+    a: np.ndarray = np.ones((3072, 3072), dtype)
     a @ a
     best = 0.0
     for _ in range(3):
