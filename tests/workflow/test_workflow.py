@@ -1,5 +1,6 @@
 """The workflow as a user runs it, on a tiny study; each test leaves the finished project complete."""
 
+import json
 import re
 
 import numpy as np
@@ -176,3 +177,20 @@ def test_a_cluster_run_is_planned(new_project):
     run = new_project().snakemake(TARGET, "--dry-run", profile="slurm")
     assert run.returncode == 0, run.stdout
     assert jobs(run.stdout)["compute_block"] == 7
+
+
+def test_a_training_set_of_images_and_flips_copies_half_its_blocks(new_project):
+    project = new_project()
+    text = (project.folder / "config/tiny.yaml").read_text()
+    text = text.replace("train_examples: 64", "train_examples: 32\n  flips: true").replace(
+        "edge: 32", "edge: 16"
+    )
+    project.write_study("tiny", text)
+    run = project.snakemake("results/tiny/metrics/FC/n64.parquet")
+    assert run.returncode == 0, run.stdout
+    blocks = project.folder / "results/tiny/kernels/FC/train/blocks"
+    records = {path.stem: json.loads(path.read_text()) for path in blocks.glob("*.json")}
+    assert len(records) == 10
+    copies = {block: record["copy_of"] for block, record in records.items() if "copy_of" in record}
+    assert copies == {"1-2": "0-3", "2-2": "0-0", "2-3": "0-1", "3-3": "1-1"}
+    np.testing.assert_array_equal(np.load(blocks / "1-2.npy"), np.load(blocks / "0-3.npy").T)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from neural_kernels.datasets import arrays, cifar5m, cifar10, cifar10_1, digits
 from neural_kernels.datasets.pools import CHUNK_ROWS, Dataset, Pool, Task, check_finite, check_labels
@@ -22,6 +21,7 @@ from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_json
 from neural_kernels.flip_symmetry import flip
+from neural_kernels.progress import progress
 
 DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
     "arrays": arrays.open_dataset,
@@ -245,7 +245,7 @@ def _gather(
         places = np.argsort(order)
         sorted_targets.append((order[places], places, x, y))
     left = sum(len(order) for order, _, _ in targets)
-    with tqdm(total=left, desc=f"preparing {name}", unit="example", disable=None) as progress:
+    with progress(total=left, description=f"preparing {name}") as bar:
         for chunk in pool.chunks():
             if dataset.task == "classification":
                 check_labels(chunk.source, chunk.y, dataset.outputs, chunk.first_row)
@@ -259,7 +259,7 @@ def _gather(
                 x[places[low:high]] = taken
                 y[places[low:high]] = chunk.y[rows]
                 left -= len(rows)
-                progress.update(len(rows))
+                bar.update(len(rows))
             if left == 0:
                 return
     raise UserError(f"{pool.source}: {left} examples fewer than its files announced, expected {pool.count}")

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_json
 from neural_kernels.flip_symmetry import closed_under_flips
 from neural_kernels.preprocessing import channels, targets, zca
+from neural_kernels.progress import progress
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -120,11 +120,11 @@ def _fit(options: Mapping[str, Any], train: np.ndarray) -> Transform:
 
 def _batches(x: np.ndarray, what: str) -> Iterator[np.ndarray]:
     rows = max(1, _BATCH_BYTES // (8 * int(np.prod(x.shape[1:]))))
-    with tqdm(total=len(x), desc=what, unit="example", disable=None) as progress:
+    with progress(total=len(x), description=what) as bar:
         for start in range(0, len(x), rows):
             batch = x[start : start + rows]
             yield batch
-            progress.update(len(batch))
+            bar.update(len(batch))
 
 
 def _write_features(path: Path, transform: Transform, x: np.ndarray, part: str) -> str:
