@@ -190,11 +190,10 @@ solver:
   max_iterations: 20000
   preconditioner: {method: none}
   checkpoint_minutes: 0.002
-  memory_gib: 0.01
 """
 # More than half of a node's memory for each process, so that they go to different nodes.
 TWO_NODES = [
-    "solve_iteratively:mpi=srun --mpi=pmi2",
+    "solve_iteratively:mpi=srun --mpi=pmi2 --kill-on-bad-exit=1",
     "solve_iteratively:tasks=2",
     "solve_iteratively:mem_mb_per_cpu=4500",
 ]
@@ -211,6 +210,10 @@ def compute_blocks(project, name):
             stages.compute_block(study, results, "FC", part, block, threads=1)
 
 
+@pytest.mark.skipif(
+    not os.environ.get("NEURAL_KERNELS_SLURM_MPI_TESTS"),
+    reason="set NEURAL_KERNELS_SLURM_MPI_TESTS=1: MPICH's start under Slurm 22.05's pmi2 aborts now and then",
+)
 def test_a_solve_over_two_nodes_that_is_killed_resumes_from_its_checkpoint(project):
     project.write_study("distributed", DISTRIBUTED)
     compute_blocks(project, "distributed")
