@@ -99,7 +99,7 @@ class KernelStore:
 
 
 def declare_store(directory: Path, grid: Grid, precision: str, description: dict[str, Any]) -> KernelStore:
-    """Write ``kernel.json`` of a new store, or open the one that is there.
+    """Write ``kernel.json`` of a store, new or there already with the same kernel.
 
     Args:
         description: everything that decides the matrix's entries, as plain JSON data.
