@@ -15,6 +15,11 @@ from neural_kernels.solvers.communicator import row_range
 
 T = TypeVar("T")
 
+# Seconds in which all processes that find the same mistake have found it.
+PATIENCE = 2.0
+# Seconds in which a launcher passes on what was printed, before it is told to end everything.
+FORWARDING = 1.0
+
 
 class MpiCommunicator:
     """Collective operations over an mpi4py communicator; see ``Communicator``."""
@@ -23,6 +28,8 @@ class MpiCommunicator:
         self._comm = comm
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
+        # Of its own, since a process that failed calls nothing else that the others may be waiting in.
+        self._failed = comm.Dup()
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         total = np.empty_like(array, order="C")
@@ -43,6 +50,16 @@ class MpiCommunicator:
 
     def gather(self, value: Any) -> list[Any]:
         return self._comm.allgather(value)
+
+    def all_failed(self, patience: float) -> bool:
+        """Whether every process calls this within ``patience`` seconds, as each does that has failed."""
+        everyone = self._failed.Ibarrier()
+        deadline = time.monotonic() + patience
+        while not everyone.Test():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
 
     def abort(self) -> NoReturn:
         """End every process, with status 2."""
@@ -83,16 +100,20 @@ def world(expected: int | None = None) -> MpiCommunicator:
 def together(communicator: MpiCommunicator, work: Callable[[], T]) -> T:
     """``work`` on every process; what fails on one ends all, with its sentence printed once.
 
-    The others may be waiting for the failed one in a collective operation, which nothing else ends.
+    A mistake that all processes find is spoken by the first, and they end as any program does. Where only
+    some fail, the others may be waiting for them in a collective operation, which nothing but an abort ends.
     """
     try:
         return work()
     except BaseException as error:
-        # All processes often find the same mistake: the first is given time to speak for them.
-        time.sleep(min(0.25 * communicator.rank, 2.0))
-        if isinstance(error, UserError):
-            print(f"error: {error}", file=sys.stderr, flush=True)
-        else:
-            sys.excepthook(type(error), error, error.__traceback__)
-            sys.stderr.flush()
+        common = communicator.all_failed(PATIENCE)
+        if communicator.rank == 0 or not common:
+            if isinstance(error, UserError):
+                print(f"error: {error}", file=sys.stderr, flush=True)
+            else:
+                sys.excepthook(type(error), error, error.__traceback__)
+                sys.stderr.flush()
+        if common:
+            raise SystemExit(2) from None
+        time.sleep(FORWARDING)
         communicator.abort()
