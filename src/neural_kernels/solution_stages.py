@@ -132,7 +132,8 @@ def _ridge_candidates(study: Study, results: Path, kernel: str, n: int) -> tuple
     """What the ridge is chosen from, and where that comes from."""
     below = study.ridge_source(n, kernel)
     if below is None:
-        return study.ridge_candidates(), "validation set"
+        candidates = study.ridge_candidates()
+        return candidates, "validation set" if len(candidates) > 1 else "config"
     solved = read_json(solution_folder(study, results, kernel, below) / "solved.json")
     return [solved["draws"][0]["ridge"]], f"validation set at n = {below}"
 

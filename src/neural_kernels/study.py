@@ -76,14 +76,14 @@ class Study:
         return self.part_sizes["train"]
 
     def evaluation_sizes(self, kernel: str) -> dict[str, int]:
-        """Examples of the validation set, and of each test set, that one kernel is evaluated on."""
+        """Examples of the validation set, if there is one, and of each test set, that one kernel is evaluated on."""
         limits = self.kernels[kernel]
 
         def used(part: str, available: int) -> int:
             limit = limits.validation_examples if part == "validation" else limits.test_examples
             return available if limit is None else min(available, limit)
 
-        return {part: used(part, n) for part, n in self.part_sizes.items() if part != "train"}
+        return {part: used(part, n) for part, n in self.part_sizes.items() if part != "train" and n > 0}
 
     def block_edge(self, kernel: str) -> int:
         """Rows and columns of a block of one kernel."""
@@ -121,6 +121,8 @@ class Study:
         A sweep over ridges would repeat the most costly step, so that sizes that are solved iteratively
         take the ridge chosen at the largest size that is solved directly.
         """
+        if len(self.ridge_candidates()) == 1:
+            return None
         direct = [size for size in self.training_sizes(kernel) if self.method(size) == "direct"]
         return direct[-1] if direct and self.method(n) == "iterative" else None
 
@@ -151,6 +153,11 @@ def _candidates(grid: dict[str, Any]) -> list[float]:
         return sorted(grid["candidates"])
     exponents = np.linspace(grid["log10_smallest"], grid["log10_largest"], grid["count"])
     return sorted(10.0 ** float(exponent) for exponent in exponents)
+
+
+def _chooses(study: Study) -> bool:
+    """Whether anything of the study is chosen on its validation set."""
+    return len(study.ridge_candidates()) > 1 or bool(study.approximations())
 
 
 def load_study(path: Path) -> Study:
@@ -223,6 +230,11 @@ def _kernel(path: Path, name: str, options: dict[str, Any], config: dict[str, An
 
 
 def _check_sizes(path: Path, study: Study) -> None:
+    if study.config["data"]["validation_examples"] == 0 and _chooses(study):
+        raise UserError(
+            f"{path}: data.validation_examples is 0, expected a validation set to choose by, or one number in "
+            "ridge.candidates and no approximations"
+        )
     available = study.training_examples
     ladder = study.config["training_sizes"]
     largest = max(ladder["sizes"]) if "sizes" in ladder else ladder.get("largest", available)

@@ -194,3 +194,21 @@ def test_a_training_set_of_images_and_flips_copies_half_its_blocks(new_project):
     copies = {block: record["copy_of"] for block, record in records.items() if "copy_of" in record}
     assert copies == {"1-2": "0-3", "2-2": "0-0", "2-3": "0-1", "3-3": "1-1"}
     np.testing.assert_array_equal(np.load(blocks / "1-2.npy"), np.load(blocks / "0-3.npy").T)
+
+
+def test_a_study_that_trains_on_everything_takes_the_one_ridge_that_it_gives(new_project):
+    project = new_project()
+    text = (project.folder / "config/tiny.yaml").read_text()
+    text = text.replace("validation_examples: 20", "validation_examples: 0")
+    project.write_study("tiny", text)
+    refused(project, TARGET, "data.validation_examples is 0", "one number in ridge.candidates")
+    given = text.replace("{log10_smallest: -6, log10_largest: 0, count: 4}", "{candidates: [0.01]}")
+    project.write_study("tiny", given)
+    run = project.snakemake(TARGET)
+    assert run.returncode == 0, run.stdout
+    for method, n in (("direct", 16), ("iterative", 64)):
+        folder = project.folder / f"results/tiny/solutions/FC/{method}/n{n}"
+        solved = json.loads((folder / "solved.json").read_text())
+        assert solved["ridge_source"] == "config"
+        assert {draw["ridge"] for draw in solved["draws"]} == {0.01}
+    assert not (project.folder / "results/tiny/kernels/FC/validation").exists()

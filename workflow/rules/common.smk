@@ -157,12 +157,12 @@ def training_blocks(wildcards):
     )
     folder = store(this.owner, wildcards.kernel, "train")
     windows_blocks = [f"{folder}/blocks/{i}-{j}.npy" for i, j in touched]
-    rows = this.evaluation_sizes(wildcards.kernel)["validation"]
+    described = [declaration(this.owner, wildcards.kernel, "train")]
+    rows = this.evaluation_sizes(wildcards.kernel).get("validation")
+    if rows is None:
+        return windows_blocks + described
     validation = block_files(wildcards, "validation", rows, reach(wildcards))
-    described = [
-        declaration(this.owner, wildcards.kernel, part)
-        for part in ("train", "validation")
-    ]
+    described.append(declaration(this.owner, wildcards.kernel, "validation"))
     return windows_blocks + validation + described
 
 

@@ -142,13 +142,15 @@ def solves(metrics: pd.DataFrame, study: dict) -> Table:
         for solve in table.to_dict("records")
     ]
     alerts = frozenset(np.flatnonzero(~table["converged"].to_numpy(dtype=bool)).tolist())
+    validated = (study.get("data") or {}).get("validation_examples") != 0
+    chosen = "chosen on the validation set" if validated else "given in the config, not chosen here"
     notes = [
-        "Ridge: chosen on the validation set, relative to the mean diagonal of the kernel. Residual: true "
-        "relative residual, the largest of all right-hand sides and draws. Iterations: the most of all "
-        "draws. Seconds: the mean over draws."
+        f"Ridge: {chosen}, relative to the mean diagonal of the kernel. Residual: true relative residual, the "
+        "largest of all right-hand sides and draws. Iterations: the most of all draws. Seconds: the mean over "
+        "draws."
     ]
     direct = (study.get("solver") or {}).get("direct_up_to", np.inf)
-    if table["n"].min() <= direct < table["n"].max():
+    if validated and table["n"].min() <= direct < table["n"].max():
         notes.append(
             f"Above n = {direct:,} the ridge is the one that was chosen at the largest n solved directly."
         )
