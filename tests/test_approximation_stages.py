@@ -12,6 +12,7 @@ from neural_kernels.solvers.approximations import (
     bayesian_committee_machine,
     draw_partition,
     draw_subset,
+    low_rank_features,
     nystrom,
     subset_of_regressors,
 )
@@ -100,7 +101,8 @@ def expected_losses(data, method, size, seed, part):
         for jitter in JITTERS if method in LOW_RANK else [None]:
             if method in LOW_RANK:
                 solve = nystrom if method == "nystrom" else subset_of_regressors
-                predictions = cross @ solve(DenseOperator(kernel), y, subset, ridge, jitter)
+                features = low_rank_features(DenseOperator(kernel), subset, jitter, y.shape[1])
+                predictions = cross @ solve(features, y, ridge)
             elif method == "block_diagonal":
                 predictions = np.zeros(targets.shape)
                 for part_ in partition:

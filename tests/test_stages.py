@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
-from neural_kernels import metrics_table, solution_stages, stages
+from neural_kernels import metrics_table, solution_stages, solvers, stages
 from neural_kernels.engines import kernel_matrix
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json
@@ -88,6 +88,17 @@ def test_the_ridge_has_the_smallest_validation_loss_and_is_carried_to_larger_siz
     assert above["draws"][0]["ridge"] == solved["draws"][0]["ridge"]
     assert above["draws"][0]["solver"] == "conjugate_gradients"
     assert above["draws"][0]["converged"]
+
+
+def test_random_pivots_precondition_and_follow_from_the_seed(run, tmp_path):
+    _, results = run
+    above = read_json(results / "tiny" / "solutions" / "FC" / "iterative" / "n60" / "solved.json")
+    assert above["draws"][0]["details"]["preconditioner"] == "random"
+    assert above["draws"][0]["details"]["rank"] == 15
+    for seed in (0, 7):
+        (tmp_path / "seeded.yaml").write_text(yaml.safe_dump(CONFIG | {"seed": seed}))
+        settings = solution_stages.solver_settings(load_study(tmp_path / "seeded.yaml"), [1e-3], None)
+        assert settings.preconditioner == solvers.PreconditionerSettings("random", 15, seed)
 
 
 def test_stored_blocks_are_the_kernel(run):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from neural_kernels import prediction
 from neural_kernels.blocks import KernelStore, read_block, read_submatrix
@@ -22,21 +21,24 @@ from neural_kernels.errors import UserError
 from neural_kernels.planning import gibibytes
 from neural_kernels.solvers import Settings, iterative
 from neural_kernels.solvers.approximations import (
+    LowRankFeatures,
     bayesian_committee_machine,
     block_diagonal,
     draw_partition,
     draw_subset,
+    low_rank_features,
+    nystrom,
+    subset_of_regressors,
 )
-from neural_kernels.solvers.approximations.low_rank_features import features
 from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.cholesky import NotPositiveDefinite
-from neural_kernels.solvers.communicator import SerialCommunicator
-from neural_kernels.solvers.preconditioners import low_rank_family
 from neural_kernels.solvers.ridge import mean_squared_error
 from neural_kernels.solvers.store_operator import StoreOperator
 from neural_kernels.study import TRUNCATED
 
 log = logging.getLogger(__name__)
+
+LOW_RANK = {"nystrom": nystrom, "subset_of_regressors": subset_of_regressors}
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,9 @@ def _attempts(
 ) -> Iterator[Attempt]:
     if method == TRUNCATED:
         return _truncated(problem, size, settings)
-    if method in ("nystrom", "subset_of_regressors"):
+    if method in LOW_RANK:
         subset = draw_subset(problem.n, size, seed)
-        return _low_rank(problem, method, subset, settings, jitters)
+        return _low_rank(problem, LOW_RANK[method], subset, settings, jitters)
     partition = draw_partition(problem.n, size, seed)
     if method == "block_diagonal":
         return _block_diagonal(problem, partition, settings)
@@ -188,32 +190,26 @@ def _check_memory(needed: int, settings: Settings) -> None:
 
 
 def _low_rank(
-    problem: Problem, method: str, subset: np.ndarray, settings: Settings, jitters: Sequence[float]
+    problem: Problem,
+    solve: Callable[[LowRankFeatures, np.ndarray, float], np.ndarray],
+    subset: np.ndarray,
+    settings: Settings,
+    jitters: Sequence[float],
 ) -> Iterator[Attempt]:
-    """As ``nystrom`` and ``subset_of_regressors`` do, with the features of a jitter made once for all ridges."""
     n, m = problem.n, len(subset)
     operator = _operator(problem, settings, working=8 * (4 * n * m + 6 * m * m))
-    mean, outputs = float(operator.diagonal().mean()), problem.targets.shape[1]
+    outputs = problem.targets.shape[1]
     for jitter in _descending(jitters):
         begun = time.perf_counter()
         try:
-            factor, triangle = features(operator, subset, jitter)
+            features = low_rank_features(operator, subset, jitter, outputs, settings.threads)
         except NotPositiveDefinite as error:
             log.warning("jitter %g: %s", jitter, error)
             continue
-        family = low_rank_family(
-            np.ascontiguousarray(factor), None, outputs, SerialCommunicator(), settings.threads
-        )
         shared = time.perf_counter() - begun
         for ridge in _descending(settings.ridges):
             begun = time.perf_counter()
-            system, columns = family.at(ridge * mean), np.arange(outputs)
-            if method == "nystrom":
-                coefficients = system.apply(problem.targets, columns)
-            else:
-                weights, _ = system.least_squares(problem.targets, columns)
-                coefficients = np.zeros(problem.targets.shape)
-                coefficients[subset] = solve_triangular(triangle, weights, lower=True, trans="T")
+            coefficients = solve(features, problem.targets, ridge)
             seconds = shared + time.perf_counter() - begun
             yield Attempt(
                 ridge, jitter, _from_coefficients(problem, coefficients), seconds, "direct", True, {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -78,15 +79,21 @@ def _parser() -> argparse.ArgumentParser:
         "--input-shape", type=_shape, help="shape of an example, as 32x32x3, without the data at hand"
     )
     sub.add_argument(
+        "--outputs", type=_positive, default=10, help="with --input-shape: classes or tasks, default 10"
+    )
+    sub.add_argument(
         "--rate",
-        type=_rate,
+        type=rate_of_kernel,
         action="append",
         default=[],
         metavar="[KERNEL=]PAIRS",
         help="pairs per second of one node, of one kernel or of all; default: measured on this machine",
     )
     sub.add_argument(
-        "--node-memory", type=float, metavar="GIB", help="memory of one node; default: this machine's"
+        "--node-memory",
+        type=_positive_number,
+        metavar="GIB",
+        help="memory of one node; default: this machine's",
     )
     verb(
         "prepare-data",
@@ -161,7 +168,8 @@ def _parser() -> argparse.ArgumentParser:
 def _plan(options: argparse.Namespace) -> None:
     memory = None if options.node_memory is None else options.node_memory * 2**30
     study = load_study(options.config)
-    print(stages.plan(study, options.results, options.input_shape, dict(options.rate), memory))
+    rates = dict(options.rate)
+    print(stages.plan(study, options.results, options.input_shape, rates, memory, options.outputs))
 
 
 def _solve(options: argparse.Namespace) -> None:
@@ -227,15 +235,22 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
-def _rate(text: str) -> tuple[str | None, float]:
+def rate_of_kernel(text: str) -> tuple[str | None, float]:
+    """Kernel and pairs per second of ``KERNEL=number``; a number alone is for None, all kernels."""
     kernel, _, rate = text.rpartition("=")
     try:
-        value = float(rate)
-    except ValueError:
+        return kernel or None, _positive_number(rate)
+    except (ValueError, argparse.ArgumentTypeError):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a rate, expected a number or KERNEL=number"
+            f"{text!r} is not a rate, expected a positive number or KERNEL=number"
         ) from None
-    return kernel or None, value
+
+
+def _positive_number(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
 
 
 def _block(text: str) -> tuple[int, int]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,84 @@ from neural_kernels.study import Kernel, Study
 MOST_BLOCKS = 50_000
 """Jobs that Snakemake plans in about a minute; ten times as many take ten minutes and 7 GB."""
 
+LARGEST_EDGE = 20_000
+"""Of a recommended block, unless more are too many: 3.2 GB in float64."""
+
+USUAL_EDGE = 5_000
+"""The paper's, recommended where the kernel's rate is not known."""
+
+RECOMMENDED_BLOCK_HOURS = 1.0
 LONGEST_BLOCK_HOURS = 12.0
 WORKING_DAYS = 7.0
 """Days in which the kernel is to be done, for the recommended number of nodes."""
+
+
+@dataclass(frozen=True)
+class KernelSizes:
+    """The sizes that decide what one kernel takes.
+
+    Attributes:
+        parts: rows that are stored of each part's kernel matrix; all have as many columns as "train" has rows.
+        used: rows that are used of each part; of "train", also its columns: the largest training size n.
+        edge: of a block.
+        itemsize: bytes of an entry.
+        flips: whether the second half of the training set are the flips of the first.
+        outputs: right-hand sides of the solve.
+        rank: of the preconditioner, 0 where there is none.
+        direct_up_to: the largest n that is solved by Cholesky.
+    """
+
+    kernel: str
+    parts: Mapping[str, int]
+    used: Mapping[str, int]
+    edge: int
+    itemsize: int
+    flips: bool
+    outputs: int
+    rank: int
+    direct_up_to: int
+
+    @property
+    def n(self) -> int:
+        """The largest training size."""
+        return self.used["train"]
+
+    def grid(self, part: str, edge: int | None = None) -> Grid:
+        """How the kernel matrix of one part is cut into blocks, of another edge where one is given."""
+        return Grid(self.parts[part], self.parts["train"], edge or self.edge, symmetric=part == "train")
+
+    def blocks(self) -> Iterator[tuple[str, int, int, int]]:
+        """Every block that is read: (part, i, j, bytes)."""
+        for part, rows in self.used.items():
+            grid = self.grid(part)
+            for i, j in grid.blocks(rows, self.n):
+                yield part, i, j, math.prod(grid.shape(i, j)) * self.itemsize
+
+    def count_blocks(self, edge: int) -> int:
+        """How many blocks there would be with another edge."""
+        return sum(self.grid(part, edge).count(rows, self.n) for part, rows in self.used.items())
+
+    def pairs(self) -> int:
+        """Entries that are computed: of blocks that are symmetric the upper triangle, of equal ones the first."""
+        train = self.grid("train")
+        total = 0
+        for part, i, j, size in self.blocks():
+            entries = size // self.itemsize
+            if part != "train":
+                total += entries
+            elif not (self.flips and same_block(train, i, j)[:2] != (i, j)):
+                symmetric = is_symmetric_block(train, i, j, self.flips)
+                total += (entries + math.isqrt(entries)) // 2 if symmetric else entries
+        return total
+
+    def solve_bytes(self) -> int:
+        """Memory of the largest solve, all its processes together, without any kernel block in memory; of a
+        direct one, the matrix."""
+        from neural_kernels.solvers import iterative
+
+        if self.n <= self.direct_up_to:
+            return 8 * self.n * self.n
+        return iterative.working_bytes(self.n, self.outputs, self.rank)
 
 
 @dataclass(frozen=True)
@@ -35,20 +110,19 @@ class KernelPlan:
         pairs: kernel entries to compute, the symmetric half of the training kernel only.
         blocks: files and jobs, bytes: what they take on disk.
         training_bytes: of the training kernel's half, read once an iteration unless it is in memory.
-        largest_n: the largest training size; outputs: right-hand sides, where they are known.
         solve_bytes: memory of vectors and preconditioner of the largest iterative solve, or of the
-            matrix of a direct one, without any kernel block in memory.
+            matrix of a direct one.
+        engine: that the rate was measured with, None where it was given.
         pairs_per_second: of one node, None where it is not known.
     """
 
-    kernel: str
-    engine: str | None
+    sizes: KernelSizes
     pairs: int
     blocks: int
     bytes: int
     training_bytes: int
-    largest_n: int
     solve_bytes: int
+    engine: str | None
     pairs_per_second: float | None
 
     @property
@@ -56,70 +130,58 @@ class KernelPlan:
         """Hours of one node for the whole kernel."""
         return None if self.pairs_per_second is None else self.pairs / self.pairs_per_second / 3600
 
-
-def planned_blocks(study: Study) -> Iterator[tuple[str, str, int, int, int]]:
-    """Every block that the study reads: (kernel, part, i, j, bytes)."""
-    for kernel in study.kernels:
-        yield from _kernel_blocks(study, kernel, study.block_edge(kernel))
-
-
-def _kernel_blocks(study: Study, kernel: str, edge: int) -> Iterator[tuple[str, str, int, int, int]]:
-    itemsize = np.dtype(study.config["precision"]).itemsize
-    sizes = study.part_sizes
-    columns = study.training_sizes(kernel)[-1]
-    for part, count in {"train": columns, **study.evaluation_sizes(kernel)}.items():
-        grid = Grid(sizes[part], sizes["train"], edge, symmetric=part == "train")
-        for i, j in grid.blocks(count, columns):
-            yield kernel, part, i, j, int(np.prod(grid.shape(i, j))) * itemsize
+    @property
+    def block_hours(self) -> float | None:
+        """Hours of one node for the largest block."""
+        if self.pairs_per_second is None:
+            return None
+        edge = min(self.sizes.edge, self.sizes.parts["train"])
+        return edge**2 / self.pairs_per_second / 3600
 
 
-def plan_kernel(
-    study: Study, kernel: Kernel, engine: str | None, rate: float | None, outputs: int
-) -> KernelPlan:
+def plan_kernel(sizes: KernelSizes, engine: str | None, rate: float | None) -> KernelPlan:
     """The plan of one kernel.
 
     Args:
         engine: that the rate was measured with, None where the rate was given.
         rate: pairs per second of one node, None where it is not known.
-        outputs: right-hand sides of the solve.
     """
-    blocks = list(_kernel_blocks(study, kernel.name, study.block_edge(kernel.name)))
-    itemsize = np.dtype(study.config["precision"]).itemsize
-    n = study.training_sizes(kernel.name)[-1]
-    # A diagonal block is stored whole, but only its upper triangle is computed.
-    grid = Grid(study.part_sizes["train"], study.part_sizes["train"], study.block_edge(kernel.name), True)
-    flips = study.config["data"]["flips"]
-    pairs = sum(
-        _pairs(size // itemsize, part == "train" and is_symmetric_block(grid, i, j, flips))
-        for _, part, i, j, size in blocks
-        if not (part == "train" and flips and same_block(grid, i, j)[:2] != (i, j))
-    )
+    blocks = list(sizes.blocks())
     return KernelPlan(
-        kernel=kernel.name,
-        engine=engine,
-        pairs=pairs,
+        sizes=sizes,
+        pairs=sizes.pairs(),
         blocks=len(blocks),
         bytes=sum(size for *_, size in blocks),
-        training_bytes=sum(size for _, part, *_, size in blocks if part == "train"),
-        largest_n=n,
-        solve_bytes=_solve_bytes(study, n, outputs),
+        training_bytes=sum(size for part, *_, size in blocks if part == "train"),
+        solve_bytes=sizes.solve_bytes(),
+        engine=engine,
         pairs_per_second=rate,
     )
 
 
-def _pairs(entries: int, diagonal: bool) -> int:
-    return (entries + math.isqrt(entries)) // 2 if diagonal else entries
-
-
-def _solve_bytes(study: Study, n: int, outputs: int) -> int:
-    from neural_kernels.solvers import iterative
-
+def kernel_sizes(study: Study, kernel: str, outputs: int) -> KernelSizes:
+    """The sizes of one kernel of a study, with as many right-hand sides as the data has ``outputs``."""
+    n = study.training_sizes(kernel)[-1]
     solver = study.config["solver"]
-    if n <= solver["direct_up_to"]:
-        return 8 * n * n
     preconditioner = solver["preconditioner"]
-    rank = 0 if preconditioner["method"] == "none" else min(preconditioner["rank"], n)
-    return iterative.working_bytes(n, outputs, rank)
+    return KernelSizes(
+        kernel=kernel,
+        parts=study.part_sizes,
+        used={"train": n, **study.evaluation_sizes(kernel)},
+        edge=study.block_edge(kernel),
+        itemsize=np.dtype(study.config["precision"]).itemsize,
+        flips=study.config["data"]["flips"],
+        outputs=outputs,
+        rank=0 if preconditioner["method"] == "none" else min(preconditioner["rank"], n),
+        direct_up_to=solver["direct_up_to"],
+    )
+
+
+def planned_blocks(study: Study) -> Iterator[tuple[str, str, int, int, int]]:
+    """Every block that the study reads: (kernel, part, i, j, bytes)."""
+    for kernel in study.kernels:
+        for block in kernel_sizes(study, kernel, outputs=1).blocks():
+            yield kernel, *block
 
 
 def calibrate(
@@ -143,36 +205,69 @@ def calibrate(
         edge = min(2 * edge, largest)
 
 
-def recommended_edge(study: Study, plans: list[KernelPlan]) -> int:
-    """The smallest edge, in thousands, that keeps the study within ``MOST_BLOCKS`` jobs."""
-    edge = 1000
-    while sum(_count_blocks(study, plan.kernel, edge) for plan in plans) > MOST_BLOCKS:
-        edge += 1000 if edge < 10_000 else 5000
-    return edge
+def recommended_edges(plans: Sequence[KernelPlan]) -> dict[str, int]:
+    """An edge for each kernel: blocks of about an hour, not too large, and together not more than is practical."""
+    edges = {plan.sizes.kernel: _edge_of_an_hour(plan) for plan in plans}
+    while True:
+        counts = {plan.sizes.kernel: plan.sizes.count_blocks(edges[plan.sizes.kernel]) for plan in plans}
+        if sum(counts.values()) <= MOST_BLOCKS:
+            return edges
+        most = max(counts, key=lambda kernel: counts[kernel])
+        edges[most] = next(edge for edge in round_edges() if edge > edges[most])
 
 
-def _count_blocks(study: Study, kernel: str, edge: int) -> int:
-    columns = study.training_sizes(kernel)[-1]
-    parts = {"train": columns, **study.evaluation_sizes(kernel)}
-    sizes = study.part_sizes
-    return sum(
-        Grid(sizes[part], sizes["train"], edge, symmetric=part == "train").count(rows, columns)
-        for part, rows in parts.items()
-    )
+def _edge_of_an_hour(plan: KernelPlan) -> int:
+    if plan.pairs_per_second is None:
+        longest: float = USUAL_EDGE
+    else:
+        longest = math.sqrt(plan.pairs_per_second * 3600 * RECOMMENDED_BLOCK_HOURS)
+    largest = min(LARGEST_EDGE, longest, plan.sizes.n)
+    return max((edge for edge in itertools.takewhile(lambda e: e <= largest, round_edges())), default=1)
 
 
-def check_disk(study: Study, results: Path) -> None:
-    """Raise UserError where the blocks that are still to be computed don't fit on the disk of ``results``."""
-    missing = sum(
+def round_edges() -> Iterator[int]:
+    """The edges that are recommended: 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, ..."""
+    yield 1
+    for power in itertools.count():
+        for digits in (2, 3, 4, 5, 6, 8, 10, 15):
+            yield digits * 10**power
+
+
+# -------------------------------------------------------------------------------------------- disk
+
+
+def feature_bytes(study: Study, input_shape: Sequence[int], outputs: int, results: Path | None = None) -> int:
+    """Bytes of the float64 features and targets that the study's kernels are computed on.
+
+    Args:
+        results: those that are already there are left out; None counts all.
+    """
+    examples = sum(study.part_sizes.values())
+    one = 8 * examples * (math.prod(input_shape) + outputs)
+    names = {kernel.preprocessing for kernel in study.kernels.values()}
+    if results is not None:
+        folder = results / study.owner / "features"
+        names = {name for name in names if not (folder / name / "features.json").exists()}
+    return one * len(names)
+
+
+def check_disk(study: Study, input_shape: Sequence[int], outputs: int, results: Path) -> None:
+    """Raise UserError where what is still to be written does not fit on the disk of ``results``.
+
+    That is features and kernel blocks, beside which everything else is small.
+    """
+    blocks = sum(
         size
         for kernel, part, i, j, size in planned_blocks(study)
         if not (results / study.owner / "kernels" / kernel / part / "blocks" / f"{i}-{j}.npy").exists()
     )
+    features = feature_bytes(study, input_shape, outputs, results)
     free = free_bytes(results)
-    if missing > free:
+    if blocks + features > free:
         raise UserError(
-            f"study {study.name} needs {gibibytes(missing)} for its kernel blocks, but the disk of {results} has "
-            f"{gibibytes(free)} free: reduce training_sizes, use float32 or put results on a larger disk"
+            f"study {study.name} needs {gibibytes(blocks)} for its kernel blocks and {gibibytes(features)} for its "
+            f"features, but the disk of {results} has {gibibytes(free)} free: reduce training_sizes, use float32 "
+            "or put results on a larger disk"
         )
 
 
@@ -190,83 +285,3 @@ def gibibytes(count: float) -> str:
         if count >= size / 2:
             return f"{count / size:,.1f} {unit}"
     return f"{count / 2**20:,.1f} MiB"
-
-
-def describe(study: Study, plans: list[KernelPlan], results: Path, node_memory: float | None = None) -> str:
-    """The plan as text, warnings last.
-
-    Args:
-        node_memory: bytes of memory of one node; this machine's where it is None.
-    """
-    node_memory = node_memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    lines = [f"study {study.name}: {study.config['title']}", ""]
-    header = (
-        "kernel",
-        "engine",
-        "largest n",
-        "pairs",
-        "pairs/s",
-        "node hours",
-        "blocks",
-        "disk",
-        "a pass",
-        "solve",
-    )
-    rows = [_row(plan) for plan in plans]
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    for row in [header, *rows]:
-        lines.append("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
-    total = sum(plan.bytes for plan in plans)
-    blocks = sum(plan.blocks for plan in plans)
-    edge = recommended_edge(study, plans)
-    lines += [
-        "",
-        f"disk: {gibibytes(total)} for {blocks:,} blocks; {gibibytes(free_bytes(results))} free where results go",
-        "a pass: bytes of the training kernel that one iteration of conjugate gradients goes through",
-        "solve: memory of the largest solve besides kernel blocks",
-        f"block edge: {study.config['blocks']['edge']:,}, recommended {max(edge, 1000):,} or more",
-    ]
-    memory_nodes = max(math.ceil((p.training_bytes + p.solve_bytes) / (0.8 * node_memory)) for p in plans)
-    lines.append(
-        f"nodes: {memory_nodes:,} of {gibibytes(node_memory)} keep the largest kernel in memory during a solve"
-    )
-    hours = [plan.hours for plan in plans if plan.hours is not None]
-    if len(hours) == len(plans):
-        nodes = math.ceil(sum(hours) / (24 * WORKING_DAYS))
-        lines.append(
-            f"nodes: {nodes:,} like the one that the rate is of compute the kernels in {WORKING_DAYS:.0f} days"
-        )
-    return "\n".join(lines + _warnings(study, plans, results))
-
-
-def _row(plan: KernelPlan) -> tuple[str, ...]:
-    rate = "unknown" if plan.pairs_per_second is None else f"{plan.pairs_per_second:,.0f}"
-    hours = (
-        "unknown" if plan.hours is None else f"{plan.hours:,.2f}" if plan.hours < 10 else f"{plan.hours:,.0f}"
-    )
-    return (
-        plan.kernel, plan.engine or "given", f"{plan.largest_n:,}", f"{plan.pairs:.2e}", rate, hours,
-        f"{plan.blocks:,}", gibibytes(plan.bytes), gibibytes(plan.training_bytes), gibibytes(plan.solve_bytes),
-    )  # fmt: skip
-
-
-def _warnings(study: Study, plans: list[KernelPlan], results: Path) -> list[str]:
-    warnings = []
-    needed, free = sum(plan.bytes for plan in plans), free_bytes(results)
-    if needed > free:
-        warnings.append(
-            f"the blocks take {gibibytes(needed)}, the disk of {results} has {gibibytes(free)} free"
-        )
-    blocks = sum(plan.blocks for plan in plans)
-    if blocks > MOST_BLOCKS:
-        warnings.append(
-            f"{blocks:,} jobs are more than the {MOST_BLOCKS:,} that are practical: raise blocks.edge"
-        )
-    for plan in plans:
-        largest = max(1, plan.bytes // plan.blocks // np.dtype(study.config["precision"]).itemsize)
-        if plan.pairs_per_second and largest / plan.pairs_per_second / 3600 > LONGEST_BLOCK_HOURS:
-            hours = largest / plan.pairs_per_second / 3600
-            warnings.append(
-                f"a block of {plan.kernel} takes {hours:,.0f} hours of one node: lower blocks.edge"
-            )
-    return [f"WARNING: {warning}" for warning in warnings]

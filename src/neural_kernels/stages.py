@@ -27,6 +27,7 @@ from neural_kernels.blocks import Grid, KernelStore
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json
 from neural_kernels.flip_symmetry import is_flip_symmetric
+from neural_kernels.reports.plan import describe
 from neural_kernels.study import Kernel, Study
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def check(study: Study, results: Path) -> None:
     for kernel in study.kernels.values():
         output_shape(kernel.architecture, summary.input_shape)
         engines.select(study.config["engine"], kernel.architecture, summary.input_shape)
-    planning.check_disk(study, results)
+    planning.check_disk(study, summary.input_shape, summary.outputs, results)
     log.info("study %s: config, data, engines and disk are in order", study.name)
 
 
@@ -111,6 +112,7 @@ def plan(
     input_shape: tuple[int, ...] | None = None,
     rates: Mapping[str | None, float] = MappingProxyType({}),
     node_memory: float | None = None,
+    outputs: int = 10,
 ) -> str:
     """What the study will take, as text; nothing is written.
 
@@ -119,8 +121,8 @@ def plan(
         rates: pairs per second of one node by kernel, under None for the others; what is left out is
             measured on this machine.
         node_memory: bytes of memory of one node; this machine's where it is None.
+        outputs: classes or regression tasks where the data is not at hand.
     """
-    outputs = 10
     if input_shape is None:
         summary = datasets.check_data(study.config["data"])
         input_shape, outputs = summary.input_shape, summary.outputs
@@ -129,8 +131,10 @@ def plan(
         rate, engine = rates.get(kernel.name, rates.get(None)), None
         if rate is None:
             engine, rate = planning.calibrate(study, kernel, input_shape)
-        plans.append(planning.plan_kernel(study, kernel, engine, rate, outputs))
-    return planning.describe(study, plans, results, node_memory)
+        sizes = planning.kernel_sizes(study, kernel.name, outputs)
+        plans.append(planning.plan_kernel(sizes, engine, rate))
+    features = planning.feature_bytes(study, input_shape, outputs)
+    return describe(study, plans, features, results, node_memory)
 
 
 # ----------------------------------------------------------------------------------------- kernels
@@ -143,9 +147,9 @@ def declare_kernel(study: Study, results: Path, kernel_name: str, part: str) -> 
         UserError: blocks of another kernel are there already, or the disk cannot hold the study.
     """
     _check_owner(study)
-    planning.check_disk(study, results)
     kernel = kernel_named(study, kernel_name)
     features = read_json(features_folder(study, results, kernel) / "features.json")
+    planning.check_disk(study, features["input_shape"], features["outputs"], results)
     if part not in features["parts"]:
         raise UserError(
             f"study {study.name} has no part {part!r}, expected one of {', '.join(features['parts'])}"

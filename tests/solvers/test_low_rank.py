@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from solver_problems import digits_problem, stored
 
 from neural_kernels.errors import UserError
@@ -117,6 +119,22 @@ def test_masked_preconditioner_is_each_tasks_inverse():
         exact = np.linalg.solve(masked @ masked.T + shift * np.eye(300), vectors[:, task])
         np.testing.assert_allclose(found[:, position], exact, rtol=1e-8, atol=1e-9)
         assert not found[~known[:, task], position].any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    labelled=st.integers(0, 40), rank=st.integers(0, 70), log_shift=st.floats(-8, 2), seed=st.integers(0, 9)
+)
+def test_triangles_of_any_rank_and_number_of_labels(labelled, rank, log_shift, seed):
+    factor = np.random.default_rng(seed).standard_normal((40, rank)) * np.logspace(0, -6, rank)
+    known = np.arange(40)[:, None] < labelled
+    system = low_rank_family(factor, known, 1, SerialCommunicator()).at(10.0**log_shift)
+    (triangle,) = system.triangles
+    masked = factor * known
+    expected = masked.T @ masked + 10.0**log_shift * np.eye(rank)
+    np.testing.assert_array_equal(triangle, np.triu(triangle))
+    scale = np.abs(expected).max(initial=0.0)
+    np.testing.assert_allclose(triangle.T @ triangle, expected, rtol=1e-12, atol=1e-14 * scale)
 
 
 def test_no_ridge_no_low_rank_preconditioner():

@@ -173,10 +173,14 @@ def test_a_changed_architecture_does_not_throw_blocks_away(finished):
     assert finished.snakemake(TARGET).returncode == 0
 
 
-def test_a_cluster_run_is_planned(new_project):
-    run = new_project().snakemake(TARGET, "--dry-run", profile="slurm")
+# Blocks have the threads of the profile that was asked for, although Snakemake adds profiles/default to each.
+@pytest.mark.parametrize(("profile", "threads"), [("default", 64), ("slurm", 8), ("pbs", 8)])
+def test_a_run_is_planned(new_project, profile, threads):
+    run = new_project().snakemake(TARGET, "--dry-run", "--cores", "64", profile=profile)
     assert run.returncode == 0, run.stdout
     assert jobs(run.stdout)["compute_block"] == 7
+    planned = re.findall(r"^rule compute_block:(?:\n    .*)*\n    threads: (\d+)$", run.stdout, re.M)
+    assert planned == 7 * [str(threads)]
 
 
 def test_a_training_set_of_images_and_flips_copies_half_its_blocks(new_project):

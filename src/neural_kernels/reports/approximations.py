@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,10 @@ from neural_kernels.metrics_table import TRAIN
 from neural_kernels.reports import style
 from neural_kernels.reports.approximation_tables import NAMES, approximations_table
 from neural_kernels.reports.panels import PERCENT
-from neural_kernels.reports.summary import kernel_labels, task_of, title
+from neural_kernels.reports.summary import checked, footer, kernel_labels, task_of, title
 from neural_kernels.reports.tables import table_pages
 from neural_kernels.study import TRUNCATED
 
-NOTE_WIDTH = 165  # characters
 # Where the panels stand, inches: left edges and widths of the two columns, then from the bottom up.
 LEFTS, WIDTHS = (1.17, 7.55), (5.85, 3.55)
 BOTTOM, TOP, BETWEEN = 1.72, 1.12, 0.22
@@ -77,9 +75,8 @@ def report_figures(metrics: pd.DataFrame, study: dict) -> list[Figure]:
         for kernel in kernel_labels(metrics, study)
         for test_set in test_sets
     ]
-    footer = f"{title(metrics, study)}  ·  study {metrics['study'].iloc[0]}"
     tables = [approximations_table(metrics, study, test_set) for test_set in test_sets]
-    return pages + table_pages(tables, footer, len(pages) + 1)
+    return pages + table_pages(tables, footer(metrics, study), len(pages) + 1)
 
 
 def approximations_figure(metrics: pd.DataFrame, study: dict, kernel: str, test_set: str) -> Figure:
@@ -103,15 +100,7 @@ def approximations_figure(metrics: pd.DataFrame, study: dict, kernel: str, test_
     width, height = figure.get_size_inches()
     n = int(own["n"].iloc[0])
     heading = f"{kernel_labels(metrics, study)[kernel]}, n = {n:,}, tested on {style.test_set_name(test_set)}"
-    figure.text(
-        style.MARGIN / width,
-        1 - 0.42 / height,
-        title(metrics, study),
-        size=style.TITLE,
-        fontweight="bold",
-        va="top",
-    )
-    figure.text(style.MARGIN / width, 1 - 0.74 / height, heading, size=style.NORMAL + 1.5, va="top")
+    style.draw_title(figure, title(metrics, study), heading)
     high = (height - BOTTOM - TOP - BETWEEN * (len(rows) - 1)) / len(rows)
     for column, shown in enumerate(columns):
         left, wide = _place(column, len(columns))
@@ -126,10 +115,7 @@ def approximations_figure(metrics: pd.DataFrame, study: dict, kernel: str, test_
             ax.axhline(_exact(own, row), **EXACT, gid="exact", zorder=1)
             _finish(ax, own, row, shown, last=row is rows[-1], labelled=column == 0)
     _legend(figure, methods)
-    for line, note in enumerate(reversed(_notes(own))):
-        figure.text(
-            style.MARGIN / width, (0.3 + 0.17 * line) / height, note, size=style.SMALL, color=style.MUTED
-        )
+    style.draw_notes(figure, _notes(own))
     return figure
 
 
@@ -214,7 +200,7 @@ def _legend(figure: Figure, methods: Sequence[str]) -> None:
     ).set_gid("legend")
 
 
-def _notes(metrics: pd.DataFrame) -> list[str]:
+def _notes(metrics: pd.DataFrame) -> str:
     text = (
         "Ridge and jitter of every point are chosen on the validation set; the subsets are uniformly random. "
         "Seconds are those of one solve with the chosen values, the kernel in memory. The committee predicts each "
@@ -222,15 +208,11 @@ def _notes(metrics: pd.DataFrame) -> list[str]:
     )
     if (metrics["draw"] > 0).any():
         text += " Markers: means over draws of the subsets; dots: single draws."
-    return textwrap.wrap(text, NOTE_WIDTH)
+    return text
 
 
 def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
-    metrics = metrics_table.check(metrics)
-    studies = metrics["study"].unique()
-    if len(studies) != 1:
-        raise ValueError(f"the metrics table is of the studies {', '.join(studies)}, expected one")
-    task_of(metrics)
+    metrics = checked(metrics)
     unknown = set(metrics.loc[metrics["size"] > 0, "solver"]) - set(NAMES)
     if unknown:
         raise ValueError(

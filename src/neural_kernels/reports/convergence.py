@@ -30,15 +30,7 @@ def convergence_figures(histories: pd.DataFrame, tolerance: float) -> list[Figur
 
 def _page(histories: pd.DataFrame, kernels: list[str], tolerance: float) -> Figure:
     figure = style.new_figure(style.PAGE)
-    width, height = style.PAGE
-    figure.text(
-        style.MARGIN / width,
-        1 - 0.42 / height,
-        "Convergence of conjugate gradients",
-        size=style.TITLE,
-        fontweight="bold",
-        va="top",
-    )
+    style.draw_title(figure, "Convergence of conjugate gradients")
     grid = figure.add_gridspec(
         1 if len(kernels) <= 2 else 2, min(len(kernels), 2),
         left=0.09, right=0.97, top=0.84, bottom=0.14, hspace=0.45, wspace=0.22,
@@ -59,11 +51,8 @@ def _page(histories: pd.DataFrame, kernels: list[str], tolerance: float) -> Figu
         axes.set_ylabel("Largest relative residual")
         axes.grid(visible=True)
         axes.legend(frameon=False, ncols=2)
-    figure.text(
-        style.MARGIN / width,
-        0.3 / height,
+    style.draw_notes(
+        figure,
         "Each line: the worst right-hand side still iterated on or already converged. Dashed: the tolerance.",
-        size=style.SMALL,
-        color=style.MUTED,
     )
     return figure

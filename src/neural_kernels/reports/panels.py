@@ -16,7 +16,6 @@ from neural_kernels.reports.summary import CONFIDENCE, Curve, curve, fit_curve, 
 from neural_kernels.reports.summary import title as study_title
 from neural_kernels.scaling_laws import NoFit, PowerLaw
 
-NOTE_WIDTH = 165  # characters
 LEGEND_HANDLE = 0.3  # inches before the text of a legend entry
 LOWEST_PANEL = 2.0  # inches
 PERCENT = ("accuracy", "top5_accuracy")
@@ -37,7 +36,8 @@ def scaling_figure(metrics: pd.DataFrame, study: dict, test_sets: list[str]) -> 
     }
     curves = [curve(metrics, kernel, test_set, LOSS[task]) for kernel, test_set in laws]
     notes = _notes(curves, study, labels, any(isinstance(law, PowerLaw) for law in laws.values()))
-    layout = _Layout(len(test_sets), len(notes))
+    alert = _alert(curves)
+    layout = _Layout(len(test_sets), len(style.note_lines(notes, alert)))
     legends = [
         _legend_texts(
             list(labels.values()),
@@ -48,14 +48,7 @@ def scaling_figure(metrics: pd.DataFrame, study: dict, test_sets: list[str]) -> 
     ]
     layout.place(max(sum(0.05 + 0.145 * (text.count("\n") + 1) for text in texts) for texts in legends))
     figure = style.new_figure(layout.size)
-    figure.text(
-        style.MARGIN / layout.size[0],
-        1 - 0.42 / layout.size[1],
-        study_title(metrics, study),
-        size=style.TITLE,
-        fontweight="bold",
-        va="top",
-    )
+    style.draw_title(figure, study_title(metrics, study))
     first_loss, first_score = None, None
     for column, test_set in enumerate(test_sets):
         loss = figure.add_axes(layout.loss(column), sharex=first_loss, sharey=first_loss)
@@ -70,16 +63,12 @@ def scaling_figure(metrics: pd.DataFrame, study: dict, test_sets: list[str]) -> 
         _legend(figure, layout.legend(column), legends[column])
     panels = [(figure.axes[2 * column], figure.axes[2 * column + 1]) for column in range(len(test_sets))]
     _finish_axes(panels, metrics, test_sets, LOSS[task], SCORE[task], layout)
-    for line, (note, colour) in enumerate(notes, start=1):
-        height = (0.3 + 0.17 * (len(notes) - line)) / layout.size[1]
-        figure.text(
-            style.MARGIN / layout.size[0], height, note, size=style.SMALL, color=colour, va="baseline"
-        )
+    style.draw_notes(figure, notes, alert)
     return figure
 
 
-def _notes(curves: list[Curve], study: dict, labels: dict[str, str], fitted: bool) -> list[tuple[str, str]]:
-    """Lines below the panels and the colour of each."""
+def _notes(curves: list[Curve], study: dict, labels: dict[str, str], fitted: bool) -> str:
+    """What stands below the panels."""
     percent = 100 * (study.get("fit") or {}).get("confidence", CONFIDENCE)
     sentences = []
     if fitted:
@@ -92,18 +81,21 @@ def _notes(curves: list[Curve], study: dict, labels: dict[str, str], fitted: boo
             "Markers: means over draws of the training set (geometric for the loss); dots: single draws."
         )
     sentences.append(evaluated_on(study, labels))
-    text = " ".join(sentence for sentence in sentences if sentence)
-    notes = [(line, style.MUTED) for line in textwrap.wrap(text, NOTE_WIDTH)]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _alert(curves: list[Curve]) -> str:
+    """How many solves did not converge, nothing where all did."""
     unconverged = {
         (points.kernel, int(n), int(draw))
         for points in curves
         for n, draw, converged in zip(points.n, points.draw, points.converged, strict=True)
         if not converged
     }
-    if unconverged:
-        solves = "1 solve" if len(unconverged) == 1 else f"{len(unconverged)} solves"
-        notes.append((f"Open markers: {solves} that did not converge, left out of the fits.", style.ALERT))
-    return notes
+    if not unconverged:
+        return ""
+    solves = "1 solve" if len(unconverged) == 1 else f"{len(unconverged)} solves"
+    return f"Open markers: {solves} that did not converge, left out of the fits."
 
 
 class _Layout:
@@ -116,7 +108,7 @@ class _Layout:
         across = 2 if self.side_by_side else columns
         self.width = (self.size[0] - left - right - gap * (across - 1)) / across
         self.lefts = [left + place * (self.width + gap) for place in range(across)]
-        self.legend_bottom = 0.42 + 0.17 * notes
+        self.legend_bottom = 0.42 + style.NOTE_LINE * notes
 
     def place(self, legend_height: float) -> None:
         """Gives the panels the height that a legend of ``legend_height`` inches leaves."""

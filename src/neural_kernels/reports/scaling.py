@@ -12,7 +12,7 @@ from neural_kernels.reports import style
 from neural_kernels.reports.convergence import convergence_figures
 from neural_kernels.reports.panels import scaling_figure
 from neural_kernels.reports.scaling_tables import exponents, results, solves
-from neural_kernels.reports.summary import final_table, fits_table, solves_table, task_of, title
+from neural_kernels.reports.summary import checked, final_table, fits_table, footer, solves_table, title
 from neural_kernels.reports.tables import table_pages
 
 __all__ = ["final_table", "fits_table", "solves_table", "write_scaling_figure", "write_scaling_report"]
@@ -34,7 +34,7 @@ def write_scaling_report(
     Raises:
         ValueError: not a metrics table, of several studies, or without losses of a test set.
     """
-    metrics = _checked(metrics)
+    metrics = checked(metrics)
     with style.context():
         pages = report_figures(metrics, study)
         if histories is not None:
@@ -48,7 +48,7 @@ def write_scaling_figure(metrics: pd.DataFrame, study: dict, out: str | Path) ->
     Raises:
         ValueError: as ``write_scaling_report``, or another ending.
     """
-    metrics = _checked(metrics)
+    metrics = checked(metrics)
     with style.context():
         style.write_image(scaling_figure(metrics, study, metrics_table.test_sets(metrics)), Path(out))
 
@@ -60,15 +60,6 @@ def report_figures(metrics: pd.DataFrame, study: dict) -> list[Figure]:
         scaling_figure(metrics, study, test_sets[first : first + COLUMNS_A_PAGE])
         for first in range(0, len(test_sets), COLUMNS_A_PAGE)
     ]
-    footer = f"{title(metrics, study)}  ·  study {metrics['study'].iloc[0]}"
-    pages += table_pages([exponents(metrics, study), results(metrics, study)], footer, len(pages) + 1)
-    return pages + table_pages([solves(metrics, study)], footer, len(pages) + 1)
-
-
-def _checked(metrics: pd.DataFrame) -> pd.DataFrame:
-    metrics = metrics_table.check(metrics)
-    studies = metrics["study"].unique()
-    if len(studies) != 1:
-        raise ValueError(f"the metrics table is of the studies {', '.join(studies)}, expected one")
-    task_of(metrics)
-    return metrics
+    foot = footer(metrics, study)
+    pages += table_pages([exponents(metrics, study), results(metrics, study)], foot, len(pages) + 1)
+    return pages + table_pages([solves(metrics, study)], foot, len(pages) + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -23,6 +24,8 @@ from neural_kernels.files import write_atomically
 PAGE = (11.69, 8.27)  # A4 landscape, inches
 MARGIN = 0.55
 SMALL, NORMAL, TITLE = 8.5, 9.5, 14.0  # points
+NOTE_WIDTH = 165  # characters of a line of notes, from margin to margin
+NOTE_LINE = 0.17  # inches from one line of notes to the next
 
 # Okabe and Ito (2008), told apart with every common colour blindness; grey stands for their yellow,
 # which is too light for lines on white. Markers differ too, for print without colour.
@@ -92,6 +95,29 @@ def new_figure(size: tuple[float, float] = PAGE) -> Figure:
     figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
     return figure
+
+
+def draw_title(figure: Figure, text: str, below: str = "") -> None:
+    """The title of a page of panels, and a line of its own below it."""
+    width, height = figure.get_size_inches()
+    left = MARGIN / width
+    figure.text(left, 1 - 0.42 / height, text, size=TITLE, fontweight="bold", va="top")
+    if below:
+        figure.text(left, 1 - 0.74 / height, below, size=NORMAL + 1.5, va="top")
+
+
+def draw_notes(figure: Figure, notes: str, alert: str = "") -> None:
+    """``notes`` at the foot of a page of panels, wrapped, and a line below them that is not to be missed."""
+    lines = note_lines(notes, alert)
+    width, height = figure.get_size_inches()
+    for above, (text, colour) in zip(range(len(lines) - 1, -1, -1), lines, strict=True):
+        figure.text(MARGIN / width, (0.3 + NOTE_LINE * above) / height, text, size=SMALL, color=colour)
+
+
+def note_lines(notes: str, alert: str = "") -> list[tuple[str, str]]:
+    """The lines that ``draw_notes`` draws, and the colour of each."""
+    lines = [(line, MUTED) for line in textwrap.wrap(notes, NOTE_WIDTH)]
+    return [*lines, (alert, ALERT)] if alert else lines
 
 
 def write_pdf(figures: list[Figure], path: Path, title: str) -> None:

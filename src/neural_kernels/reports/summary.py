@@ -32,6 +32,20 @@ class Curve:
     converged: np.ndarray
 
 
+def checked(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The metrics table of one study.
+
+    Raises:
+        ValueError: not a metrics table, of several studies, or without losses of a test set.
+    """
+    metrics = metrics_table.check(metrics)
+    studies = metrics["study"].unique()
+    if len(studies) != 1:
+        raise ValueError(f"the metrics table is of the studies {', '.join(studies)}, expected one")
+    task_of(metrics)
+    return metrics
+
+
 def task_of(metrics: pd.DataFrame) -> Task:
     """What the test sets were scored by.
 
@@ -209,3 +223,8 @@ def solves_table(metrics: pd.DataFrame, study: dict) -> pd.DataFrame:
 def title(metrics: pd.DataFrame, study: dict) -> str:
     """The study's title, or its name where the config gives none."""
     return str(study.get("title") or metrics["study"].iloc[0])
+
+
+def footer(metrics: pd.DataFrame, study: dict) -> str:
+    """What stands at the foot of every page of tables."""
+    return f"{title(metrics, study)}  ·  study {metrics['study'].iloc[0]}"

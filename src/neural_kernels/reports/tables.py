@@ -14,6 +14,7 @@ from neural_kernels.reports.style import (
     MARGIN,
     MUTED,
     NORMAL,
+    NOTE_WIDTH,
     PAGE,
     RULE,
     SMALL,
@@ -26,7 +27,6 @@ LINE = 0.165  # height of a line of text, inches
 ASCENT = 0.125  # from the top of a line to its baseline, inches
 PADDING = 0.055  # above and below the text of a row, inches, together
 KEPT = 3  # rows that stay with the header above them or the notes below
-NOTE_WIDTH = 165  # characters
 GAP = 0.28  # between columns, inches
 NARROWEST = 8  # characters
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import lapack, solve_triangular
 
 from neural_kernels.errors import UserError
 from neural_kernels.solvers.communicator import Communicator
@@ -107,10 +107,7 @@ class LowRankFamily:
                 f"a low-rank preconditioner needs a positive ridge, found a shift of {shift:g}: set the "
                 "preconditioner to none"
             )
-        scaled = np.sqrt(shift) * np.eye(self.factor.matrix.shape[1])
-        triangles = [
-            np.asarray(np.linalg.qr(np.vstack([bare, scaled]), mode="r")) for bare in self.bare_triangles
-        ]
+        triangles = [_stacked_triangle(bare, np.sqrt(shift)) for bare in self.bare_triangles]
         return LowRank(self.factor, triangles, self.mask_of, self.known, shift, self.communicator)
 
 
@@ -139,3 +136,19 @@ def _triangle(rows: np.ndarray, communicator: Communicator) -> np.ndarray:
     """R of the QR factorisation of a matrix of which each process has some rows."""
     parts = communicator.gather(np.asarray(np.linalg.qr(rows, mode="r")))
     return np.asarray(np.linalg.qr(np.vstack(parts), mode="r"))
+
+
+def _stacked_triangle(upper: np.ndarray, scale: float) -> np.ndarray:
+    """R, (r, r), of the QR factorisation of [upper; scale I]; LAPACK leaves the zeros of both alone.
+
+    Args:
+        upper: (k, r) upper trapezoidal, k at most r: fewer examples than the rank may have a label.
+    """
+    rank = upper.shape[1]
+    square = np.zeros((rank, rank), order="F")
+    square[: len(upper)] = upper
+    if rank == 0:
+        return square
+    triangle, _, _, info = lapack.dtpqrt(rank, min(rank, 64), square, scale * np.eye(rank))
+    assert info == 0, f"dtpqrt refuses its argument {-info}"
+    return np.triu(triangle)

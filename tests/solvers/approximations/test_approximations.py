@@ -10,6 +10,7 @@ from neural_kernels.solvers.approximations import (
     block_diagonal,
     draw_partition,
     draw_subset,
+    low_rank_features,
     nystrom,
     principal_submatrix,
     subset_of_regressors,
@@ -32,6 +33,10 @@ def among(part):
     return KERNEL[np.ix_(part, part)]
 
 
+def features(operator, subset, jitter=0.0):
+    return low_rank_features(operator, subset, jitter, Y.shape[1])
+
+
 def agree(found, expected, tolerance=1e-6):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
@@ -44,7 +49,7 @@ def test_nystrom(ridge, jitter):
     middle = KERNEL[np.ix_(subset, subset)] + jitter * MEAN * np.eye(50)
     approximate = columns @ np.linalg.solve(middle, columns.T)
     expected = np.linalg.solve(approximate + ridge * MEAN * np.eye(N), Y)
-    agree(nystrom(DenseOperator(KERNEL), Y, subset, ridge, jitter), expected)
+    agree(nystrom(features(DenseOperator(KERNEL), subset, jitter), Y, ridge), expected)
 
 
 @pytest.mark.parametrize("ridge", RIDGES)
@@ -54,7 +59,7 @@ def test_subset_of_regressors(ridge, jitter):
     columns = KERNEL[:, subset]
     middle = KERNEL[np.ix_(subset, subset)] + jitter * MEAN * np.eye(50)
     weights = np.linalg.solve(columns.T @ columns + ridge * MEAN * middle, columns.T @ Y)
-    found = subset_of_regressors(DenseOperator(KERNEL), Y, subset, ridge, jitter)
+    found = subset_of_regressors(features(DenseOperator(KERNEL), subset, jitter), Y, ridge)
     agree(found[subset], weights)
     assert not np.delete(found, subset, axis=0).any()
 
@@ -62,7 +67,7 @@ def test_subset_of_regressors(ridge, jitter):
 @pytest.mark.parametrize("approximation", [nystrom, subset_of_regressors])
 @pytest.mark.parametrize("ridge", RIDGES)
 def test_low_rank_with_all_points_is_exact(approximation, ridge):
-    agree(CROSS @ approximation(DenseOperator(KERNEL), Y, np.arange(N), ridge), exact(ridge))
+    agree(CROSS @ approximation(features(DenseOperator(KERNEL), np.arange(N)), Y, ridge), exact(ridge))
 
 
 @pytest.mark.parametrize("ridge", RIDGES)
@@ -117,8 +122,8 @@ def test_on_a_store(tmp_path):
     inside = EVERYTHING[30:230, 30:230]
     subset = draw_subset(200, 40, seed=3)
     for approximation in (nystrom, subset_of_regressors):
-        expected = approximation(DenseOperator(inside), Y, subset, 1e-3, 1e-6)
-        agree(approximation(operator, Y, subset, 1e-3, 1e-6), expected)
+        expected = approximation(features(DenseOperator(inside), subset, 1e-6), Y, 1e-3)
+        agree(approximation(features(operator, subset, 1e-6), Y, 1e-3), expected)
     for part in draw_partition(200, 70, seed=4):
         np.testing.assert_array_equal(principal_submatrix(store, window, part), inside[np.ix_(part, part)])
 
@@ -139,11 +144,11 @@ def test_mistakes_are_one_sentence():
     with pytest.raises(UserError, match="expected at least 1"):
         draw_partition(200, 0, 0)
     with pytest.raises(UserError, match="choose a larger jitter"):
-        nystrom(operator, Y, twice, 1e-3)
+        features(operator, twice)
     with pytest.raises(UserError, match="ridge is 0"):
-        nystrom(operator, Y, subset, 0.0)
+        nystrom(features(operator, subset), Y, 0.0)
     with pytest.raises(UserError, match="jitter is -1"):
-        subset_of_regressors(operator, Y, subset, 0.1, -1.0)
+        features(operator, subset, -1.0)
     with pytest.raises(UserError, match=r"shape \(60, 3\)"):
         bayesian_committee_machine(among, lambda b: CROSS[:, b], np.ones((60, 3)), Y, [subset], 0.1)
     with pytest.raises(UserError, match="not positive definite"):

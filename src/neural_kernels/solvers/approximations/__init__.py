@@ -8,15 +8,18 @@ iterative solver with a small ``max_iterations``.
 
 from neural_kernels.solvers.approximations.bayesian_committee_machine import bayesian_committee_machine
 from neural_kernels.solvers.approximations.block_diagonal import block_diagonal
+from neural_kernels.solvers.approximations.low_rank_features import LowRankFeatures, low_rank_features
 from neural_kernels.solvers.approximations.nystrom import nystrom
 from neural_kernels.solvers.approximations.subset_of_regressors import subset_of_regressors
 from neural_kernels.solvers.approximations.subsets import draw_partition, draw_subset, principal_submatrix
 
 __all__ = [
+    "LowRankFeatures",
     "bayesian_committee_machine",
     "block_diagonal",
     "draw_partition",
     "draw_subset",
+    "low_rank_features",
     "nystrom",
     "principal_submatrix",
     "subset_of_regressors",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
 
@@ -9,16 +11,48 @@ from neural_kernels.errors import UserError
 from neural_kernels.solvers.cholesky import NotPositiveDefinite
 from neural_kernels.solvers.communicator import SerialCommunicator
 from neural_kernels.solvers.operator import Operator
-from neural_kernels.solvers.preconditioners import LowRank, low_rank_family
+from neural_kernels.solvers.preconditioners import LowRank, LowRankFamily, low_rank_family
 
 
-def features(operator: Operator, subset: np.ndarray, jitter: float) -> tuple[np.ndarray, np.ndarray]:
-    """L, (n, m), and the lower triangular Cholesky factor of K_SS + jitter mean(diag K) I, (m, m).
+@dataclass(frozen=True)
+class LowRankFeatures:
+    """Features of one jitter, for solves with any ridge.
+
+    Attributes:
+        subset: (m,) indices S.
+        triangle: lower Cholesky factor of K_SS + jitter mean(diag K) I, (m, m).
+        family: L L^T + shift I for every shift, L of (n, m).
+        mean_diagonal: of K.
+    """
+
+    subset: np.ndarray
+    triangle: np.ndarray
+    family: LowRankFamily
+    mean_diagonal: float
+
+    def system(self, ridge: float) -> LowRank:
+        """L L^T + ridge mean(diag K) I, factorised stably.
+
+        Raises:
+            UserError: the ridge is not positive.
+        """
+        if not ridge > 0:
+            raise UserError(
+                f"ridge is {ridge}, expected a positive number: the approximate kernel is singular"
+            )
+        return self.family.at(ridge * self.mean_diagonal)
+
+
+def low_rank_features(
+    operator: Operator, subset: np.ndarray, jitter: float, outputs: int, threads: int = 1
+) -> LowRankFeatures:
+    """The features of a subset, for targets of (n, outputs).
 
     Args:
         operator: K, in one process; its columns S are read in one pass.
         subset: (m,) indices S.
         jitter: relative to the mean diagonal, not negative.
+        threads: of products with L.
 
     Raises:
         NotPositiveDefinite: K_SS + jitter is not, to working precision.
@@ -28,9 +62,10 @@ def features(operator: Operator, subset: np.ndarray, jitter: float) -> tuple[np.
         raise UserError(f"approximations run in one process, found {operator.communicator.size}")
     if not jitter >= 0:
         raise UserError(f"jitter is {jitter}, expected zero or a positive number")
+    mean_diagonal = float(operator.diagonal().mean())
     columns = operator.columns(subset)
     among = columns[subset]
-    among.flat[:: len(subset) + 1] += jitter * operator.diagonal().mean()
+    among.flat[:: len(subset) + 1] += jitter * mean_diagonal
     triangle, minor = lapack.dpotrf(among, lower=1, clean=1)
     pivots = np.diag(triangle) ** 2
     if minor or pivots.min() <= len(subset) * np.finfo(np.float64).eps * pivots.max():
@@ -38,16 +73,7 @@ def features(operator: Operator, subset: np.ndarray, jitter: float) -> tuple[np.
             f"the kernel among the {len(subset)} chosen examples with jitter {jitter:g} is not positive definite "
             "to working precision: choose a larger jitter"
         )
-    return solve_triangular(triangle, columns.T, lower=True).T, triangle
-
-
-def regularised(operator: Operator, factor: np.ndarray, outputs: int, ridge: float) -> LowRank:
-    """L L^T + ridge mean(diag K) I, factorised stably.
-
-    Raises:
-        UserError: the ridge is not positive.
-    """
-    shift = ridge * float(operator.diagonal().mean())
-    if not shift > 0:
-        raise UserError(f"ridge is {ridge}, expected a positive number: the approximate kernel is singular")
-    return low_rank_family(np.ascontiguousarray(factor), None, outputs, SerialCommunicator()).at(shift)
+    factor = np.ascontiguousarray(solve_triangular(triangle, columns.T, lower=True).T)
+    del columns
+    family = low_rank_family(factor, None, outputs, SerialCommunicator(), threads)
+    return LowRankFeatures(subset, triangle, family, mean_diagonal)
