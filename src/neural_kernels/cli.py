@@ -78,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
         "--input-shape", type=_shape, help="shape of an example, as 32x32x3, without the data at hand"
     )
     sub.add_argument(
+        "--outputs",
+        type=_positive,
+        default=10,
+        help="with --input-shape: classes or regression tasks (default: %(default)s)",
+    )
+    sub.add_argument(
         "--rate",
         type=_rate,
         action="append",
@@ -161,7 +167,8 @@ def _parser() -> argparse.ArgumentParser:
 def _plan(options: argparse.Namespace) -> None:
     memory = None if options.node_memory is None else options.node_memory * 2**30
     study = load_study(options.config)
-    print(stages.plan(study, options.results, options.input_shape, dict(options.rate), memory))
+    shape, rates = options.input_shape, dict(options.rate)
+    print(stages.plan(study, options.results, shape, rates, memory, options.outputs))
 
 
 def _solve(options: argparse.Namespace) -> None:

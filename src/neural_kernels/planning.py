@@ -112,11 +112,11 @@ def _pairs(entries: int, diagonal: bool) -> int:
 
 
 def _solve_bytes(study: Study, n: int, outputs: int) -> int:
-    from neural_kernels.solvers import iterative
+    from neural_kernels.solvers import cholesky, iterative
 
     solver = study.config["solver"]
     if n <= solver["direct_up_to"]:
-        return 8 * n * n
+        return cholesky.working_bytes(n, outputs)
     preconditioner = solver["preconditioner"]
     rank = 0 if preconditioner["method"] == "none" else min(preconditioner["rank"], n)
     return iterative.working_bytes(n, outputs, rank)

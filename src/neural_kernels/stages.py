@@ -111,6 +111,7 @@ def plan(
     input_shape: tuple[int, ...] | None = None,
     rates: Mapping[str | None, float] = MappingProxyType({}),
     node_memory: float | None = None,
+    outputs: int = 10,
 ) -> str:
     """What the study will take, as text; nothing is written.
 
@@ -119,8 +120,8 @@ def plan(
         rates: pairs per second of one node by kernel, under None for the others; what is left out is
             measured on this machine.
         node_memory: bytes of memory of one node; this machine's where it is None.
+        outputs: classes or regression tasks where the data is not at hand.
     """
-    outputs = 10
     if input_shape is None:
         summary = datasets.check_data(study.config["data"])
         input_shape, outputs = summary.input_shape, summary.outputs
