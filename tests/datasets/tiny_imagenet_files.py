@@ -16,12 +16,12 @@ TRAIN = {"n03444034": (0, 1, 10, 2), "n01443537": (0, 3), "n02124075": (5, 7, 9)
 TEST = (("val_2.JPEG", "n02124075"), ("val_0.JPEG", "n01443537"), ("val_1.JPEG", "n02124075"))
 
 
-def jpeg(seed: int, mode: str = "RGB", size: tuple[int, int] = (64, 64)) -> bytes:
+def jpeg(seed: int, mode: str = "RGB", size: tuple[int, int] = (64, 64), quality: int = 90) -> bytes:
     """A smooth random image, so that images differ by more than what the compression loses."""
     small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     image = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).convert(mode)
     content = io.BytesIO()
-    image.save(content, format="JPEG", quality=90)
+    image.save(content, format="JPEG", quality=quality)
     return content.getvalue()
 
 
