@@ -41,8 +41,8 @@ def write_data(path):
 
 
 def test_a_study_runs_to_its_report_with_top5_accuracy(tmp_path):
-    CONFIG["data"]["path"] = str(write_data(tmp_path / "tiny.zip"))
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
+    data = CONFIG["data"] | {"path": str(write_data(tmp_path / "tiny.zip"))}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(CONFIG | {"data": data}))
     study, results = load_study(tmp_path / "tiny.yaml"), tmp_path / "results"
     stages.prepare(study, results)
     stages.preprocess(study, results, "whitened")
