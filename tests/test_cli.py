@@ -77,3 +77,16 @@ def test_a_block_is_named_by_row_and_column(capsys):
     with pytest.raises(SystemExit):
         main(["compute-block", "c", "--kernel", "k", "--part", "p", "--block", "3,7"])
     assert "expected row-column, as 3-7" in capsys.readouterr().err
+
+
+def test_a_plan_without_the_data_counts_the_outputs_that_are_given(capsys):
+    study = ["plan", str(CONFIG / "tiny_imagenet.yaml"), "--input-shape", "64x64x3", "--rate", "1000"]
+
+    def solve_memory(*arguments: str) -> str:
+        assert main([*study, *arguments]) == 0
+        (row,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["FC3"]]
+        return row.split("  ")[-1].strip()
+
+    # 16 vectors and a factor of rank 2,000, float64: 98,000 examples.
+    assert solve_memory() == "3.2 GiB"
+    assert solve_memory("--outputs", "200") == "5.4 GiB"

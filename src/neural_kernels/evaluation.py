@@ -13,6 +13,9 @@ Task = Literal["classification", "regression"]
 # The metric whose power law is fitted and which chooses the ridge, and the one that people compare by.
 LOSS: dict[Task, str] = {"classification": "loss", "regression": "mse"}
 SCORE: dict[Task, str] = {"classification": "accuracy", "regression": "spearman"}
+# A second score, with more classes than these: with ten, half of all guesses are right.
+TOP5 = "top5_accuracy"
+TOP5_ABOVE = 10
 
 
 def evaluate(
@@ -29,7 +32,7 @@ def evaluate(
     Returns:
         In a classification ``loss``, the mean over examples and classes of the squared error (paper,
         section 3), ``accuracy`` of the largest output (the lowest class among equals) and, with more than
-        five classes, ``top5_accuracy``; accuracies in [0, 1].
+        ``TOP5_ABOVE`` classes, ``top5_accuracy``; accuracies in [0, 1].
         In a regression ``mse``, and ``spearman`` and ``pearson``, means over the C columns. A correlation
         with something constant does not exist: where a column of the predictions or targets is
         constant, both are left out.
@@ -51,8 +54,8 @@ def evaluate(
         return {"mse": squared_error, **_correlations(predictions, targets)}
     labels = _checked_labels(labels, predictions.shape)
     metrics = {"loss": squared_error, "accuracy": top_accuracy(predictions, labels, 1)}
-    if predictions.shape[1] > 5:
-        metrics["top5_accuracy"] = top_accuracy(predictions, labels, 5)
+    if predictions.shape[1] > TOP5_ABOVE:
+        metrics[TOP5] = top_accuracy(predictions, labels, 5)
     return metrics
 
 

@@ -95,10 +95,10 @@ class KernelSizes:
     def solve_bytes(self) -> int:
         """Memory of the largest solve, all its processes together, without any kernel block in memory; of a
         direct one, the matrix."""
-        from neural_kernels.solvers import iterative
+        from neural_kernels.solvers import cholesky, iterative
 
         if self.n <= self.direct_up_to:
-            return 8 * self.n * self.n
+            return cholesky.working_bytes(self.n, self.outputs)
         return iterative.working_bytes(self.n, self.outputs, self.rank)
 
 

@@ -62,21 +62,22 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("kernels", "test_sets", "sizes", "regression"),
+    ("kernels", "test_sets", "sizes", "kind"),
     [
-        (["FC3"], ["digits"], [64, 128, 256, 512], False),
-        (["FC3", "CV8"], ["digits"], [256], False),
-        (["FC3", "CV8", "Myrtle10"], FOUR[:3], [2**k for k in range(4, 17)], False),
-        (EIGHT, FOUR, [2**k for k in range(4, 21)], False),
-        (["FC3"], ["mut_des", "des_mut"], [100, 300, 1000, 3000], True),
+        (["FC3"], ["digits"], [64, 128, 256, 512], {}),
+        (["FC3", "CV8"], ["digits"], [256], {}),
+        (["FC3", "CV8", "Myrtle10"], FOUR[:3], [2**k for k in range(4, 17)], {}),
+        (EIGHT, FOUR, [2**k for k in range(4, 21)], {}),
+        (["FC3"], ["mut_des", "des_mut"], [100, 300, 1000, 3000], {"regression": True}),
+        (["FC3", "CV8", "Myrtle10"], ["tiny_imagenet"], [2**k for k in range(6, 18)], {"top5": True}),
+        (EIGHT, ["tiny_imagenet"], [2**k for k in range(6, 18)], {"top5": True}),
+        (["FC3", "CV8"], FOUR[:2], [2**k for k in range(4, 17)], {"top5": True}),
     ],
 )
 def test_no_text_overlaps_or_leaves_the_page(
-    kernels: list[str], test_sets: list[str], sizes: list[int], regression: bool
+    kernels: list[str], test_sets: list[str], sizes: list[int], kind: dict[str, bool]
 ) -> None:
-    table = metrics(
-        kernels, test_sets, sizes, draws=2, regression=regression, unconverged=((kernels[0], 2048),)
-    )
+    table = metrics(kernels, test_sets, sizes, draws=2, unconverged=((kernels[0], 2048),), **kind)
     for figure in report_figures(table, {"title": "A title", "kernels": {"FC3": {"test_examples": 1000}}}):
         assert overlaps(figure) == []
         renderer = figure.canvas.get_renderer()
@@ -89,12 +90,15 @@ def test_no_text_overlaps_or_leaves_the_page(
             assert text.get_fontsize() >= 8, text.get_text()
 
 
-def test_legends_and_panels_stay_apart() -> None:
-    figure = scaling_figure(metrics(EIGHT, FOUR, SIZES), {}, FOUR)
+@pytest.mark.parametrize("test_sets", [FOUR, FOUR[:1]])
+@pytest.mark.parametrize("top5", [False, True])
+def test_legends_and_panels_stay_apart(test_sets: list[str], top5: bool) -> None:
+    figure = scaling_figure(metrics(EIGHT, test_sets, SIZES, top5=top5), {}, test_sets)
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     boxes = [part.get_tightbbox(renderer) for part in (*figure.axes, *figure.legends)]
-    assert len(figure.legends) == 4
+    assert len(figure.legends) == len(test_sets)
+    assert len(figure.axes) == (3 if top5 else 2) * len(test_sets)
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
@@ -125,6 +129,21 @@ def test_the_panels_show_the_points_the_fit_and_what_is_beyond() -> None:
     for n, value in zip(wanted["n"], wanted["value"], strict=True):
         assert any(m == n and v == pytest.approx(value) for m, v in shown)
     assert max(max(line.get_ydata(), default=0) for line in accuracy.lines if line.get_gid() == "mean") > 50
+
+
+def test_top5_accuracy_has_a_panel_and_a_column_of_its_own() -> None:
+    table = metrics(["FC3"], ["tiny_imagenet"], SIZES, top5=True)
+    panels, tables, _ = report_figures(table, {})
+    assert [ax.get_ylabel() for ax in panels.axes] == ["Test loss", "Accuracy (%)", "Top-5 accuracy (%)"]
+    # Of one test set, all three side by side.
+    assert len({ax.get_position().y0 for ax in panels.axes}) == 1
+    wanted = table.loc[table["metric"] == "top5_accuracy"]
+    (line,) = [line for line in panels.axes[2].lines if line.get_gid() == "mean" and len(line.get_xdata())]
+    np.testing.assert_array_equal(line.get_xdata(), wanted["n"])
+    np.testing.assert_allclose(line.get_ydata(), 100 * wanted["value"])
+    words = [text.get_text() for text in tables.texts]
+    assert words.index("Accuracy (%)") < words.index("Top-5 accuracy (%)") < words.index("Test loss")
+    assert f"{100 * wanted['value'].iloc[-1]:.2f}" in words
 
 
 def test_the_legend_has_the_exponent_and_its_interval() -> None:

@@ -38,9 +38,10 @@ def test_any_edge_window_and_placement_agree(tmp_path, edge, window, budget):
 
 
 @pytest.mark.usefixtures("small_panels")
-def test_placements_give_the_same_bits(tmp_path):
+@pytest.mark.parametrize("count", [10, 200])
+def test_placements_give_the_same_bits(tmp_path, count):
     store = stored(tmp_path, KERNEL, 128)
-    vectors = np.random.default_rng(0).standard_normal((403, 10))
+    vectors = np.random.default_rng(0).standard_normal((403, count))
     operators = [
         StoreOperator(store, memory_budget=b, threads=t) for b in (None, 2**19, 2**17) for t in (1, 3)
     ]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels.datasets import arrays, cifar5m, cifar10, cifar10_1, digits
+from neural_kernels.datasets import arrays, cifar5m, cifar10, cifar10_1, digits, tiny_imagenet
 from neural_kernels.datasets.pools import CHUNK_ROWS, Dataset, Pool, Task, check_finite, check_labels
 from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
@@ -28,6 +28,7 @@ DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
     "cifar10": cifar10.open_dataset,
     "cifar5m": cifar5m.open_dataset,
     "digits": digits.open_dataset,
+    "tiny_imagenet": tiny_imagenet.open_dataset,
 }
 FURTHER_TESTS: dict[str, Callable[[Mapping[str, Any]], Pool]] = {
     "cifar10": cifar10.open_test,
@@ -132,6 +133,8 @@ def _open(options: Mapping[str, Any]) -> _Study:
         raise UserError(f"data.path is not given, expected where the files of {name} are")
     if name != "cifar5m" and options.get("train_parts"):
         raise UserError(f"data.train_parts is given for {name}, expected only with cifar5m")
+    if name != "tiny_imagenet" and options.get("image_size"):
+        raise UserError(f"data.image_size is given for {name}, expected only with tiny_imagenet")
     dataset = DATASETS[name](options)
     asked = options.get("test_sets") or {test: {} for test in dataset.tests}
     tests = {test: _open_test(dataset, name, test, entry or {}) for test, entry in asked.items()}

@@ -1,4 +1,4 @@
-"""The panels of the scaling report: loss and score against n, fitted lines, exponents (paper, Fig. 2)."""
+"""The panels of the scaling report: loss and scores against n, fitted lines, exponents (paper, Figs. 2 and 3)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from neural_kernels.evaluation import LOSS, SCORE
 from neural_kernels.reports import style
-from neural_kernels.reports.summary import CONFIDENCE, Curve, curve, fit_curve, kernel_labels, task_of
+from neural_kernels.reports.summary import CONFIDENCE, Curve, curve, fit_curve, kernel_labels, shown_metrics
 from neural_kernels.reports.summary import title as study_title
 from neural_kernels.scaling_laws import NoFit, PowerLaw
 
@@ -22,47 +21,51 @@ PERCENT = ("accuracy", "top5_accuracy")
 
 
 def scaling_figure(metrics: pd.DataFrame, study: dict, test_sets: list[str]) -> Figure:
-    """Losses above scores, a column for each of ``test_sets``; of a single one, side by side.
+    """A row for the loss and each score, a column for each of ``test_sets``; of a single one, side by side.
 
     To be called within ``style.context()``.
     """
-    task = task_of(metrics)
+    loss_metric, *score_metrics = shown = shown_metrics(metrics)
     labels = kernel_labels(metrics, study)
     kernels = list(labels)
     laws = {
-        (kernel, test_set): fit_curve(curve(metrics, kernel, test_set, LOSS[task]), study)
+        (kernel, test_set): fit_curve(curve(metrics, kernel, test_set, loss_metric), study)
         for kernel in kernels
         for test_set in test_sets
     }
-    curves = [curve(metrics, kernel, test_set, LOSS[task]) for kernel, test_set in laws]
+    curves = [curve(metrics, kernel, test_set, loss_metric) for kernel, test_set in laws]
     notes = _notes(curves, study, labels, any(isinstance(law, PowerLaw) for law in laws.values()))
     alert = _alert(curves)
-    layout = _Layout(len(test_sets), len(style.note_lines(notes, alert)))
+    layout = _Layout(len(test_sets), len(shown), len(style.note_lines(notes, alert)))
     legends = [
         _legend_texts(
             list(labels.values()),
             [laws[kernel, test_set] for kernel in kernels],
-            layout.width - LEGEND_HANDLE,
+            layout.legend_width - LEGEND_HANDLE,
         )
         for test_set in test_sets
     ]
     layout.place(max(sum(0.05 + 0.145 * (text.count("\n") + 1) for text in texts) for texts in legends))
     figure = style.new_figure(layout.size)
     style.draw_title(figure, study_title(metrics, study))
-    first_loss, first_score = None, None
+    panels: list[list[Axes]] = []
     for column, test_set in enumerate(test_sets):
-        loss = figure.add_axes(layout.loss(column), sharex=first_loss, sharey=first_loss)
-        score = figure.add_axes(layout.score(column), sharex=first_loss or loss, sharey=first_score)
-        first_loss, first_score = first_loss or loss, first_score or score
+        first = panels[0] if panels else [None] * len(shown)
+        panels.append(
+            [
+                figure.add_axes(layout.panel(row, column), sharex=first[0], sharey=first[row])
+                for row in range(len(shown))
+            ]
+        )
+        loss, *scores = panels[-1]
         for place, kernel in enumerate(kernels):
-            _draw_loss(loss, curve(metrics, kernel, test_set, LOSS[task]), laws[kernel, test_set], place)
-            _draw_score(score, curve(metrics, kernel, test_set, SCORE[task]), place)
-        loss.set_title(style.test_set_name(test_set), fontweight="bold", pad=8)
-        if layout.side_by_side:
-            score.set_title(style.test_set_name(test_set), fontweight="bold", pad=8)
+            _draw_loss(loss, curve(metrics, kernel, test_set, loss_metric), laws[kernel, test_set], place)
+            for score, metric in zip(scores, score_metrics, strict=True):
+                _draw_score(score, curve(metrics, kernel, test_set, metric), place)
+        for ax in panels[-1] if layout.side_by_side else [loss]:
+            ax.set_title(style.test_set_name(test_set), fontweight="bold", pad=8)
         _legend(figure, layout.legend(column), legends[column])
-    panels = [(figure.axes[2 * column], figure.axes[2 * column + 1]) for column in range(len(test_sets))]
-    _finish_axes(panels, metrics, test_sets, LOSS[task], SCORE[task], layout)
+    _finish_axes(panels, metrics, test_sets, shown, layout)
     style.draw_notes(figure, notes, alert)
     return figure
 
@@ -101,34 +104,34 @@ def _alert(curves: list[Curve]) -> str:
 class _Layout:
     """Where the panels and legends stand: worked out in inches, given in fractions of the figure."""
 
-    def __init__(self, columns: int, notes: int) -> None:
+    def __init__(self, columns: int, rows: int, notes: int) -> None:
         self.side_by_side = columns == 1
+        self.rows = 1 if self.side_by_side else rows
         self.size = (max(style.PAGE[0], 2.85 * columns + 0.25), style.PAGE[1])
         left, right, gap = style.MARGIN + 0.62, style.MARGIN, 0.95 if self.side_by_side else 0.32
-        across = 2 if self.side_by_side else columns
+        across = rows if self.side_by_side else columns
         self.width = (self.size[0] - left - right - gap * (across - 1)) / across
+        self.legend_width = self.size[0] - left - right if self.side_by_side else self.width
         self.lefts = [left + place * (self.width + gap) for place in range(across)]
         self.legend_bottom = 0.42 + style.NOTE_LINE * notes
 
     def place(self, legend_height: float) -> None:
         """Gives the panels the height that a legend of ``legend_height`` inches leaves."""
-        top, axis_label, between = 1.18, 0.62, 0.42
+        top, axis_label, self.between = 1.18, 0.62, 0.42
         self.legend_top = self.legend_bottom + legend_height
         self.low = self.legend_top + axis_label
         room = self.size[1] - top - self.low
-        self.height = room if self.side_by_side else (room - between) / 2
+        self.height = (room - self.between * (self.rows - 1)) / self.rows
         if self.height < LOWEST_PANEL:
             # A long legend makes the page taller rather than the panels unreadable.
-            rows = 1 if self.side_by_side else 2
-            self.size = (self.size[0], self.size[1] + rows * (LOWEST_PANEL - self.height))
+            self.size = (self.size[0], self.size[1] + self.rows * (LOWEST_PANEL - self.height))
             self.height = LOWEST_PANEL
-        self.high = self.low if self.side_by_side else self.low + self.height + between
 
-    def loss(self, column: int) -> tuple[float, float, float, float]:
-        return self._box(self.lefts[column], self.high)
-
-    def score(self, column: int) -> tuple[float, float, float, float]:
-        return self._box(self.lefts[1 if self.side_by_side else column], self.low)
+    def panel(self, row: int, column: int) -> tuple[float, float, float, float]:
+        """Left, bottom, width and height of the panel of one metric and test set."""
+        if self.side_by_side:
+            return self._box(self.lefts[row], self.low)
+        return self._box(self.lefts[column], self.low + (self.rows - 1 - row) * (self.height + self.between))
 
     def legend(self, column: int) -> tuple[float, float]:
         """The upper left corner."""
@@ -190,42 +193,41 @@ def _draw_points(ax: Axes, points: Curve, place: int, logarithmic: bool) -> tupl
 
 
 def _finish_axes(
-    panels: list[tuple[Axes, Axes]],
+    panels: list[list[Axes]],
     metrics: pd.DataFrame,
     test_sets: list[str],
-    loss_metric: str,
-    score_metric: str,
+    shown: list[str],
     layout: _Layout,
 ) -> None:
-    shown = metrics.loc[metrics["split"].isin(test_sets)]
-    n = shown["n"].to_numpy()
-    losses = shown.loc[(shown["metric"] == loss_metric) & (shown["value"] > 0), "value"].to_numpy()
-    scores = shown.loc[shown["metric"] == score_metric, "value"].to_numpy()
-    scores = scores * (100.0 if score_metric in PERCENT else 1.0)
+    """Limits, ticks and labels; ``panels`` has a list for each test set, the loss before the scores."""
+    tested = metrics.loc[metrics["split"].isin(test_sets)]
+    n = tested["n"].to_numpy()
     most = 6 if layout.width > 3.4 else 4
-    for column, (loss, score) in enumerate(panels):
-        for ax in (loss, score):
+    for column, axes in enumerate(panels):
+        for ax, metric in zip(axes, shown, strict=True):
+            values = tested.loc[tested["metric"] == metric, "value"].to_numpy()
             ax.set_xscale("log")
             ax.set_xlim(*_stretched(n.min(), n.max(), 0.04))
             style.log_axis(ax, "x", base=2, most=most)
             ax.grid(True, which="major")
-        loss.set_ylim(*_stretched(losses.min(initial=np.inf), losses.max(initial=0), 0.07))
-        loss.set_yscale("log")
-        style.log_axis(loss, "y", most=6)
-        low, high = (scores.min(), scores.max()) if len(scores) else (0.0, 1.0)
-        room = 0.07 * (high - low or 1.0)
-        score.set_ylim(low - room, high + room)
-        if column == 0:
-            loss.set_ylabel(style.metric_name(loss_metric))
-            score.set_ylabel(style.metric_name(score_metric))
-        else:
-            loss.tick_params(labelleft=False)
-            score.tick_params(labelleft=False)
-        score.set_xlabel("Training examples $n$")
-        if layout.side_by_side:
-            loss.set_xlabel("Training examples $n$")
-        else:
-            loss.tick_params(labelbottom=False)
+            if ax is axes[0]:
+                values = values[values > 0]
+                ax.set_ylim(*_stretched(values.min(initial=np.inf), values.max(initial=0), 0.07))
+                ax.set_yscale("log")
+                style.log_axis(ax, "y", most=6)
+            else:
+                values = values * (100.0 if metric in PERCENT else 1.0)
+                low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+                room = 0.07 * (high - low or 1.0)
+                ax.set_ylim(low - room, high + room)
+            if column == 0:
+                ax.set_ylabel(style.metric_name(metric))
+            else:
+                ax.tick_params(labelleft=False)
+            if layout.side_by_side or ax is axes[-1]:
+                ax.set_xlabel("Training examples $n$")
+            else:
+                ax.tick_params(labelbottom=False)
 
 
 def _stretched(low: float, high: float, share: float) -> tuple[float, float]:

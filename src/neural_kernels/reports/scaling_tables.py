@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from neural_kernels.evaluation import LOSS, SCORE
+from neural_kernels.evaluation import LOSS
 from neural_kernels.reports import style
 from neural_kernels.reports.panels import PERCENT, evaluated_on
 from neural_kernels.reports.summary import (
@@ -13,6 +13,7 @@ from neural_kernels.reports.summary import (
     final_table,
     fits_table,
     kernel_labels,
+    shown_metrics,
     solves_table,
     task_of,
 )
@@ -87,9 +88,9 @@ def _range_rule(study: dict) -> str:
 def results(metrics: pd.DataFrame, study: dict) -> Table:
     """Loss and scores of each kernel on each test set at the largest n that it was solved for."""
     final = final_table(metrics, study)
-    task = task_of(metrics)
+    loss, *scores = shown_metrics(metrics)
     found = list(dict.fromkeys(final["metric"]))
-    shown = [metric for metric in (SCORE[task], LOSS[task]) if metric in found]
+    shown = [metric for metric in (*scores, loss) if metric in found]
     shown += [metric for metric in found if metric not in shown]
     rows: list[list[str]] = []
     alerts: set[int] = set()

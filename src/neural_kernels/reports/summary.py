@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from neural_kernels import metrics_table
-from neural_kernels.evaluation import LOSS, Task
+from neural_kernels.evaluation import LOSS, SCORE, TOP5, Task
 from neural_kernels.metrics_table import TRAIN
 from neural_kernels.scaling_laws import NoFit, PowerLaw, fit_power_law
 
@@ -57,6 +57,12 @@ def task_of(metrics: pd.DataFrame) -> Task:
     if len(tasks) != 1:
         raise ValueError(f"the metrics table has {sorted(found)} for its test sets, expected loss or mse")
     return tasks[0]
+
+
+def shown_metrics(metrics: pd.DataFrame) -> list[str]:
+    """What the panels show: the loss, the score and, where the table has it, top-5 accuracy (paper, Fig. 3)."""
+    task = task_of(metrics)
+    return [LOSS[task], SCORE[task], *([TOP5] if (metrics["metric"] == TOP5).any() else [])]
 
 
 def kernel_labels(metrics: pd.DataFrame, study: dict) -> dict[str, str]:

@@ -15,9 +15,8 @@ import numpy as np
 
 from neural_kernels.blocks import KernelStore, read_submatrix
 from neural_kernels.errors import UserError
-from neural_kernels.solvers import iterative
+from neural_kernels.solvers import cholesky, iterative
 from neural_kernels.solvers.blas import blas_threads
-from neural_kernels.solvers.cholesky import solve_cholesky
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
 from neural_kernels.solvers.conjugate_gradients import Stopping
 from neural_kernels.solvers.iterative import CheckpointSettings, PreconditionerSettings
@@ -108,6 +107,8 @@ def solve_system(
             store,
             window,
             memory_budget=_spare_memory(n, targets, settings),
+            # Where true residuals are looked at, each column has two: the solution and the direction.
+            vectors=2 * targets.shape[1],
             threads=settings.threads,
             communicator=communicator,
         )
@@ -154,7 +155,7 @@ def _direct(
     store: KernelStore, window: tuple[int, int], targets: np.ndarray
 ) -> Callable[[float, np.ndarray | None], Solution]:
     kernel = read_submatrix(store, window, window).astype(np.float64, copy=False)
-    return lambda ridge, start: solve_cholesky(kernel, targets, ridge)
+    return lambda ridge, start: cholesky.solve_cholesky(kernel, targets, ridge)
 
 
 def _check(n: int, targets: np.ndarray, settings: Settings, validation: Validation | None) -> None:
@@ -181,8 +182,7 @@ def _check(n: int, targets: np.ndarray, settings: Settings, validation: Validati
 
 
 def _check_direct_memory(n: int, targets: np.ndarray, settings: Settings) -> None:
-    copies = 2 if np.isnan(targets).any() else 1
-    needed = copies * 8 * n * n + 8 * 6 * targets.size
+    needed = cholesky.working_bytes(n, targets.shape[1], labels_missing=bool(np.isnan(targets).any()))
     if needed > settings.memory_budget:
         raise UserError(
             f"a direct solve of n = {n} takes {needed / 2**30:.1f} GiB, the memory budget is "

@@ -15,6 +15,11 @@ class NotPositiveDefinite(UserError):
     """K + shift I has no Cholesky factorisation, or is singular to working precision."""
 
 
+def working_bytes(n: int, columns: int, labels_missing: bool = False) -> int:
+    """Bytes that a solve and a sweep over ridges hold: the matrix, a copy for missing labels, and vectors."""
+    return (16 if labels_missing else 8) * n * n + 8 * 8 * n * columns
+
+
 def relative_residuals(residual: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """|r| / |b| of each column, (k,); 0 for a column of zeros that is solved by zeros."""
     size = np.linalg.norm(targets, axis=0)
@@ -42,9 +47,8 @@ def solve_cholesky(kernel: np.ndarray, targets: np.ndarray, ridge: float) -> Sol
     shift = ridge * float(np.diag(kernel).mean())
     coefficients, residuals = np.zeros(targets.shape), np.zeros(columns)
     condition = 1.0
-    masks, mask_of = np.unique(~np.isnan(targets), axis=1, return_inverse=True)
-    for mask, known in enumerate(masks.T):
-        tasks = np.flatnonzero(mask_of.ravel() == mask)
+    groups = _tasks_by_mask(~np.isnan(targets))
+    for known, tasks in groups:
         part = kernel if known.all() else np.ascontiguousarray(kernel[np.ix_(known, known)])
         right = targets[np.ix_(known, tasks)]
         if not known.any():
@@ -62,9 +66,17 @@ def solve_cholesky(kernel: np.ndarray, targets: np.ndarray, ridge: float) -> Sol
         column_residuals=residuals.tolist(),
         column_stops=["direct"] * columns,
         seconds=time.perf_counter() - start,
-        details={"reciprocal_condition": condition, "factorisations": masks.shape[1]},
+        details={"reciprocal_condition": condition, "factorisations": len(groups)},
     )
     return Solution(coefficients, record)
+
+
+def _tasks_by_mask(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Each different column of a mask, (n, C) bool, with the columns that equal it."""
+    tasks: dict[bytes, list[int]] = {}
+    for task, column in enumerate(np.packbits(known, axis=0).T):
+        tasks.setdefault(column.tobytes(), []).append(task)
+    return [(known[:, equal[0]], np.array(equal)) for equal in tasks.values()]
 
 
 def _solve(kernel: np.ndarray, targets: np.ndarray, shift: float, ridge: float) -> tuple[np.ndarray, float]:

@@ -57,7 +57,10 @@ class CheckpointSettings:
 
 
 def working_bytes(n: int, columns: int, rank: int) -> int:
-    """Bytes that an iteration holds besides the matrix: vectors, the factor, and the columns it came from."""
+    """Bytes that an iteration holds: vectors, the factor, and the columns it came from.
+
+    Entries of the matrix and the products of its panels are the operator's (``StoreOperator``).
+    """
     rank = min(rank, n)
     return 8 * n * (16 * columns + 2 * rank) + 8 * 4 * rank * rank
 

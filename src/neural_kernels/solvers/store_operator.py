@@ -43,6 +43,7 @@ class StoreOperator:
         window: tuple[int, int] | None = None,
         *,
         memory_budget: int | None = None,
+        vectors: int = 1,
         threads: int = 1,
         communicator: Communicator | None = None,
     ) -> None:
@@ -50,8 +51,9 @@ class StoreOperator:
 
         Args:
             window: first training example and the first after; the whole store where None.
-            memory_budget: bytes for the matrix entries that this process keeps or has in flight;
-                everything in RAM where None.
+            memory_budget: bytes for the matrix entries that this process keeps or has in flight, and for
+                the products of panels that wait to be added; everything in RAM where None.
+            vectors: the most that a product is asked for.
             threads: that compute; the disk has its own.
             communicator: of the processes that share the blocks out; this process alone where None.
 
@@ -78,7 +80,7 @@ class StoreOperator:
         self._threads = threads
         self._workers = threads + READERS
         self._panels = _own_panels(store, window, self.communicator)
-        self._kept = self._place(memory_budget)
+        self._kept = self._place(memory_budget, vectors)
         self._resident: dict[int, np.ndarray] = {}
         self._local = threading.local()
         self._computing = threading.Semaphore(threads)
@@ -160,17 +162,19 @@ class StoreOperator:
         self.passes += 1
         return self.communicator.sum_rows(total)
 
-    def _place(self, memory_budget: int | None) -> set[int]:
+    def _place(self, memory_budget: int | None, vectors: int) -> set[int]:
         """Which panels stay in RAM."""
         total = sum(panel.kept_bytes for panel in self._panels)
-        if memory_budget is None or total <= memory_budget:
+        products = self._product_bytes(vectors)
+        if memory_budget is None or total + products <= memory_budget:
             return set(range(len(self._panels)))
-        in_flight = self._workers * max((panel.stored_bytes for panel in self._panels), default=0)
+        reading = self._workers * max((panel.stored_bytes for panel in self._panels), default=0)
+        in_flight = reading + products
         if in_flight > memory_budget:
             raise UserError(
                 f"the memory budget leaves {memory_budget / 2**20:.0f} MiB for kernel entries, but reading "
-                f"{self._store.directory} with {self._workers} threads takes {in_flight / 2**20:.0f} MiB: raise "
-                "the budget or use fewer threads"
+                f"{self._store.directory} with {self._workers} threads and multiplying {vectors} vectors takes "
+                f"{in_flight / 2**20:.0f} MiB: raise the budget or use fewer threads"
             )
         # Evenly among the others, so that the disk reads the streamed ones while these are multiplied.
         share, saved = (memory_budget - in_flight) / total, 0.0
@@ -181,6 +185,12 @@ class StoreOperator:
                 kept.add(k)
                 saved -= panel.kept_bytes
         return kept
+
+    def _product_bytes(self, vectors: int) -> int:
+        """Bytes of the products of panels that are being made or wait for those before them."""
+        sizes = [panel.height + (0 if panel.on_diagonal else panel.width) for panel in self._panels]
+        at_a_time = min(len(sizes), 2 * self._workers + 1) + self._threads
+        return 8 * vectors * at_a_time * max(sizes, default=0)
 
     def _entries(self, k: int) -> np.ndarray:
         """Entries of panel ``k``; of a streamed one, until the same thread asks for another."""

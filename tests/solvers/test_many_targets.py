@@ -1,0 +1,84 @@
+"""Two hundred right-hand sides in one solve: the same answer, within the memory budget."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from solver_problems import digits_problem, stored
+
+from neural_kernels.errors import UserError
+from neural_kernels.solvers import (
+    PreconditionerSettings,
+    Settings,
+    Stopping,
+    Validation,
+    cholesky,
+    iterative,
+    panels,
+    solve_system,
+)
+
+N, CLASSES = 1000, 200
+KERNEL, _ = digits_problem(N + 100)
+LABELS = np.random.default_rng(0).integers(0, CLASSES, N + 100)
+TARGETS = np.eye(CLASSES)[LABELS] - 1 / CLASSES
+RIDGES = [0.1, 1.0]
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(panels, "PANEL_BYTES", 2**17)
+    return stored(tmp_path / "store", KERNEL[:N, :N], 128)
+
+
+@pytest.fixture
+def validation():
+    cross = KERNEL[N:, :N].copy()
+    return Validation(lambda coefficients: cross @ coefficients, TARGETS[N:])
+
+
+def solve(store, validation, method, budget, rank=0, iterations=1000):
+    """The solution, and the most bytes of arrays and objects that were there at a time."""
+    settings = Settings(
+        RIDGES,
+        method=method,
+        stopping=Stopping(tolerance=1e-6, max_iterations=iterations, residual_every=4),
+        preconditioner=PreconditionerSettings("greedy" if rank else "none", rank),
+        memory_budget=int(budget),
+        threads=2,
+    )
+    targets = TARGETS[:N].copy()
+    tracemalloc.start()
+    try:
+        solution = solve_system(store, (0, N), targets, settings, validation)
+        return solution, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_direct_and_iterative_agree(store, validation):
+    direct, _ = solve(store, validation, "cholesky", 2**30)
+    iterated, _ = solve(store, validation, "conjugate_gradients", 2**30, rank=100)
+    assert iterated.record.converged
+    assert iterated.record.ridge == direct.record.ridge
+    assert len(iterated.record.column_residuals) == CLASSES
+    scale = np.abs(direct.coefficients).max()
+    np.testing.assert_allclose(iterated.coefficients, direct.coefficients, atol=1e-3 * scale)
+
+
+@pytest.mark.parametrize("rank", [0, 100])
+def test_the_iteration_keeps_to_its_budget(store, validation, rank):
+    budget = iterative.working_bytes(N, CLASSES, rank) + 11 * 2**20
+    solution, peak = solve(store, validation, "conjugate_gradients", budget, rank, iterations=9)
+    # The budget is tight: the whole matrix, of 4.3 MiB, does not fit beside the products.
+    assert solution.record.details["streamed_bytes"] > 0
+    assert solution.record.details["resident_bytes"] > 0
+    assert budget / 2 < peak <= budget
+
+
+def test_a_direct_solve_keeps_to_its_budget(store, validation):
+    budget = cholesky.working_bytes(N, CLASSES)
+    _, peak = solve(store, validation, "cholesky", budget)
+    assert budget / 2 < peak <= budget
+    with pytest.raises(UserError, match=r"a direct solve of n = 1000 takes"):
+        solve(store, validation, "cholesky", budget - 1)
