@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_a_plan_without_the_data_counts_the_outputs_that_are_given(capsys):
     def solve_memory(*arguments: str) -> str:
         assert main([*study, *arguments]) == 0
         (row,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["FC3"]]
-        return row.split("  ")[-1].strip()
+        return re.findall(r"[\d.]+ GiB", row)[-1]
 
     # 16 vectors and a factor of rank 2,000, float64: 98,000 examples.
     assert solve_memory() == "3.2 GiB"

@@ -79,7 +79,10 @@ def _parser() -> argparse.ArgumentParser:
         "--input-shape", type=_shape, help="shape of an example, as 32x32x3, without the data at hand"
     )
     sub.add_argument(
-        "--outputs", type=_positive, default=10, help="with --input-shape: classes or tasks, default %(default)s"
+        "--outputs",
+        type=_positive,
+        default=10,
+        help="with --input-shape: classes or tasks, default %(default)s",
     )
     sub.add_argument(
         "--rate",

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 from workflow_projects import Project
 
 from neural_kernels import stages
@@ -74,7 +73,9 @@ def running_job(rule, wildcards):
 
 def waits_again(job):
     """Whether Slurm has taken a job's nodes away and put it back into the queue."""
-    shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["scontrol", "show", "job", job], capture_output=True, text=True, check=True
+    ).stdout
     return "JobState=PENDING" in shown and "Restarts=1" in shown
 
 
