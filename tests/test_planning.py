@@ -54,7 +54,6 @@ def test_flips_halve_the_training_kernel(tmp_path):
         "data": {
             "name": "digits",
             "train_examples": 64,
-            "flips": True,
             "test_sets": {"digits": {"examples": 10}},
         },
         "preprocessing": {"plain": {"method": "none"}},
@@ -63,7 +62,9 @@ def test_flips_halve_the_training_kernel(tmp_path):
     }
     plans = {}
     for flips in (False, True):
-        config["data"] |= {"flips": flips, "train_examples": 64 if flips else 128}
+        config["data"] |= {"train_examples": 64 if flips else 128}
+        if flips:
+            config["data"]["augmentation"] = {"factor": 2}
         (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
         study = load_study(tmp_path / "tiny.yaml")
         assert study.training_examples == 128

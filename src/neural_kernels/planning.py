@@ -88,11 +88,11 @@ def plan_kernel(
     n = study.training_sizes(kernel.name)[-1]
     # A diagonal block is stored whole, but only its upper triangle is computed.
     grid = Grid(study.part_sizes["train"], study.part_sizes["train"], study.block_edge(kernel.name), True)
-    flips = study.config["data"]["flips"]
+    images = study.flipped_images
     pairs = sum(
-        _pairs(size // itemsize, part == "train" and is_symmetric_block(grid, i, j, flips))
+        _pairs(size // itemsize, part == "train" and is_symmetric_block(grid, i, j, images))
         for _, part, i, j, size in blocks
-        if not (part == "train" and flips and same_block(grid, i, j)[:2] != (i, j))
+        if not (part == "train" and same_block(grid, i, j, images)[:2] != (i, j))
     )
     return KernelPlan(
         kernel=kernel.name,
