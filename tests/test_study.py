@@ -219,3 +219,20 @@ def test_the_augmentation_studies_that_ship_keep_the_symmetry_of_flips():
             fitted = study.config["preprocessing"][kernel.preprocessing]["fit_examples"]
             assert fitted == 2 * study.images
             assert all(study.method(n) == "direct" for n in study.training_sizes(kernel.name))
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        (
+            {"operations": ["Identity", "Rotate"]},
+            r"operations\.1 is 'Rotate', expected one of FlipLR, Solarize",
+        ),
+        ({"magnitude": 11}, r"magnitude: 11 is greater than the maximum of 10"),
+        ({"factor": 0}, r"factor: 0 is less than the minimum of 1"),
+        ({"cutout": 8}, r"unknown key 'cutout' in data\.augmentation, expected one of factor, operations"),
+    ],
+)
+def test_an_augmentation_that_there_is_not_is_one_sentence(tmp_path, section, sentence):
+    with pytest.raises(UserError, match=sentence):
+        study_of(tmp_path, data=MINIMAL["data"] | {"augmentation": {"factor": 4} | section})

@@ -4,8 +4,8 @@ Factor 1 is the n images, factor 2 adds the horizontal flip of each, and each fu
 each image: one of Pillow's operations drawn at random, then a random crop and a random flip. Copies are stored
 factor by factor, so that factor f is the leading f * n examples and one kernel serves every factor.
 
-Magnitudes are levels from 0 to 10 with the meaning that they have in AutoAugment's public code (Cubuk et al.
-2019), which the code that the paper follows builds on.
+Operations are the paper's. Magnitudes are levels from 0 to 10 as in AutoAugment's public code (Cubuk et al. 2019),
+whose names the code uses that the paper points to; the paper's text does not give its magnitude.
 """
 
 from __future__ import annotations
