@@ -1,7 +1,8 @@
 # Kernel regression with infinite-width neural networks, from raw data to a report.
 #
 #     snakemake --profile profiles/default results/<study>_scaling.pdf
-#     snakemake --profile profiles/default results/<study>.pdf            where it compares approximations
+#     snakemake --profile profiles/default results/<study>.pdf            where it compares approximations, or
+#                                                                         data augmentation
 #
 # The studies are the files config/<study>.yaml; the target's name picks the study.
 
@@ -16,6 +17,7 @@ include: "workflow/rules/kernels.smk"
 include: "workflow/rules/solve.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/approximations.smk"
+include: "workflow/rules/augmentation.smk"
 
 
 report: "workflow/report/workflow.rst"

@@ -95,7 +95,7 @@ def cells(study: PaperStudy, measured: dict[str, float]) -> list[str]:
 def plan(study: PaperStudy, edge: int, rate: float | None) -> planning.KernelPlan:
     rows = {"train": study.n, "evaluated": study.evaluated}
     sizes = planning.KernelSizes(
-        study.name, parts=rows, used=rows, edge=edge, itemsize=8, flips=False, outputs=study.outputs, rank=RANK,
+        study.name, parts=rows, used=rows, edge=edge, itemsize=8, flipped_images=0, outputs=study.outputs, rank=RANK,
         direct_up_to=0,
     )  # fmt: skip
     return planning.plan_kernel(sizes, None, rate)

@@ -8,8 +8,8 @@ from neural_kernels.block_computation import compute_block
 from neural_kernels.blocks import Grid, declare_store, read_block
 from neural_kernels.engines import kernel_matrix
 from neural_kernels.flip_symmetry import (
-    closed_under_flips,
     flip,
+    followed_by_flips,
     is_flip_symmetric,
     is_symmetric_block,
     same_block,
@@ -20,37 +20,44 @@ IMAGES = np.random.default_rng(0).normal(size=(6, 8, 8, 2))
 CLOSED = np.concatenate([IMAGES, flip(IMAGES)])
 
 
-@given(st.integers(1, 5), st.integers(1, 4))
-def test_blocks_that_are_called_the_same_are(half, edge):
+@given(half=st.integers(1, 5), edge=st.integers(1, 4), further=st.integers(0, 9))
+def test_blocks_that_are_called_the_same_are(half, edge, further):
     rng = np.random.default_rng(half * 10 + edge)
-    a, b = (rng.normal(size=(half * edge, half * edge)) for _ in range(2))
+    images = half * edge
+    a, b = (rng.normal(size=(images, images)) for _ in range(2))
     a, b = a + a.T, b + b.T
-    matrix = np.block([[a, b], [b, a]])
-    grid = Grid(2 * half * edge, 2 * half * edge, edge, symmetric=True)
+    matrix = rng.normal(size=(2 * images + further, 2 * images + further))
+    matrix = matrix + matrix.T
+    matrix[: 2 * images, : 2 * images] = np.block([[a, b], [b, a]])
+    grid = Grid(len(matrix), len(matrix), edge, symmetric=True)
 
     def block(i, j):
         return matrix[slice(*grid.row_range(i)), slice(*grid.column_range(j))]
 
     computed = set()
     for i, j in grid.blocks():
-        first_i, first_j, transposed = same_block(grid, i, j)
+        first_i, first_j, transposed = same_block(grid, i, j, images)
         assert first_i <= first_j
-        assert same_block(grid, first_i, first_j) == (first_i, first_j, False)
+        assert same_block(grid, first_i, first_j, images) == (first_i, first_j, False)
         first = block(first_i, first_j)
         np.testing.assert_array_equal(block(i, j), first.T if transposed else first)
-        if is_symmetric_block(grid, i, j, flips=True):
+        if is_symmetric_block(grid, i, j, images):
             np.testing.assert_array_equal(block(i, j), block(i, j).T)
-        computed.add((first_i, first_j))
-    # Two quarters of the matrix, each by its upper triangle.
+        if j < 2 * half:
+            computed.add((first_i, first_j))
+        else:
+            assert (first_i, first_j) == (i, j)
+    # Two quarters of the matrix of images and flips, each by its upper triangle.
     assert len(computed) == half * (half + 1)
 
 
 def test_an_edge_that_does_not_divide_the_images_turns_it_off():
     grid = Grid(12, 12, 4, symmetric=True)
-    assert all(same_block(grid, i, j) == (i, j, False) for i, j in grid.blocks())
-    assert [block for block in grid.blocks() if is_symmetric_block(grid, *block, flips=True)] == [
-        (0, 0), (1, 1), (2, 2)
-    ]  # fmt: skip
+    for images in (0, 6):
+        assert all(same_block(grid, i, j, images) == (i, j, False) for i, j in grid.blocks())
+        assert [block for block in grid.blocks() if is_symmetric_block(grid, *block, images)] == [
+            (0, 0), (1, 1), (2, 2)
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["FC3", "CV8", "Myrtle5"])
@@ -75,25 +82,28 @@ def whitened(fitted_on):
 
 
 def test_whitening_keeps_the_symmetry_only_where_it_was_fitted_on_a_closed_set():
-    assert closed_under_flips(CLOSED)
-    assert closed_under_flips(whitened(CLOSED))
-    assert not closed_under_flips(whitened(IMAGES))
-    assert not closed_under_flips(CLOSED[:-1])
-    assert not closed_under_flips(CLOSED.reshape(12, -1))
+    assert followed_by_flips(CLOSED, 6)
+    assert followed_by_flips(np.concatenate([CLOSED, IMAGES]), 6)
+    assert followed_by_flips(whitened(CLOSED), 6)
+    assert not followed_by_flips(whitened(IMAGES), 6)
+    assert not followed_by_flips(CLOSED, 3)
+    assert not followed_by_flips(CLOSED[:-1], 6)
+    assert not followed_by_flips(CLOSED.reshape(12, -1), 6)
 
 
 @pytest.mark.parametrize("name", ["CV8", "Myrtle5"])
 def test_blocks_by_symmetry_are_the_blocks_computed_in_full(tmp_path, name):
     architecture = architectures.build(name)
-    grid = Grid(12, 12, 3, symmetric=True)
-    features = whitened(CLOSED)
+    grid = Grid(14, 14, 3, symmetric=True)
+    features = np.concatenate([whitened(CLOSED), np.random.default_rng(1).normal(size=(2, 8, 8, 2))])
     stores = {}
     for flips in (False, True):
         stores[flips] = declare_store(tmp_path / str(flips), grid, "float64", {})
         for i, j in grid.blocks():
             compute_block(
-                stores[flips], i, j, architecture, features, features, kind="ntk", tile=2, flips=flips
-            )
+                stores[flips], i, j, architecture, features, features, kind="ntk", tile=2,
+                flipped_images=6 if flips else 0,
+            )  # fmt: skip
     copies = 0
     for i, j in grid.blocks():
         np.testing.assert_allclose(
@@ -106,7 +116,7 @@ def test_blocks_by_symmetry_are_the_blocks_computed_in_full(tmp_path, name):
 def test_a_block_whose_twin_is_not_there_is_computed(tmp_path):
     architecture = architectures.build("FC3")
     store = declare_store(tmp_path, Grid(12, 12, 3, symmetric=True), "float64", {})
-    compute_block(store, 2, 3, architecture, CLOSED, CLOSED, kind="ntk", flips=True)
+    compute_block(store, 2, 3, architecture, CLOSED, CLOSED, kind="ntk", flipped_images=6)
     assert "copy_of" not in store.read_record(2, 3)
     expected = kernel_matrix(architecture, CLOSED[6:9], CLOSED[9:12])
     np.testing.assert_allclose(read_block(store, 2, 3), expected, rtol=1e-12)

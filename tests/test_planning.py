@@ -82,7 +82,6 @@ def test_flips_halve_the_training_kernel(tmp_path):
         "data": {
             "name": "digits",
             "train_examples": 64,
-            "flips": True,
             "test_sets": {"digits": {"examples": 10}},
         },
         "preprocessing": {"plain": {"method": "none"}},
@@ -91,7 +90,9 @@ def test_flips_halve_the_training_kernel(tmp_path):
     }
     pairs = {}
     for flips in (False, True):
-        config["data"] |= {"flips": flips, "train_examples": 64 if flips else 128}
+        config["data"] |= {"train_examples": 64 if flips else 128}
+        if flips:
+            config["data"]["augmentation"] = {"factor": 2}
         (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
         study = load_study(tmp_path / "tiny.yaml")
         assert study.training_examples == 128
@@ -110,7 +111,7 @@ def test_flips_halve_the_training_kernel(tmp_path):
 def test_the_advised_edge_keeps_to_practical_jobs_of_about_an_hour(n, evaluated, log_rate):
     rate = None if log_rate is None else 10.0**log_rate
     rows = {"train": n, "test": evaluated}
-    sizes = planning.KernelSizes("K", rows, rows, 10**7, 8, False, 10, 100, 0)
+    sizes = planning.KernelSizes("K", rows, rows, 10**7, 8, 0, 10, 100, 0)
     plan = planning.plan_kernel(sizes, None, rate)
     edge = planning.recommended_edges([plan])["K"]
     assert sizes.count_blocks(edge) <= planning.MOST_BLOCKS

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from neural_kernels.errors import UserError
-from neural_kernels.study import load_study, studies
+from neural_kernels.study import load_study, report_kind, studies
 
 CONFIG = Path(__file__).parent.parent / "config"
 
@@ -150,3 +150,89 @@ def test_kernels_of_another_study_are_shared(tmp_path):
     path.write_text("title: guest\nkernels_from: nobody\n")
     with pytest.raises(UserError, match="kernels_from: there is no study nobody"):
         load_study(path)
+
+
+# ------------------------------------------------------------------------------- augmentation
+
+
+def augmented(tmp_path, factor=4, **changes):
+    return study_of(tmp_path, data=MINIMAL["data"] | {"augmentation": {"factor": factor}}, **changes)
+
+
+def test_an_augmented_training_set_is_so_many_times_its_images(tmp_path):
+    study = augmented(tmp_path, training_sizes={"smallest": 100, "factor": 2})
+    assert study.part_sizes == {"train": 400, "validation": 20, "digits": 50}
+    assert (study.images, study.flipped_images, study.augmentation_factor) == (100, 100, 4)
+    assert study.training_sizes("FC") == [100, 200, 400]
+    assert study.augmentation_factors("FC") == [1, 2, 4]
+    assert study.config["data"]["augmentation"]["magnitude"] == 4
+    plain = study_of(tmp_path)
+    assert (plain.images, plain.flipped_images, plain.augmentation_factor) == (100, 0, 1)
+
+
+def test_no_draw_holds_copies_of_another_draws_images(tmp_path):
+    study = augmented(tmp_path, draws=3, training_sizes={"sizes": [30, 50, 100, 200]})
+    assert study.windows(30, "FC") == [(0, 30), (30, 60), (60, 90)]
+    assert study.windows(50, "FC") == [(0, 50), (50, 100)]
+    assert study.windows(100, "FC") == [(0, 100)]
+    assert study.windows(200, "FC") == [(0, 200)]
+
+
+def test_sizes_that_are_no_factors_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"training_sizes has n = 150 for kernel FC, .* of the 100 images"):
+        augmented(tmp_path, training_sizes={"sizes": [100, 150]}).augmentation_factors("FC")
+    with pytest.raises(UserError, match=r"config/mine.yaml has no data.augmentation"):
+        study_of(tmp_path).augmentation_factors("FC")
+    with pytest.raises(
+        UserError, match=r"n = 401, but data.train_examples gives 400 with its augmented copies"
+    ):
+        augmented(tmp_path, training_sizes={"sizes": [401]})
+
+
+def test_a_study_has_at_most_one_report_of_its_own(tmp_path):
+    def kind(name):
+        return report_kind(tmp_path / f"{name}.yaml")
+
+    study_of(tmp_path, "plain")
+    augmented(tmp_path, name="flipped", factor=2)
+    augmented(tmp_path, name="single", factor=1)
+    shared = dict.fromkeys(("data", "preprocessing", "kernels"))
+    study_of(tmp_path, "guest", kernels_from="flipped", **shared)
+    study_of(tmp_path, "both", kernels_from="flipped", approximations={"sizes": [10]}, **shared)
+    (tmp_path / "damaged.yaml").write_text("data: [")
+    (tmp_path / "list.yaml").write_text("[1, 2]")
+    kinds = {name: kind(name) for name in (*studies(tmp_path), "missing")}
+    assert kinds == {
+        "both": "approximations", "damaged": None, "flipped": "augmentation", "guest": "augmentation",
+        "list": None, "missing": None, "plain": None, "single": None,
+    }  # fmt: skip
+    assert report_kind(CONFIG / "approximations.yaml") == "approximations"
+    assert report_kind(CONFIG / "augmentation.yaml") == "augmentation"
+
+
+def test_the_augmentation_studies_that_ship_keep_the_symmetry_of_flips():
+    for name in ("augmentation", "augmentation_myrtle"):
+        study = load_study(CONFIG / f"{name}.yaml")
+        for kernel in study.kernels.values():
+            assert study.augmentation_factors(kernel.name)[-1] == study.augmentation_factor
+            assert study.images % study.block_edge(kernel.name) == 0
+            fitted = study.config["preprocessing"][kernel.preprocessing]["fit_examples"]
+            assert fitted == 2 * study.images
+            assert all(study.method(n) == "direct" for n in study.training_sizes(kernel.name))
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        (
+            {"operations": ["Identity", "Rotate"]},
+            r"operations\.1 is 'Rotate', expected one of FlipLR, Solarize",
+        ),
+        ({"magnitude": 11}, r"magnitude: 11 is greater than the maximum of 10"),
+        ({"factor": 0}, r"factor: 0 is less than the minimum of 1"),
+        ({"cutout": 8}, r"unknown key 'cutout' in data\.augmentation, expected one of factor, operations"),
+    ],
+)
+def test_an_augmentation_that_there_is_not_is_one_sentence(tmp_path, section, sentence):
+    with pytest.raises(UserError, match=sentence):
+        study_of(tmp_path, data=MINIMAL["data"] | {"augmentation": {"factor": 4} | section})

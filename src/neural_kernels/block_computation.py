@@ -48,26 +48,26 @@ def compute_block(
     kind: engines.Kind,
     engine: str = "auto",
     tile: int | None = None,
-    flips: bool = False,
+    flipped_images: int = 0,
 ) -> None:
     """Compute block (i, j) and put it in the store.
 
     Args:
         rows: features of every row of the store, (n_rows, *input_shape) float64; a memory map will do.
         columns: features of every column.
-        flips: the second half of the rows are the horizontal flips of the first (``flip_symmetry``).
+        flipped_images: so many leading rows are followed by their horizontal flips (``flip_symmetry``).
         tile: edge of a tile, by default ``default_tile``. Results don't depend on it.
 
     Raises:
         UserError: another process is computing this block, or no engine covers the architecture.
     """
-    if flips and store.grid.symmetric and _copy_same_block(store, i, j):
+    if store.grid.symmetric and _copy_same_block(store, i, j, flipped_images):
         return
     precision: engines.Precision = "float64" if store.dtype == np.float64 else "float32"
     engine_name, chosen = engines.select(engine, architecture, rows.shape[1:])
     tile = tile or default_tile(architecture, rows.shape[1:])
     (r0, r1), (c0, c1) = store.grid.row_range(i), store.grid.column_range(j)
-    symmetric = is_symmetric_block(store.grid, i, j, flips)
+    symmetric = is_symmetric_block(store.grid, i, j, flipped_images)
     tiles = _tiles((r1 - r0, c1 - c0), tile, symmetric)
     identity = f"{store.fingerprint} {engine_name} tile {tile}"
 
@@ -121,9 +121,9 @@ def compute_block(
         partial.with_suffix(".tiles").unlink()
 
 
-def _copy_same_block(store: KernelStore, i: int, j: int) -> bool:
+def _copy_same_block(store: KernelStore, i: int, j: int, flipped_images: int) -> bool:
     """Store block (i, j) as a copy of the block that the flip symmetry makes equal, if that is there."""
-    first_i, first_j, transposed = same_block(store.grid, i, j)
+    first_i, first_j, transposed = same_block(store.grid, i, j, flipped_images)
     if (first_i, first_j) == (i, j) or not store.block_path(first_i, first_j).exists():
         return False
     block = read_block(store, first_i, first_j)

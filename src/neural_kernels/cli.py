@@ -154,6 +154,11 @@ def _parser() -> argparse.ArgumentParser:
         _report_scaling,
         "fit power laws and draw the report",
     )
+    verb(
+        "report-augmentation",
+        _report_augmentation,
+        "draw the report of accuracy against the augmentation factor",
+    )
     sub = verb("approximate", _approximate, "approximate the full solution by one method of one size")
     kernel(sub)
     sub.add_argument("--method", required=True, help="one of the study's section approximations")
@@ -201,6 +206,12 @@ def _report_scaling(options: argparse.Namespace) -> None:
     from neural_kernels import solution_stages
 
     solution_stages.report_scaling(load_study(options.config), options.results)
+
+
+def _report_augmentation(options: argparse.Namespace) -> None:
+    from neural_kernels import solution_stages
+
+    solution_stages.report_augmentation(load_study(options.config), options.results)
 
 
 def _approximate(options: argparse.Namespace) -> None:

@@ -43,7 +43,7 @@ class KernelSizes:
         used: rows that are used of each part; of "train", also its columns: the largest training size n.
         edge: of a block.
         itemsize: bytes of an entry.
-        flips: whether the second half of the training set are the flips of the first.
+        flipped_images: so many leading training examples are followed by their flips; 0 for none.
         outputs: right-hand sides of the solve.
         rank: of the preconditioner, 0 where there is none.
         direct_up_to: the largest n that is solved by Cholesky.
@@ -54,7 +54,7 @@ class KernelSizes:
     used: Mapping[str, int]
     edge: int
     itemsize: int
-    flips: bool
+    flipped_images: int
     outputs: int
     rank: int
     direct_up_to: int
@@ -87,8 +87,8 @@ class KernelSizes:
             entries = size // self.itemsize
             if part != "train":
                 total += entries
-            elif not (self.flips and same_block(train, i, j)[:2] != (i, j)):
-                symmetric = is_symmetric_block(train, i, j, self.flips)
+            elif same_block(train, i, j, self.flipped_images)[:2] == (i, j):
+                symmetric = is_symmetric_block(train, i, j, self.flipped_images)
                 total += (entries + math.isqrt(entries)) // 2 if symmetric else entries
         return total
 
@@ -170,7 +170,7 @@ def kernel_sizes(study: Study, kernel: str, outputs: int) -> KernelSizes:
         used={"train": n, **study.evaluation_sizes(kernel)},
         edge=study.block_edge(kernel),
         itemsize=np.dtype(study.config["precision"]).itemsize,
-        flips=study.config["data"]["flips"],
+        flipped_images=study.flipped_images,
         outputs=outputs,
         rank=0 if preconditioner["method"] == "none" else min(preconditioner["rank"], n),
         direct_up_to=solver["direct_up_to"],

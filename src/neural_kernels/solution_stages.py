@@ -5,6 +5,7 @@ metrics/<kernel>/n<n>.parquet        every number of one training size
 metrics.parquet                      the tidy table
 convergence.parquet                  residuals of every iterative solve
 fits.csv, final.csv                  the power laws, the numbers at the largest n
+augmentation.png                     accuracy against the augmentation factor; the report is results/<study>.pdf
 """
 
 from __future__ import annotations
@@ -17,18 +18,29 @@ import numpy as np
 import pandas as pd
 
 from neural_kernels import blocks, metrics_table, solvers
+from neural_kernels.datasets import COPIES_FILE
 from neural_kernels.errors import UserError
 from neural_kernels.evaluation import evaluate as score
 from neural_kernels.files import read_json, write_atomically, write_json
 from neural_kernels.prediction import predict
-from neural_kernels.reports import scaling
+from neural_kernels.reports import augmentation, scaling
+from neural_kernels.reports.contact_sheet import MOST_COPIES, ContactSheet
 from neural_kernels.reports.convergence import COLUMNS
 from neural_kernels.solvers import Record, checkpoint, mpi
 from neural_kernels.solvers.communicator import Communicator
-from neural_kernels.stages import features_folder, kernel_named, solution_folder, store_folder
+from neural_kernels.stages import (
+    data_folder,
+    features_folder,
+    kernel_named,
+    solution_folder,
+    store_folder,
+)
 from neural_kernels.study import Kernel, Study
 
 log = logging.getLogger(__name__)
+
+SHEET_IMAGES = 20
+"""Images that a contact sheet may show, of which it takes as many as a page holds."""
 
 
 def solve(
@@ -239,6 +251,44 @@ def report_scaling(study: Study, results: Path) -> None:
     write_table(results / study.name / "fits.csv", fits)
     write_table(results / study.name / "final.csv", scaling.final_table(table, config))
     log.info("%s", results / f"{study.name}_scaling.pdf")
+
+
+def report_augmentation(study: Study, results: Path) -> None:
+    """Figure and PDF of accuracy against the augmentation factor, drawn from ``metrics.parquet`` and the images.
+
+    Raises:
+        UserError: a training size is not a whole number of copies of all images.
+    """
+    for kernel in study.kernels:
+        study.augmentation_factors(kernel)
+    histories = pd.read_parquet(results / study.name / "convergence.parquet")
+    table = metrics_table.read(results / study.name / "metrics.parquet")
+    config = {"study": study.name, **study.config}
+    tested = {kernel: study.evaluation_sizes(kernel) for kernel in study.kernels}
+    augmented = augmentation.Augmented(study.images, tested, _contact_sheet(study, results))
+    augmentation.write_augmentation_figure(
+        table, config, augmented, results / study.name / "augmentation.png"
+    )
+    augmentation.write_augmentation_report(table, config, augmented, results / f"{study.name}.pdf", histories)
+    log.info("%s", results / f"{study.name}.pdf")
+
+
+def _contact_sheet(study: Study, results: Path) -> ContactSheet | None:
+    """The first training images and their copies, None where they are no pictures of 8 bits."""
+    folder = data_folder(study, results)
+    data = read_json(folder / "data.json")
+    x, y, copies = (
+        np.load(folder / name, mmap_mode="r", allow_pickle=False)
+        for name in ("train_x.npy", "train_y.npy", COPIES_FILE)
+    )
+    if x.dtype != np.uint8 or x.shape[-1] not in (1, 3):
+        return None
+    count, factor = min(study.images, SHEET_IMAGES), data["augmentation_factor"]
+    places = np.arange(count)[:, np.newaxis] + study.images * np.arange(min(factor, MOST_COPIES))
+    labels = [str(label) for label in y[:count]] if data["task"] == "classification" else [""] * count
+    names = [data["class_names"][int(label)] for label in labels] if data["class_names"] else labels
+    operations = [[data["copies"][copies[place]] for place in row] for row in places]
+    return ContactSheet(np.asarray(x[places]), operations, names, factor)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

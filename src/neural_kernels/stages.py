@@ -194,10 +194,15 @@ def compute_block(
             kind=kernel.kind,
             engine=study.config["engine"],
             tile=study.config["blocks"].get("tile"),
-            flips=part == "train"
-            and read_json(folder / "features.json")["flip_closed"]
-            and is_flip_symmetric(kernel.architecture),
+            flipped_images=_flipped_images(folder, kernel) if part == "train" else 0,
         )
+
+
+def _flipped_images(features: Path, kernel: Kernel) -> int:
+    """Leading training images whose flips follow them, and whose kernel has the symmetry; 0 for none."""
+    if not is_flip_symmetric(kernel.architecture):
+        return 0
+    return read_json(features / "features.json").get("flipped_images", 0)
 
 
 def verify_blocks(study: Study, results: Path, kernel_name: str, part: str) -> None:

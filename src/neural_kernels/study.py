@@ -26,6 +26,9 @@ SHARED = ("data", "preprocessing", "kernels", "precision", "engine", "blocks")
 # The approximation whose size is a number of iterations, in the config and the metrics table.
 TRUNCATED = "truncated_cg"
 
+# A study may have a report of its own, results/<study>.pdf, beside that of its scaling.
+ReportKind = Literal["approximations", "augmentation"]
+
 SCHEMAS = Path(__file__).parent / "schemas"
 
 
@@ -66,14 +69,49 @@ class Study:
         tests = {name: (entry or {}).get("examples") for name, entry in (data.get("test_sets") or {}).items()}
         train = data.get("train_examples")
         if tests and train is not None and None not in tests.values():
-            train = 2 * train if data["flips"] else train
-            return {"train": train, "validation": data["validation_examples"], **tests}
+            return {
+                "train": self.augmentation_factor * train,
+                "validation": data["validation_examples"],
+                **tests,
+            }
         return datasets.check_data(data).parts
 
     @property
     def training_examples(self) -> int:
         """Examples in the training set, of which every training size is a leading part."""
         return self.part_sizes["train"]
+
+    @property
+    def augmentation_factor(self) -> int:
+        """Examples of the training set for each of its images: 1 without data augmentation."""
+        return (self.config["data"].get("augmentation") or {"factor": 1})["factor"]
+
+    @property
+    def images(self) -> int:
+        """Leading examples of the training set that the others are augmented copies of."""
+        return self.training_examples // self.augmentation_factor
+
+    @property
+    def flipped_images(self) -> int:
+        """Leading examples of the training set whose flips follow them; 0 without data augmentation."""
+        return self.images if self.augmentation_factor > 1 else 0
+
+    def augmentation_factors(self, kernel: str) -> list[int]:
+        """The augmentation factor of each training size of one kernel.
+
+        Raises:
+            UserError: the study has no data augmentation, or a training size that is not a whole number of
+                copies of all images.
+        """
+        if self.augmentation_factor == 1:
+            raise UserError(f"config/{self.name}.yaml has no data.augmentation of factor 2 or more")
+        for n in self.training_sizes(kernel):
+            if n % self.images:
+                raise UserError(
+                    f"config/{self.name}.yaml: training_sizes has n = {n} for kernel {kernel}, expected multiples "
+                    f"of the {self.images} images that are augmented"
+                )
+        return [n // self.images for n in self.training_sizes(kernel)]
 
     def evaluation_sizes(self, kernel: str) -> dict[str, int]:
         """Examples of the validation set, if there is one, and of each test set, that one kernel is evaluated on."""
@@ -104,8 +142,12 @@ class Study:
         return [n for n in sizes if limit is None or n <= limit]
 
     def draws(self, n: int, kernel: str) -> int:
-        """Disjoint training sets of size ``n``: as many as asked for and as the largest n holds."""
-        return min(self.config["draws"], self.training_sizes(kernel)[-1] // n)
+        """Disjoint training sets of size ``n``: as many as asked for and as the largest n holds.
+
+        A window of augmented copies would hold the images of another draw.
+        """
+        largest = min(self.training_sizes(kernel)[-1], self.images)
+        return max(1, min(self.config["draws"], largest // n))
 
     def windows(self, n: int, kernel: str) -> list[tuple[int, int]]:
         """First example and end of each draw of size ``n``."""
@@ -197,6 +239,22 @@ def studies(directory: Path) -> Iterator[str]:
     return (path.stem for path in sorted(directory.glob("*.yaml")))
 
 
+def report_kind(path: Path) -> ReportKind | None:
+    """What results/<study>.pdf of the study in ``path`` reports, None for a study that has no such report.
+
+    The file is looked at, not checked: one that is damaged has no report.
+    """
+    try:
+        config = yaml.safe_load(path.read_text())
+        if config.get("approximations") is not None:
+            return "approximations"
+        if "kernels_from" in config:
+            config = yaml.safe_load(path.with_name(f"{config['kernels_from']}.yaml").read_text())
+        return "augmentation" if config["data"]["augmentation"]["factor"] > 1 else None
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+        return None
+
+
 def _read(path: Path, prefix: str = "") -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text())
@@ -241,6 +299,7 @@ def _check_sizes(path: Path, study: Study) -> None:
     if largest > available:
         raise UserError(
             f"{path}: training_sizes asks for n = {largest}, but data.train_examples gives {available}"
+            + (" with its augmented copies" if study.augmentation_factor > 1 else "")
         )
     if "sizes" not in ladder and ladder["smallest"] > largest:
         raise UserError(

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from neural_kernels.datasets import DATASETS, TEST_SET_NAME
+from neural_kernels.datasets.augmentation import LARGEST_MAGNITUDE, OPERATIONS
 
 SCHEMAS = Path(__file__).parents[2] / "workflow" / "schemas"
 
@@ -27,6 +28,10 @@ def test_schema_is_valid_and_describes_every_key(schema):
 def test_names_are_those_of_the_code():
     content = yaml.safe_load((SCHEMAS / "data.schema.yaml").read_text())
     assert content["properties"]["name"]["enum"] == sorted(DATASETS)
+    augmentation = content["properties"]["augmentation"]["properties"]
+    assert augmentation["operations"]["items"]["enum"] == augmentation["operations"]["default"]
+    assert augmentation["operations"]["default"] == list(OPERATIONS)
+    assert augmentation["magnitude"]["maximum"] == LARGEST_MAGNITUDE
     assert content["properties"]["test_sets"]["propertyNames"]["pattern"] == f"^{TEST_SET_NAME.pattern}$"
 
 
@@ -41,6 +46,12 @@ def test_names_are_those_of_the_code():
         ({"name": "digits", "test_sets": {"train": {}}}, "does not match"),
         ({"name": "digits", "test_sets": {"digits": {"size": 3}}}, "'size' was unexpected"),
         ({"name": "cifar5m", "path": "a", "train_parts": [5]}, "greater than the maximum"),
+        ({"name": "digits", "augmentation": {"factor": 2}}, None),
+        ({"name": "digits", "augmentation": {}}, "'factor' is a required property"),
+        ({"name": "digits", "augmentation": {"factor": 0}}, "less than the minimum"),
+        ({"name": "digits", "augmentation": {"factor": 3, "operations": ["Rotate"]}}, "is not one of"),
+        ({"name": "digits", "augmentation": {"factor": 3, "magnitude": 11}}, "greater than the maximum"),
+        ({"name": "digits", "flips": True}, "'flips' was unexpected"),
     ],
 )
 def test_data(data, message):

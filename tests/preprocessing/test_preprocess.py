@@ -140,3 +140,33 @@ def test_incomplete_data(tmp_path, digits):
     np.save(path, np.zeros((3, 8, 8, 1), np.uint8))
     with pytest.raises(UserError, match=r"digits_x\.npy: found 3 examples, expected 397"):
         preprocess(ZCA, tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("options", "flipped"),
+    [
+        ({"method": "zca", "regularization": 0.1, "per_image_normalization": True, "fit_examples": 80}, 40),
+        ({"method": "zca", "regularization": 0.1, "per_image_normalization": True, "fit_examples": 40}, 0),
+        ({"method": "zca", "regularization": 0.1, "per_image_normalization": True, "fit_examples": None}, 0),
+        ({"method": "standardize", "fit_examples": None}, 40),
+        ({"method": "none"}, 40),
+    ],
+)
+def test_flips_stay_flips_where_the_fit_is_on_images_and_flips_alone(tmp_path, options, flipped):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(60) % 2, x_test=x[:2], y_test=[0, 1])
+    augmentation = {"factor": 4, "operations": ["Equalize", "Identity"], "magnitude": 4, "padding": 1}
+    data = {"name": "arrays", "path": str(tmp_path / "a.npz"), "augmentation": augmentation}
+    prepare_data(data | {"train_examples": 40, "validation_examples": 20}, tmp_path / "data", seed=0)
+    preprocess(options, tmp_path / "data", tmp_path / "out")
+    assert description(tmp_path / "out")["flipped_images"] == flipped
+    features = np.load(tmp_path / "out/train.npy")
+    assert len(features) == 160
+    same = np.allclose(features[40:80], features[:40, :, ::-1], rtol=1e-9, atol=1e-9)
+    assert same == (flipped == 40)
+
+
+def test_without_augmentation_nothing_is_flipped(tmp_path, digits):
+    preprocess(ZCA, digits, tmp_path)
+    assert description(tmp_path)["flipped_images"] == 0

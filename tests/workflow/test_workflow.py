@@ -186,7 +186,7 @@ def test_a_run_is_planned(new_project, profile, threads):
 def test_a_training_set_of_images_and_flips_copies_half_its_blocks(new_project):
     project = new_project()
     text = (project.folder / "config/tiny.yaml").read_text()
-    text = text.replace("train_examples: 64", "train_examples: 32\n  flips: true").replace(
+    text = text.replace("train_examples: 64", "train_examples: 32\n  augmentation: {factor: 2}").replace(
         "edge: 32", "edge: 16"
     )
     project.write_study("tiny", text)

@@ -61,6 +61,8 @@ rule report_approximations:
         ),
     log:
         "results/{study}/logs/report_approximations.log",
+    wildcard_constraints:
+        study=reported_as("approximations"),
     localrule: True
     conda:
         "../../environment.yml"

@@ -11,7 +11,7 @@ from neural_kernels.blocks import Grid
 from neural_kernels.errors import UserError
 from neural_kernels.flip_symmetry import same_block
 from neural_kernels.planning import planned_blocks
-from neural_kernels.study import Study, load_study, studies
+from neural_kernels.study import Study, load_study, report_kind, studies
 
 CONFIG = Path(workflow.basedir) / "config"
 
@@ -41,11 +41,39 @@ def approximated_study(name: str) -> Study:
     """The validated study, which is one of approximations."""
     this = study(name)
     if not this.approximations():
-        raise WorkflowError(
-            f"config/{name}.yaml has no section approximations, which results/{name}.pdf would report: "
-            f"expected one, or the target results/{name}_scaling.pdf"
-        )
+        raise WorkflowError(f"config/{name}.yaml has no section approximations")
     return this
+
+
+def augmented_study(name: str) -> Study:
+    """The validated study, of whose training sizes each is all images times an augmentation factor."""
+    this = study(name)
+    try:
+        for kernel in this.kernels:
+            this.augmentation_factors(kernel)
+    except UserError as error:
+        raise WorkflowError(str(error))
+    return this
+
+
+def reported_as(kind: str) -> str:
+    """Wildcard constraint: the studies whose results/<study>.pdf is of this kind."""
+    names = [
+        name for name in studies(CONFIG) if report_kind(CONFIG / f"{name}.yaml") == kind
+    ]
+    return "|".join(names) or "(?!)"
+
+
+def reported_study(name: str) -> Study:
+    """The validated study, which has a report results/<study>.pdf."""
+    this = study(name)
+    kind = report_kind(CONFIG / f"{name}.yaml")
+    if kind is None:
+        raise WorkflowError(
+            f"config/{name}.yaml has no section approximations and no data.augmentation of factor 2 or more, one "
+            f"of which results/{name}.pdf would report: expected one, or the target results/{name}_scaling.pdf"
+        )
+    return augmented_study(name) if kind == "augmentation" else approximated_study(name)
 
 
 # A study that the command line names is checked here, so that its mistake is one sentence; input
@@ -56,7 +84,7 @@ for name in studies(CONFIG):
     ):
         study(name)
     if any(f"results/{name}.pdf" in word for word in sys.argv):
-        approximated_study(name)
+        reported_study(name)
 
 
 def kernel_of(wildcards):
@@ -127,14 +155,14 @@ def what_a_new_block_needs(wildcards):
 
 
 def same_block_of(wildcards) -> list[str]:
-    """The block of a training set closed under flips that has the same entries, if there is one."""
+    """The block of images and flips that has the same entries, if there is one."""
     this = study(wildcards.study)
-    if wildcards.part != "train" or not this.config["data"]["flips"]:
+    if wildcards.part != "train" or not this.flipped_images:
         return []
     size = this.part_sizes["train"]
     grid = Grid(size, size, this.block_edge(wildcards.kernel), symmetric=True)
     block = int(wildcards.i), int(wildcards.j)
-    *first, _ = same_block(grid, *block)
+    *first, _ = same_block(grid, *block, this.flipped_images)
     if tuple(first) == block:
         return []
     folder = store(this.owner, wildcards.kernel, "train")
@@ -202,6 +230,16 @@ def metrics_files(wildcards):
         f"results/{this.name}/metrics/{kernel}/n{n}.parquet"
         for kernel in this.kernels
         for n in this.training_sizes(kernel)
+    ]
+
+
+def augmentation_files(wildcards):
+    """Metrics of every factor and the study's images, after a look at the sizes that were asked for."""
+    this = augmented_study(wildcards.study)
+    return [
+        f"results/{this.name}/metrics.parquet",
+        f"results/{this.name}/convergence.parquet",
+        f"results/{this.owner}/data/data.json",
     ]
 
 

@@ -15,12 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels.datasets import arrays, cifar5m, cifar10, cifar10_1, digits, tiny_imagenet
-from neural_kernels.datasets.pools import CHUNK_ROWS, Dataset, Pool, Task, check_finite, check_labels
+from neural_kernels.datasets import (
+    arrays,
+    augmentation,
+    cifar5m,
+    cifar10,
+    cifar10_1,
+    digits,
+    tiny_imagenet,
+)
+from neural_kernels.datasets.augmentation import Augmentation
+from neural_kernels.datasets.pools import Dataset, Pool, Task, check_finite, check_labels
 from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_json
-from neural_kernels.flip_symmetry import flip
 from neural_kernels.progress import progress
 
 DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
@@ -37,6 +45,9 @@ FURTHER_TESTS: dict[str, Callable[[Mapping[str, Any]], Pool]] = {
 
 # A test set's name becomes part of file names, beside those of the training and validation sets.
 TEST_SET_NAME = re.compile(r"(?!(train|validation)$)(?!.*_(targets|labels)$)[A-Za-z0-9][A-Za-z0-9_-]*")
+
+# What each example of an augmented training set is.
+COPIES_FILE = "train_copies.npy"
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ class _Study:
 
     dataset: Dataset
     tests: dict[str, Pool]
+    augmentation: Augmentation
     summary: DataSummary
 
 
@@ -94,7 +106,9 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
     are the validation set, the next ``train_examples`` the training set. So every smaller training set is
     a leading slice of a larger one. Test sets are the first examples in file order, whatever the seed.
 
-    With ``flips`` the training images are followed by their horizontal flips, in the same order.
+    With ``augmentation`` the training images are followed by their copies, factor by factor in the same order
+    (``datasets.augmentation``), and ``train_copies.npy``, uint8 (n,), says which of ``copies`` in data.json
+    each is. Validation and test sets are held out before, and are never augmented.
 
     Raises:
         UserError: as ``check_data``, and what only the content tells: NaN or infinite features, labels out
@@ -104,22 +118,25 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
     parts = study.summary.parts
     order = np.random.default_rng(seed).permutation(study.dataset.train.count)
     held_out = parts["validation"]
-    flips = bool(options.get("flips"))
-    originals = parts["train"] // 2 if flips else parts["train"]
+    images = parts["train"] // study.augmentation.factor
     directory.mkdir(parents=True, exist_ok=True)
     summary_file = directory / "data.json"
     # A summary beside arrays that it does not describe would be taken for a finished data set.
     summary_file.unlink(missing_ok=True)
+    (directory / COPIES_FILE).unlink(missing_ok=True)
     remove_leftovers(directory)
-    selections = {"validation": order[:held_out], "train": order[held_out : held_out + originals]}
-    _write(study.dataset, study.dataset.train, selections, directory, flipped="train" if flips else None)
+    selections = {"validation": order[:held_out], "train": order[held_out : held_out + images]}
+    _write(study.dataset, study.dataset.train, selections, directory, study.augmentation, seed)
     for name, pool in study.tests.items():
         _write(study.dataset, pool, {name: np.arange(parts[name])}, directory)
-    write_json(
-        summary_file,
-        asdict(study.summary)
-        | {"classes": study.summary.classes, "flips": flips, "source": dict(options), "seed": seed},
-    )
+    described = {
+        "classes": study.summary.classes,
+        "augmentation_factor": study.augmentation.factor,
+        "copies": study.augmentation.copies,
+        "source": dict(options),
+        "seed": seed,
+    }
+    write_json(summary_file, asdict(study.summary) | described)
 
 
 # ----------------------------------------------------------------------------- opening
@@ -139,18 +156,15 @@ def _open(options: Mapping[str, Any]) -> _Study:
     asked = options.get("test_sets") or {test: {} for test in dataset.tests}
     tests = {test: _open_test(dataset, name, test, entry or {}) for test, entry in asked.items()}
     train, validation = _training_sizes(options, dataset.train)
-    if options.get("flips") and len(dataset.train.input_shape) != 3:
-        raise UserError(
-            f"data.flips is given for examples of shape {dataset.train.input_shape}, expected images of "
-            "(height, width, channels)"
-        )
-    parts = {"train": 2 * train if options.get("flips") else train, "validation": validation}
+    augmented = augmentation.from_options(options)
+    augmentation.check_images(augmented, dataset.train)
+    parts = {"train": augmented.factor * train, "validation": validation}
     for test, pool in tests.items():
         parts[test] = _test_size(test, asked[test] or {}, pool)
     summary = DataSummary(
         parts, tuple(tests), dataset.train.input_shape, dataset.task, dataset.outputs, dataset.class_names
     )
-    return _Study(dataset, tests, summary)
+    return _Study(dataset, tests, augmented, summary)
 
 
 def _open_test(dataset: Dataset, dataset_name: str, test: str, entry: Mapping[str, Any]) -> Pool:
@@ -213,30 +227,30 @@ def _write(
     pool: Pool,
     selections: Mapping[str, np.ndarray],
     directory: Path,
-    flipped: str | None = None,
+    augmented: Augmentation = augmentation.NONE,
+    seed: int = 0,
 ) -> None:
     """The examples ``selections[part]`` of ``pool``, in that order, in one pass over its chunks.
 
-    The part ``flipped`` is followed by the horizontal flips of its images.
+    Those of the training set are followed by their augmented copies.
     """
     label_shape = () if dataset.task == "classification" else (dataset.outputs,)
     label_dtype = np.int64 if dataset.task == "classification" else np.float64
     with ExitStack() as files:
         targets = []
         for part, order in selections.items():
-            count = 2 * len(order) if part == flipped else len(order)
+            count = augmented.factor * len(order) if part == "train" else len(order)
             x_shape, y_shape = (count, *pool.input_shape), (count, *label_shape)
             x = files.enter_context(atomic_array(directory / f"{part}_x.npy", x_shape, pool.dtype))
             y = files.enter_context(atomic_array(directory / f"{part}_y.npy", y_shape, label_dtype))
             targets.append((order, x, y))
         _gather(dataset, pool, targets, "+".join(selections))
-        for part, (order, x, y) in zip(selections, targets, strict=True):
-            if part == flipped:
-                n = len(order)
-                for start in range(0, n, CHUNK_ROWS):
-                    stop = min(start + CHUNK_ROWS, n)
-                    x[n + start : n + stop] = flip(x[start:stop])
-                y[n:] = y[:n]
+        if augmented.factor > 1:
+            rows, x, y = dict(zip(selections, targets, strict=True))["train"]
+            copies = files.enter_context(atomic_array(directory / COPIES_FILE, (len(x),), np.uint8))
+            copies[:] = augmentation.expand(augmented, seed, rows, x)
+            for copy in range(1, augmented.factor):
+                y[copy * len(rows) : (copy + 1) * len(rows)] = y[: len(rows)]
 
 
 def _gather(

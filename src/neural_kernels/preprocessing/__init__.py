@@ -17,7 +17,7 @@ import numpy as np
 from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_json
-from neural_kernels.flip_symmetry import closed_under_flips
+from neural_kernels.flip_symmetry import followed_by_flips
 from neural_kernels.preprocessing import channels, targets, zca
 from neural_kernels.progress import progress
 
@@ -33,8 +33,8 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     For each part: ``<part>.npy``, float64 of the examples' own shape, channels last;
     ``<part>_targets.npy``, float64 (n, outputs), one-hot minus 1/classes, or standardised by the training
     set's statistics; ``<part>_labels.npy``, the labels or values as they came. ``features.json`` holds
-    the parts' sizes, the shape of an example, whether the training set is closed under flips, the scaling
-    of the targets and a hash of each part's features.
+    the parts' sizes, the shape of an example, how many training images are followed by their flips,
+    the scaling of the targets and a hash of each part's features.
 
     Args:
         options: a ``preprocessing`` entry of a study's config (workflow/schemas/preprocessing.schema.yaml).
@@ -69,16 +69,19 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
             "target_scaling": scaling,
             "preprocessing": used,
             "feature_hashes": hashes,
-            "flip_closed": _is_flip_closed(summary, directory),
+            "flipped_images": _flipped_images(summary, directory),
         },
     )
 
 
-def _is_flip_closed(summary: Mapping[str, Any], directory: Path) -> bool:
-    """Whether the training features are images and then their flips: not so where the fit broke the symmetry."""
-    if not summary.get("flips"):
-        return False
-    return closed_under_flips(np.load(directory / "train.npy", mmap_mode="r", allow_pickle=False))
+def _flipped_images(summary: Mapping[str, Any], directory: Path) -> int:
+    """Leading training features that are followed by their flips: 0 also where the fit broke the symmetry."""
+    factor = summary.get("augmentation_factor", 1)
+    if factor == 1:
+        return 0
+    images = summary["parts"]["train"] // factor
+    features = np.load(directory / "train.npy", mmap_mode="r", allow_pickle=False)
+    return images if followed_by_flips(features, images) else 0
 
 
 _PASSED_ON = ("parts", "test_sets", "input_shape", "task", "outputs", "classes", "class_names")

@@ -8,6 +8,7 @@ import pandas as pd
 from neural_kernels.evaluation import LOSS, SCORE
 from neural_kernels.metrics_table import TRAIN, VALIDATION
 from neural_kernels.reports import style
+from neural_kernels.reports.candidates import AT_END, AT_END_NOTE, candidate_ends, chosen
 from neural_kernels.reports.panels import PERCENT
 from neural_kernels.reports.summary import kernel_labels, task_of
 from neural_kernels.reports.tables import Table
@@ -22,7 +23,6 @@ NAMES = {
     TRUNCATED: "Truncated CG",
 }
 EXACT_NAMES = {"cholesky": "Exact (Cholesky)", "conjugate_gradients": "Exact (CG to tolerance)"}
-AT_END = "*"
 
 
 def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> Table:
@@ -48,10 +48,10 @@ def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> T
                         label,
                         name,
                         f"{size:,}" if size else "",
-                        _chosen(ridges, _grid(study.get("ridge"))),
-                        _chosen(
+                        chosen(ridges, candidate_ends(study.get("ridge"))),
+                        chosen(
                             _numbers(part, TRAIN, "jitter"),
-                            _grid((study.get("approximations") or {}).get("jitter")),
+                            candidate_ends((study.get("approximations") or {}).get("jitter")),
                         ),
                         f"{_numbers(part, VALIDATION, LOSS[task]).mean():.4f}",
                         _mean(_numbers(part, test_set, LOSS[task]), 4),
@@ -98,7 +98,7 @@ def _notes(metrics: pd.DataFrame, study: dict, at_end: bool, alerts: bool) -> li
             "the largest true relative residual of any right-hand side that was left."
         )
     if at_end:
-        notes.append(f"{AT_END} the smallest or largest candidate: a better one may lie beyond.")
+        notes.append(AT_END_NOTE)
     if (metrics["draw"] > 0).any():
         notes.append(
             "Mean ± standard deviation over draws of the random subsets; ridges and jitters as a range."
@@ -106,26 +106,6 @@ def _notes(metrics: pd.DataFrame, study: dict, at_end: bool, alerts: bool) -> li
     if alerts:
         notes.append("Bold red: a solve that ended before it converged, and not on purpose.")
     return notes
-
-
-def _grid(section: dict | None) -> tuple[float, float] | None:
-    """Smallest and largest candidate of a section of the config, None where there is no choice."""
-    if not section:
-        return None
-    if "candidates" in section:
-        ends = min(section["candidates"]), max(section["candidates"])
-    else:
-        ends = 10.0 ** section["log10_smallest"], 10.0 ** section["log10_largest"]
-    return ends if ends[0] < ends[1] else None
-
-
-def _chosen(values: np.ndarray, ends: tuple[float, float] | None) -> str:
-    if len(values) == 0:
-        return ""
-    low, high = values.min(), values.max()
-    text = f"{low:.0e}" if np.isclose(low, high) else f"{low:.0e} \N{EN DASH} {high:.0e}"
-    at_end = ends is not None and (np.isclose(low, ends[0], atol=0) or np.isclose(high, ends[1], atol=0))
-    return text + (AT_END if at_end else "")
 
 
 def _numbers(part: pd.DataFrame, split: str, metric: str) -> np.ndarray:

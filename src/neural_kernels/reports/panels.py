@@ -144,7 +144,7 @@ class _Layout:
 
 def _draw_loss(ax: Axes, points: Curve, law: PowerLaw | NoFit, place: int) -> None:
     colour = style.COLOURS[place % len(style.COLOURS)]
-    sizes, centres = _draw_points(ax, points, place, logarithmic=True)
+    sizes, centres = draw_points(ax, points, place, logarithmic=True)
     if isinstance(law, NoFit):
         ax.plot(sizes, centres, color=colour, linewidth=0.8, alpha=0.5)
         return
@@ -157,11 +157,11 @@ def _draw_loss(ax: Axes, points: Curve, law: PowerLaw | NoFit, place: int) -> No
 
 
 def _draw_score(ax: Axes, points: Curve, place: int) -> None:
-    sizes, centres = _draw_points(ax, points, place, logarithmic=False)
+    sizes, centres = draw_points(ax, points, place, logarithmic=False)
     ax.plot(sizes, centres, color=style.COLOURS[place % len(style.COLOURS)], linewidth=1.0, alpha=0.8)
 
 
-def _draw_points(ax: Axes, points: Curve, place: int, logarithmic: bool) -> tuple[np.ndarray, np.ndarray]:
+def draw_points(ax: Axes, points: Curve, place: int, logarithmic: bool) -> tuple[np.ndarray, np.ndarray]:
     """A marker for each n, open where a solve did not converge, and a dot for each of several draws.
 
     Returns:
