@@ -2,6 +2,7 @@
 #
 #     snakemake --profile profiles/default results/<study>_scaling.pdf
 #     snakemake --profile profiles/default results/<study>.pdf            where it compares approximations
+#     snakemake --profile profiles/default results/<study>_tuning.pdf     where it searches hyperparameters
 #
 # The studies are the files config/<study>.yaml; the target's name picks the study.
 
@@ -16,6 +17,7 @@ include: "workflow/rules/kernels.smk"
 include: "workflow/rules/solve.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/approximations.smk"
+include: "workflow/rules/tune.smk"
 
 
 report: "workflow/report/workflow.rst"
