@@ -24,7 +24,7 @@ from neural_kernels import engines, preprocessing
 from neural_kernels.errors import UserError
 from neural_kernels.evaluation import Task
 from neural_kernels.files import read_json, write_json
-from neural_kernels.preprocessing import zca
+from neural_kernels.preprocessing import Part, zca
 from neural_kernels.stages import data_folder
 from neural_kernels.study import Study
 from neural_kernels.tuning.assessment import Computation, TooCostly, Unusable, assess
@@ -84,35 +84,32 @@ class _Run:
             identity=self.tuning.identity,
         )
 
+    def parts(self, candidate: Candidate, n: int, tests: Mapping[str, int] | None = None) -> dict[str, Part]:
+        """Features of ``n`` training examples, the validation examples, and so many of each of ``tests``."""
+        sizes = {"train": n, "validation": self.validation_examples, **(tests or {})}
+        spectrum = self._spectrum(candidate.preprocessing)
+        return preprocessing.leading_parts(candidate.preprocessing, self.data, sizes, spectrum)
+
     def assess(
         self,
         name: str,
         candidate: Candidate,
         values: Mapping[str, Any],
-        n: int,
-        threads: int | None,
-        *,
-        tests: Mapping[str, int] | None = None,
+        parts: Mapping[str, Part],
         largest_seconds: float | None = None,
     ) -> TrialRecord:
-        """The record of ``candidate`` with ``n`` training examples, predicting so many examples of ``tests``."""
-        config = self.study.config
+        """The record of ``candidate``, trained, judged and tested on ``parts``."""
+        config, n = self.study.config, len(parts["train"].features)
         computation = Computation(
             config["engine"], config["precision"], self.study.ridge_candidates(), largest_seconds
         )
-        sizes = {"train": n, "validation": self.validation_examples, **(tests or {})}
-        with engines.thread_limit(threads):
-            spectrum = self._spectrum(candidate.preprocessing)
-            parts = preprocessing.leading_parts(candidate.preprocessing, self.data, sizes, spectrum)
-            try:
-                assessment = assess(candidate, parts, self.objective, computation)
-            except Unusable as error:
-                state: State = "pruned" if isinstance(error, TooCostly) else "failed"
-                record = self.record(name, candidate, state, str(error), n, values=values)
-            else:
-                record = self.record(
-                    name, candidate, "complete", None, n, values=values, assessment=assessment
-                )
+        try:
+            assessment = assess(candidate, parts, self.objective, computation)
+        except Unusable as error:
+            state: State = "pruned" if isinstance(error, TooCostly) else "failed"
+            record = self.record(name, candidate, state, str(error), n, values=values)
+        else:
+            record = self.record(name, candidate, "complete", None, n, values=values, assessment=assessment)
         log.info("%s with n = %d: %s", name, n, _outcome(record))
         return record
 
@@ -155,8 +152,7 @@ def start(study: Study, results: Path) -> None:
     shape = tuple(read_json(run.data / "data.json")["input_shape"])
     engines.select(study.config["engine"], run.tuning.baseline.build(), shape)
     _journal(run, job=0)
-    _, values = next(run.tuning.space.corners())
-    options = run.tuning.space.candidate(values).preprocessing
+    options = run.tuning.space.candidate(next(run.tuning.space.corners())).preprocessing
     if options["method"] == "zca":
         zca.save_spectrum(run.folder / "whitening.npz", preprocessing.spectrum_of(options, run.data))
     write_json(
@@ -185,14 +181,15 @@ def run_trial(study: Study, results: Path, number: int, threads: int | None = No
     values = tuning.space.draw(claim.trial)
     candidate, n = tuning.space.candidate(values), tuning.training_examples
     log.info("trial %d: %s", number, ", ".join(f"{name} {value}" for name, value in values.items()))
-    if not claim.finished and claim.starts > tuning.attempts:
-        reason = f"was begun {tuning.attempts} times and never ended: killed, or out of memory or time"
-        record = run.record(str(number), candidate, "failed", reason, n, values=values)
-        log.warning("trial %d: %s", number, reason)
-    else:
-        record = run.assess(
-            str(number), candidate, values, n, threads, largest_seconds=tuning.largest_seconds
-        )
+    with engines.thread_limit(threads):
+        parts = run.parts(candidate, n)
+        reason = journal.begin(claim, tuning.attempts)
+        if reason is None:
+            with journal.noting_errors(claim):
+                record = run.assess(str(number), candidate, values, parts, tuning.largest_seconds)
+        else:
+            log.warning("trial %d: %s", number, reason)
+            record = run.record(str(number), candidate, "failed", reason, n, values=values)
     journal.tell(claim, record)
     write_json(run.record_path(number), record.as_json())
     return record
@@ -206,7 +203,9 @@ def recompute_trial(study: Study, results: Path, number: int, threads: int | Non
     """
     run = _open(study, results)
     old = run.read(run.record_path(number))
-    new = run.assess(old.name, _candidate(old), old.hyperparameters, old.training_examples, threads)
+    with engines.thread_limit(threads):
+        parts = run.parts(_candidate(old), old.training_examples)
+        new = run.assess(old.name, _candidate(old), old.hyperparameters, parts)
     return f"trial {number}: {_outcome(new)}; recorded: {_outcome(old)}"
 
 
@@ -260,13 +259,15 @@ def transfer(study: Study, results: Path, which: str, threads: int | None = None
         raise UserError(f"config/{study.name}.yaml has no section tuning.transfer")
     n = settings.training_examples
     chosen = read_json(run.folder / "selected.json")["transfer"]
-    if which == BASELINE:
-        record = run.assess(BASELINE, run.tuning.baseline, {}, n, threads)
-    elif int(which) >= len(chosen):
+    if which != BASELINE and int(which) >= len(chosen):
         record = run.record(which, None, "skipped", f"only {len(chosen)} trials are complete", n)
     else:
-        old = run.read(run.record_path(chosen[int(which)]))
-        record = run.assess(old.name, _candidate(old), old.hyperparameters, n, threads)
+        name, candidate, values = BASELINE, run.tuning.baseline, {}
+        if which != BASELINE:
+            old = run.read(run.record_path(chosen[int(which)]))
+            name, candidate, values = old.name, _candidate(old), old.hyperparameters
+        with engines.thread_limit(threads):
+            record = run.assess(name, candidate, values, run.parts(candidate, n))
     write_json(run.folder / "transfer" / f"{which}.json", record.as_json())
 
 
@@ -278,7 +279,9 @@ def score_candidate(study: Study, results: Path, which: str, threads: int | None
         best = run.read(run.record_path(read_json(run.folder / "selected.json")["best"]))
         candidate, values = _candidate(best), best.hyperparameters
     tests = {part: n for part, n in study.part_sizes.items() if part not in ("train", "validation")}
-    record = run.assess(which, candidate, values, run.tuning.training_examples, threads, tests=tests)
+    with engines.thread_limit(threads):
+        parts = run.parts(candidate, run.tuning.training_examples, tests)
+        record = run.assess(which, candidate, values, parts)
     write_json(run.folder / "test" / f"{which}.json", record.as_json())
 
 

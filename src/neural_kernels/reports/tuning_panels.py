@@ -13,7 +13,7 @@ from scipy import stats
 
 from neural_kernels.reports import style
 from neural_kernels.reports.tuning_summary import WINNER, Results, text_of
-from neural_kernels.tuning.importance import FEWEST, top_share
+from neural_kernels.tuning.importance import FEWEST
 from neural_kernels.tuning.records import TrialRecord
 from neural_kernels.tuning.space import Choices, Hyperparameter
 
@@ -110,11 +110,11 @@ def _history_notes(results: Results) -> list[str]:
     if any(ended.values()):
         text += f" Without a value: {ended['pruned']} pruned, {ended['failed']} failed; the reasons are in a table."
     if results.importances:
-        share = 100 * top_share(len(results.ranking))
         text += (
-            f" Importance (PED-ANOVA): what tells the best {share:.0f} % of the trials from all of them; "
-            "together 100 %."
+            " Importance: share of the explained variance of the objective (functional ANOVA, main effects)"
         )
+        conditional = [h.name for h in results.tuning.space.hyperparameters if h.when]
+        text += f", without {', '.join(conditional)}, which not every trial has." if conditional else "."
     return textwrap.wrap(text, NOTE_WIDTH)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from neural_kernels.reports.panels import PERCENT
 from neural_kernels.reports.summary import KIND_NAMES
-from neural_kernels.tuning.candidate import Candidate
 from neural_kernels.tuning.objectives import Objective
 from neural_kernels.tuning.records import TrialRecord, ranked
 from neural_kernels.tuning.settings import Tuning
@@ -87,9 +86,6 @@ def range_of(hyperparameter: Hyperparameter) -> str:
     return f"{text}; only with {' and '.join(conditions)}" if conditions else text
 
 
-def described(candidate: Candidate) -> str:
-    """All of a candidate in one line."""
-    parameters = {key: value for key, value in candidate.architecture.items() if key != "name"}
-    options = {key: v for key, v in candidate.preprocessing.items() if key in ("method", "regularization")}
-    shown = [f"{key} {text_of(value)}" for key, value in {**parameters, **options}.items()]
-    return f"{candidate.architecture['name']} {KIND_NAMES[candidate.kind]}: {', '.join(shown)}"
+def drawn(record: TrialRecord) -> str:
+    """What a trial drew, in one line."""
+    return ", ".join(f"{name} {text_of(value)}" for name, value in record.hyperparameters.items())

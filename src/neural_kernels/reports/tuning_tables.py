@@ -12,7 +12,7 @@ from neural_kernels.reports.tuning_summary import (
     OBJECTIVE_NAMES,
     WINNER,
     Results,
-    described,
+    drawn,
     range_of,
     scale,
     text_of,
@@ -32,7 +32,7 @@ def comparison(results: Results) -> Table:
         header += [f"{style.test_set_name(test_set)} {_name(metric)}" for metric in metrics]
     header += ["Ridge", "Seconds"]
     best = results.ranking[0]
-    entries = [(f"{WINNER}, {best.name}", results.tested["tuned"])]
+    entries = [(f"{WINNER} ({best.name})", results.tested["tuned"])]
     entries.append((results.baseline_label(), results.baseline))
     again = {record.name: record for record in results.transferred}
     for name, (label, _) in zip((best.name, "baseline"), list(entries), strict=True):
@@ -108,9 +108,8 @@ def top(results: Results) -> Table:
     rows = []
     shown = results.ranking[:TOP]
     for place, record in enumerate(shown, start=1):
-        found, candidate = record.assessment, record.candidate
+        found = record.assessment
         assert found is not None
-        assert candidate is not None
         scores = found.scores["validation"]
         rows.append(
             [
@@ -119,17 +118,11 @@ def top(results: Results) -> Table:
                 *(_number(metric, scores.get(metric)) for metric in metrics),
                 _ridge(record),
                 _seconds(found.seconds),
-                described(candidate),
+                drawn(record),
             ]
         )
-    header = [
-        "",
-        "Trial",
-        *(f"Validation {_name(metric)}" for metric in metrics),
-        "Ridge",
-        "Seconds",
-        "Kernel",
-    ]
+    names = [_name(metric).capitalize() for metric in metrics]
+    header = ["", "Trial", *names, "Ridge", "Seconds", "Drawn"]
     return Table(
         f"The {'ten' if len(rows) == TOP else len(rows)} best trials on the validation examples",
         header,
@@ -149,11 +142,11 @@ def without_value(results: Results) -> list[Table]:
             record.name,
             record.state,
             str(record.reason),
-            "" if record.candidate is None else described(record.candidate),
+            drawn(record),
         ]
         for record in lost
     ]
-    return [Table("Trials without a value", ["Trial", "State", "Reason", "Kernel"], rows, frozenset({0}))]
+    return [Table("Trials without a value", ["Trial", "State", "Reason", "Drawn"], rows, frozenset({0}))]
 
 
 def _name(metric: str) -> str:

@@ -29,6 +29,8 @@ from neural_kernels.tuning.settings import Tuning
 
 log = logging.getLogger(__name__)
 
+# Attributes of a trial.
+STARTS, ERROR = "starts", "error"
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -38,13 +40,11 @@ class Claim:
 
     Attributes:
         trial: draws hyperparameters; those that an earlier run of the job drew stay.
-        starts: how often the trial was begun, this time included.
         finished: the journal knows its outcome already; only its record is to be made again.
     """
 
-    trial: optuna.Trial | optuna.trial.FixedTrial
     number: int
-    starts: int
+    trial: optuna.Trial | optuna.trial.FixedTrial
     finished: bool
 
 
@@ -60,19 +60,38 @@ class Journal:
         found = self._of_job(job)
         if found is None:
             # One line of the journal: a kill leaves a trial that knows its job, or none.
-            running = optuna.trial.create_trial(
-                state=TrialState.RUNNING, user_attrs={"job": job, "starts": 1}
+            self.study.add_trial(
+                optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"job": job, STARTS: 0})
             )
-            self.study.add_trial(running)
             found = self._of_job(job)
             assert found is not None
-            return Claim(self._live(found), found.number, 1, finished=False)
-        starts = found.user_attrs["starts"]
         if found.state.is_finished():
-            return Claim(optuna.trial.FixedTrial(found.params), found.number, starts, finished=True)
-        live = self._live(found)
-        live.set_user_attr("starts", starts + 1)
-        return Claim(live, found.number, starts + 1, finished=False)
+            return Claim(found.number, optuna.trial.FixedTrial(found.params), finished=True)
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, found.number)
+        return Claim(found.number, optuna.Trial(self.study, trial_id), finished=False)
+
+    def begin(self, claim: Claim, attempts: int) -> str | None:
+        """Count a start of a claimed trial. Returns why it is not to be started again, or None."""
+        if claim.finished:
+            return None
+        before = claim.trial.user_attrs[STARTS]
+        claim.trial.set_user_attr(STARTS, before + 1)
+        if before < attempts:
+            return None
+        error = claim.trial.user_attrs.get(ERROR)
+        cause = "killed, or out of memory or time" if error is None else f"the last error was {error}"
+        return f"was begun {before} times and never ended: {cause}"
+
+    @contextmanager
+    def noting_errors(self, claim: Claim) -> Iterator[None]:
+        """Keep the text of an error that passes through, for the reason that ``begin`` gives in the end."""
+        try:
+            yield
+        except Exception as error:
+            if not claim.finished:
+                claim.trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}")
+            raise
 
     def tell(self, claim: Claim, record: TrialRecord) -> None:
         """What came of a claimed trial, for the sampler."""
@@ -84,12 +103,6 @@ class Journal:
     def _of_job(self, job: int) -> FrozenTrial | None:
         trials = self.study.get_trials(deepcopy=False)
         return next((trial for trial in trials if trial.user_attrs.get("job") == job), None)
-
-    def _live(self, found: FrozenTrial) -> optuna.Trial:
-        study_id = self.storage.get_study_id_from_name(self.study.study_name)
-        return optuna.Trial(
-            self.study, self.storage.get_trial_id_from_study_id_trial_number(study_id, found.number)
-        )
 
 
 def open_journal(
@@ -114,13 +127,14 @@ def open_journal(
     _check(path, lock)
     with _quiet():
         storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-        study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            direction=direction,
-            load_if_exists=True,
-            sampler=_sampler(tuning, int(np.random.SeedSequence([seed, job]).generate_state(1)[0])),
-        )
+        sampler = _sampler(tuning, int(np.random.SeedSequence([seed, job]).generate_state(1)[0]))
+        if name in optuna.get_all_study_names(storage):
+            study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+        else:
+            # Another process may be faster.
+            study = optuna.create_study(
+                study_name=name, storage=storage, sampler=sampler, direction=direction, load_if_exists=True
+            )
         if "identity" not in study.user_attrs:
             study.set_user_attr("identity", tuning.identity)
     check_identity(path, study.user_attrs["identity"], tuning.identity)

@@ -99,13 +99,13 @@ class SearchSpace:
         kind: Kind = sections["kind"]["kind"]
         return Candidate(sections["architecture"], kind, sections["preprocessing"])
 
-    def corners(self) -> Iterator[tuple[Hyperparameter, dict[str, Any]]]:
+    def corners(self) -> Iterator[dict[str, Any]]:
         """Each hyperparameter at each of its ends, the others at their first: enough to find what is refused."""
         first = {h.name: h.ends()[0] for h in self.hyperparameters if not h.when}
         for hyperparameter in self.hyperparameters:
             needed = {name: allowed[0] for name, allowed in hyperparameter.when.items()}
             for end in hyperparameter.ends():
-                yield hyperparameter, {**first, **needed, hyperparameter.name: end}
+                yield {**first, **needed, hyperparameter.name: end}
 
 
 def parse_space(where: str, section: Mapping[str, Any]) -> SearchSpace:
@@ -144,12 +144,11 @@ def parse_space(where: str, section: Mapping[str, Any]) -> SearchSpace:
     if fixed["kind"].get("kind", "ntk") not in get_args(Kind):
         raise UserError(f"{where}.kind is {section['kind']!r}, expected nngp, ntk or choices of them")
     space = SearchSpace(tuple(sorted(found, key=lambda h: bool(h.when))), fixed)
-    for hyperparameter, values in space.corners():
+    for values in space.corners():
         try:
             space.candidate(values).build()
         except UserError as error:
-            end = json.dumps(values[hyperparameter.name])
-            raise UserError(f"{where}, at {hyperparameter.name} = {end}: {error}") from None
+            raise UserError(f"{where}: {error}") from None
     return space
 
 
