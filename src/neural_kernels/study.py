@@ -218,6 +218,9 @@ def _take_over_files(path: Path, name: str, options: dict[str, Any], config: dic
         if "tuned" in options:
             _take_over_tuned(name, options, config)
         elif "file" in options["architecture"]:
+            others = options["architecture"].keys() - {"file"}
+            if others:
+                raise UserError(f"architecture has {min(others)} beside file, which stands alone")
             options["architecture"] = read_candidate(Path(options["architecture"]["file"]))["architecture"]
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
