@@ -160,7 +160,10 @@ def _parser() -> argparse.ArgumentParser:
         "gather the numbers of every approximation, and of the full solution, in one tidy table",
     )
     verb("report-approximations", _report_approximations, "draw the report of the approximations")
-    verb("start-tuning", _tuning("start"), "check a tuning study, and fit what all its trials share")
+    sub = verb(
+        "start-tuning", _tuning("start", "threads"), "check a tuning study, and fit what its trials share"
+    )
+    threads(sub)
     sub = verb(
         "run-trial",
         _tuning("run_trial", "trial", "threads"),

@@ -142,7 +142,7 @@ def _journal(run: _Run, job: int) -> Journal:
 # ------------------------------------------------------------------------------------------- trials
 
 
-def start(study: Study, results: Path) -> None:
+def start(study: Study, results: Path, threads: int | None = None) -> None:
     """Check what can be known before the first trial, and fit what all trials share.
 
     Raises:
@@ -154,7 +154,9 @@ def start(study: Study, results: Path) -> None:
     _journal(run, job=0)
     options = run.tuning.space.candidate(next(run.tuning.space.corners())).preprocessing
     if options["method"] == "zca":
-        zca.save_spectrum(run.folder / "whitening.npz", preprocessing.spectrum_of(options, run.data))
+        with engines.thread_limit(threads):
+            spectrum = preprocessing.spectrum_of(options, run.data)
+        zca.save_spectrum(run.folder / "whitening.npz", spectrum)
     write_json(
         run.folder / "started.json",
         {"identity": run.tuning.identity, "whitening": _fit_options(options)},

@@ -14,7 +14,7 @@ rule start_tuning:
         config=config_file,
         identity=lambda wildcards: tuning(wildcards.study).identity,
     shell:
-        "neural-kernels --log {log} start-tuning {params.config}"
+        "neural-kernels --log {log} start-tuning {params.config} --threads {threads}"
 
 
 # The journal, results/<study>/tuning/journal.log, is shared by all trials and so no job's output.
