@@ -10,7 +10,8 @@ from neural_kernels.cli import main
 CONFIG = Path(__file__).parent.parent / "config"
 VERBS = (
     "check", "prepare-data", "preprocess-data", "declare-kernel", "compute-block", "verify-blocks", "solve",
-    "evaluate", "collect-metrics", "report-scaling",
+    "evaluate", "collect-metrics", "report-scaling", "start-tuning", "run-trial", "recompute-trial",
+    "select-tuned", "transfer-trial", "test-tuned", "report-tuning",
 )  # fmt: skip
 
 
@@ -53,6 +54,7 @@ def test_the_log_holds_what_the_terminal_shows(tmp_path):
         (["compute-block", "--kernel", "FC3", "--part", "train", "--block", "0-0"], "kernel.json is missing"),
         (["solve", "--kernel", "FC3", "--size", "17"], "training size 17 is not on the ladder"),
         (["collect-metrics"], "n16.parquet does not exist"),
+        (["run-trial", "--trial", "0"], "config/demo.yaml has no section tuning"),
     ],
 )
 def test_each_verb_says_what_it_misses(tmp_path, caplog, arguments, sentence):
@@ -91,3 +93,12 @@ def test_a_plan_without_the_data_counts_the_outputs_that_are_given(capsys):
     # 16 vectors and a factor of rank 2,000, float64: 98,000 examples.
     assert solve_memory() == "3.2 GiB"
     assert solve_memory("--outputs", "200") == "5.4 GiB"
+
+
+def test_the_second_look_is_at_a_number_or_the_baseline(capsys):
+    with pytest.raises(SystemExit):
+        main(["transfer-trial", "c", "--which", "../x"])
+    assert "neither a number from 0 nor baseline" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["run-trial", "c", "--trial", "-1"])
+    assert "-1 is negative" in capsys.readouterr().err

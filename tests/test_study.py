@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from neural_kernels import architectures
 from neural_kernels.errors import UserError
 from neural_kernels.study import load_study, report_kind, studies
 
@@ -236,3 +237,148 @@ def test_the_augmentation_studies_that_ship_keep_the_symmetry_of_flips():
 def test_an_augmentation_that_there_is_not_is_one_sentence(tmp_path, section, sentence):
     with pytest.raises(UserError, match=sentence):
         study_of(tmp_path, data=MINIMAL["data"] | {"augmentation": {"factor": 4} | section})
+
+
+# ------------------------------------------------------------------------------------- tuned kernels
+
+TUNED = {
+    "architecture": {"name": "Myrtle", "convs_per_pool": [1, 1], "W_std": 1.5},
+    "kind": "nngp",
+    "preprocessing": {"method": "zca", "regularization": 0.3},
+    "ridge": 1e-3,
+}
+
+
+def with_tuned(tmp_path, kernel, content=TUNED, **changes):
+    (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(content))
+    return study_of(tmp_path, kernels={"T": kernel}, **changes)
+
+
+def test_a_tuned_file_gives_architecture_kind_and_preprocessing(tmp_path):
+    file = str(tmp_path / "tuned.yaml")
+    study = with_tuned(tmp_path, {"tuned": file, "largest_training_size": 50})
+    kernel = study.kernels["T"]
+    expected = architectures.build(**TUNED["architecture"])
+    assert kernel.architecture.fingerprint() == expected.fingerprint()
+    assert (kernel.kind, kernel.preprocessing) == ("nngp", "T")
+    assert study.config["preprocessing"]["T"] == {
+        "method": "zca", "regularization": 0.3, "per_image_normalization": True
+    }  # fmt: skip
+    assert study.training_sizes("T")[-1] == 32
+
+
+def test_an_architecture_file_gives_the_architecture_alone(tmp_path):
+    file = str(tmp_path / "tuned.yaml")
+    for content in (TUNED, {"architecture": TUNED["architecture"]}):
+        kernel = {"architecture": {"file": file}, "preprocessing": "plain"}
+        study = with_tuned(tmp_path, kernel, content)
+        assert study.kernels["T"].architecture == architectures.build(**TUNED["architecture"])
+        assert (study.kernels["T"].kind, study.kernels["T"].preprocessing) == ("ntk", "plain")
+
+
+def test_a_guest_takes_over_tuned_kernels_as_well(tmp_path):
+    (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(TUNED))
+    kernels = {"T": {"tuned": str(tmp_path / "tuned.yaml")}, **MINIMAL["kernels"]}
+    study_of(tmp_path, "owner", kernels=kernels)
+    (tmp_path / "guest.yaml").write_text("title: guest\nkernels_from: owner\nuse_kernels: [T]\n")
+    guest = load_study(tmp_path / "guest.yaml")
+    assert guest.kernels["T"].architecture == architectures.build(**TUNED["architecture"])
+
+
+@pytest.mark.parametrize(
+    ("kernel", "content", "sentence"),
+    [
+        ({"tuned": "FILE", "kind": "ntk"}, TUNED, "kernels.T.kind may not be given together with tuned"),
+        ({"tuned": "FILE", "preprocessing": "plain"}, TUNED, "kernels.T.preprocessing may not be given"),
+        ({"tuned": "nowhere.yaml"}, TUNED, "kernels.T: nowhere.yaml is missing"),
+        ({"tuned": "FILE"}, {**TUNED, "kind": "gp"}, "tuned.yaml: kind is 'gp', expected one of nngp, ntk"),
+        ({"tuned": "FILE"}, {"architecture": TUNED["architecture"]}, "tuned.yaml lacks the key 'kind'"),
+        (
+            {"tuned": "FILE"},
+            {**TUNED, "preprocessing": {"method": "pca"}},
+            "tuned.yaml, preprocessing: method is 'pca', expected one of zca",
+        ),
+        (
+            {"tuned": "FILE"},
+            {**TUNED, "architecture": {"name": "Myrtle", "width": 3}},
+            "kernels.T.architecture: architecture Myrtle has no parameter 'width'",
+        ),
+        ({"preprocessing": "plain"}, TUNED, "kernels.T lacks the key 'architecture'"),
+        (
+            {"architecture": {"file": "FILE", "depth": 3}, "preprocessing": "plain"},
+            TUNED,
+            "kernels.T: architecture has depth beside file, which stands alone",
+        ),
+        (
+            {"architecture": {"depth": 3}, "preprocessing": "plain"},
+            TUNED,
+            "architecture lacks the key 'name'",
+        ),
+        ({"architecture": {"file": 3}, "preprocessing": "plain"}, TUNED, "architecture.file is 3"),
+    ],
+)
+def test_a_mistake_with_a_tuned_file_is_one_sentence(tmp_path, kernel, content, sentence):
+    file = str(tmp_path / "tuned.yaml")
+    kernel = yaml.safe_load(yaml.safe_dump(kernel).replace("FILE", file))
+    with pytest.raises(UserError, match=sentence) as caught:
+        with_tuned(tmp_path, kernel, content)
+    assert "mine.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tuned_preprocessing_does_not_replace_another(tmp_path):
+    preprocessing = {"T": {"method": "none"}, **MINIMAL["preprocessing"]}
+    with pytest.raises(UserError, match=r"gets the kernel's name, but preprocessing\.T is there"):
+        with_tuned(tmp_path, {"tuned": str(tmp_path / "tuned.yaml")}, preprocessing=preprocessing)
+
+
+# ------------------------------------------------------------------------------------------- tuning
+
+TUNING = {
+    "baseline": "FC",
+    "training_examples": 50,
+    "space": {
+        "architecture": {"name": "FC", "W_std": {"low": 1.0, "high": 2.0}},
+        "preprocessing": {"method": "none"},
+    },
+}
+
+
+def test_the_defaults_of_a_tuning_section(tmp_path):
+    tuning = study_of(tmp_path, tuning=TUNING).tuning
+    assert (tuning.objective, tuning.sampler, tuning.attempts, tuning.transfer) == ("loss", "tpe", 3, None)
+    assert tuning.space.candidate({"W_std": 1.5}).kind == "ntk"
+    assert study_of(tmp_path).tuning is None
+
+
+def test_what_changes_no_trial_is_no_part_of_its_identity(tmp_path):
+    def identity(**changes):
+        return study_of(tmp_path, tuning={**TUNING, **changes}).tuning.identity
+
+    assert identity() == identity(
+        trials=7, attempts=2, largest_seconds=5.0, transfer={"training_examples": 60}
+    )
+    assert identity() != identity(training_examples=51)
+    assert identity() != identity(validation_examples=10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"baseline": "FC9"}, "tuning.baseline is 'FC9', expected one of the kernels FC"),
+        ({"training_examples": 101}, "tuning.training_examples is 101, but the section data gives 100"),
+        ({"validation_examples": 21}, "tuning.validation_examples is 21, but the section data gives 20"),
+        ({"transfer": {"training_examples": 101}}, "tuning.transfer.training_examples is 101"),
+        ({"objective": "auc"}, "tuning.objective is 'auc', expected one of loss, accuracy, mse"),
+        ({"space": {"architecture": {"name": "FC"}}}, "tuning.space lacks the key 'preprocessing'"),
+        (
+            {"space": {**TUNING["space"], "preprocessing": {"method": {"choices": ["zca"]}}}},
+            "tuning.space.preprocessing.method is .* expected one of zca",
+        ),
+    ],
+)
+def test_a_mistake_in_a_tuning_section_is_one_sentence(tmp_path, changes, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        study_of(tmp_path, tuning={**TUNING, **changes})
+    assert "mine.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)

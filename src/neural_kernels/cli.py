@@ -42,6 +42,8 @@ def _start_logging(path: Path | None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     # JAX reports every backend that it does not find.
     logging.getLogger("jax").setLevel(logging.WARNING)
+    # And this one every glyph of a PDF.
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
 
     def size(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--size", required=True, type=_positive, help="training size n")
+
+    def trial(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--trial", required=True, type=_count, help="number of the trial, from 0")
 
     def threads(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--threads", type=_positive, help="default: every core that this process may use")
@@ -170,6 +175,38 @@ def _parser() -> argparse.ArgumentParser:
         "gather the numbers of every approximation, and of the full solution, in one tidy table",
     )
     verb("report-approximations", _report_approximations, "draw the report of the approximations")
+    sub = verb(
+        "start-tuning", _tuning("start", "threads"), "check a tuning study, and fit what its trials share"
+    )
+    threads(sub)
+    sub = verb(
+        "run-trial",
+        _tuning("run_trial", "trial", "threads"),
+        "draw the hyperparameters of one trial, or take up those of a killed one, and record what they give",
+    )
+    trial(sub)
+    threads(sub)
+    sub = verb(
+        "recompute-trial",
+        _tuning("recompute_trial", "trial", "threads"),
+        "compute one trial again from its record; write nothing",
+    )
+    trial(sub)
+    threads(sub)
+    verb("select-tuned", _tuning("select"), "write the best trial as tuned.yaml, for other studies to name")
+    sub = verb(
+        "transfer-trial",
+        _tuning("transfer", "which", "threads"),
+        "judge one of the selected trials, or the baseline, with more training examples",
+    )
+    sub.add_argument("--which", required=True, type=_place, help="0, 1, ... in the selection, or baseline")
+    threads(sub)
+    sub = verb(
+        "test-tuned", _tuning("score_candidate", "which", "threads"), "test the best trial, or the baseline"
+    )
+    sub.add_argument("--which", required=True, choices=["tuned", "baseline"])
+    threads(sub)
+    verb("report-tuning", _tuning("report"), "draw the report of a tuning study")
     return parser
 
 
@@ -233,6 +270,33 @@ def _report_approximations(options: argparse.Namespace) -> None:
     from neural_kernels import approximation_stages
 
     approximation_stages.report_approximations(load_study(options.config), options.results)
+
+
+def _tuning(stage: str, *names: str) -> Callable[[argparse.Namespace], None]:
+    """The stage of that name with the options ``names``; what it returns as text is printed."""
+
+    def run(options: argparse.Namespace) -> None:
+        from neural_kernels import tuning_stages
+
+        arguments = [getattr(options, name) for name in names]
+        found = getattr(tuning_stages, stage)(load_study(options.config), options.results, *arguments)
+        if isinstance(found, str):
+            print(found)
+
+    return run
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def _place(text: str) -> str:
+    if not (text.isdecimal() or text == "baseline"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number from 0 nor baseline")
+    return text
 
 
 def _positive(text: str) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from neural_kernels import engines
+from neural_kernels.architectures import Architecture
 from neural_kernels.block_computation import default_tile
 from neural_kernels.blocks import Grid
 from neural_kernels.errors import UserError
@@ -189,19 +190,33 @@ def calibrate(
 ) -> tuple[str, float]:
     """Engine and pairs per second of this machine, measured on random examples for some ``seconds``."""
     name, engine = engines.select(study.config["engine"], kernel.architecture, input_shape)
-    precision = study.config["precision"]
+    rate = measure_rate(
+        engine, kernel.architecture, kernel.kind, study.config["precision"], input_shape, seconds
+    )
+    return name, rate
+
+
+def measure_rate(
+    engine: engines.Engine,
+    architecture: Architecture,
+    kind: engines.Kind,
+    precision: engines.Precision,
+    input_shape: tuple[int, ...],
+    seconds: float,
+) -> float:
+    """Pairs per second of this machine, measured on random examples for some ``seconds``."""
     edge = 4
-    largest = default_tile(kernel.architecture, input_shape)
+    largest = default_tile(architecture, input_shape)
     while True:
         x = np.random.default_rng(0).normal(size=(2 * edge, *input_shape))
-        left = engine.prepare(kernel.architecture, x[:edge], precision)
-        right = engine.prepare(kernel.architecture, x[edge:], precision)
-        engine.kernel(kernel.architecture, kernel.kind, left, right, precision)
+        left = engine.prepare(architecture, x[:edge], precision)
+        right = engine.prepare(architecture, x[edge:], precision)
+        engine.kernel(architecture, kind, left, right, precision)
         started = time.perf_counter()
-        engine.kernel(kernel.architecture, kernel.kind, left, right, precision)
+        engine.kernel(architecture, kind, left, right, precision)
         elapsed = time.perf_counter() - started
         if elapsed > seconds / 4 or edge >= largest:
-            return name, edge**2 / elapsed
+            return edge**2 / elapsed
         edge = min(2 * edge, largest)
 
 

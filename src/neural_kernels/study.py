@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jsonschema
 import numpy as np
@@ -19,6 +19,9 @@ from neural_kernels import architectures, datasets
 from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Kind
 from neural_kernels.errors import UserError
+from neural_kernels.tuning.candidate import KEYS as TUNED_KEYS
+from neural_kernels.tuning.candidate import read_candidate
+from neural_kernels.tuning.settings import Tuning, parse_tuning
 
 # What a study takes over from the one that its key kernels_from names.
 SHARED = ("data", "preprocessing", "kernels", "precision", "engine", "blocks")
@@ -48,12 +51,16 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Study:
-    """A validated study. ``owner`` is the study whose folder holds the data and blocks."""
+    """A validated study. ``owner`` is the study whose folder holds the data and blocks.
+
+    ``tuning`` is None in a study that searches no hyperparameters.
+    """
 
     name: str
     owner: str
     config: dict[str, Any]
     kernels: dict[str, Kernel]
+    tuning: Tuning | None = None
 
     @functools.cached_property
     def part_sizes(self) -> dict[str, int]:
@@ -228,8 +235,11 @@ def load_study(path: Path) -> Study:
                 )
         wanted = config.get("use_kernels", list(config["kernels"]))
         config["kernels"] = {name: config["kernels"][name] for name in wanted}
+    for name, options in config["kernels"].items():
+        _take_over_files(path, name, options, config)
     kernels = {name: _kernel(path, name, options, config) for name, options in config["kernels"].items()}
-    study = Study(path.stem, owner, config, kernels)
+    tuning = parse_tuning(f"{path}: tuning", config) if "tuning" in config else None
+    study = Study(path.stem, owner, config, kernels, tuning)
     _check_sizes(path, study)
     return study
 
@@ -262,8 +272,40 @@ def _read(path: Path, prefix: str = "") -> dict[str, Any]:
         raise UserError(f"{prefix}there is no study {path.stem}: {path} is missing") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    _validate(path, config)
+    _validate(str(path), config, "config.schema.yaml")
     return config
+
+
+def _take_over_files(path: Path, name: str, options: dict[str, Any], config: dict[str, Any]) -> None:
+    """Put what a kernel's files say in their place: an architecture, or all that was tuned."""
+    where = f"{path}: kernels.{name}"
+    try:
+        if "tuned" in options:
+            _take_over_tuned(name, options, config)
+        elif "file" in options["architecture"]:
+            others = options["architecture"].keys() - {"file"}
+            if others:
+                raise UserError(f"architecture has {min(others)} beside file, which stands alone")
+            options["architecture"] = read_candidate(Path(options["architecture"]["file"]))["architecture"]
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _take_over_tuned(name: str, options: dict[str, Any], config: dict[str, Any]) -> None:
+    file = options["tuned"]
+    found = read_candidate(Path(file))
+    for key in TUNED_KEYS:
+        if key not in found:
+            raise UserError(f"{file} lacks the key {key!r}")
+    if found["kind"] not in get_args(Kind):
+        raise UserError(f"{file}: kind is {found['kind']!r}, expected one of {', '.join(get_args(Kind))}")
+    if name in config["preprocessing"]:
+        raise UserError(
+            f"the preprocessing in {file} gets the kernel's name, but preprocessing.{name} is there"
+        )
+    _validate(f"{file}, preprocessing", found["preprocessing"], "preprocessing.schema.yaml")
+    config["preprocessing"][name] = found["preprocessing"]
+    options |= {"architecture": found["architecture"], "kind": found["kind"], "preprocessing": name}
 
 
 def _kernel(path: Path, name: str, options: dict[str, Any], config: dict[str, Any]) -> Kernel:
@@ -294,6 +336,8 @@ def _check_sizes(path: Path, study: Study) -> None:
             "ridge.candidates and no approximations"
         )
     available = study.training_examples
+    if study.tuning is not None:
+        study.tuning.check_sizes(f"{path}: tuning", study.part_sizes)
     ladder = study.config["training_sizes"]
     largest = max(ladder["sizes"]) if "sizes" in ladder else ladder.get("largest", available)
     if largest > available:
@@ -327,23 +371,25 @@ def _schemas() -> dict[str, dict[str, Any]]:
     return {path.name: yaml.safe_load(path.read_text()) for path in sorted(SCHEMAS.glob("*.schema.yaml"))}
 
 
-def _validate(path: Path, config: Any) -> None:
-    """Check ``config`` against the schema and fill its defaults in."""
+def _validate(where: str, value: Any, schema: str) -> None:
+    """Check ``value``, which is found at ``where``, against a schema and fill its defaults in."""
     schemas = _schemas()
     resources = [
-        (name, referencing.Resource.from_contents({"$id": name, **schema}))
-        for name, schema in schemas.items()
+        (name, referencing.Resource.from_contents({"$id": name, **content}))
+        for name, content in schemas.items()
     ]
     registry: referencing.Registry = referencing.Registry().with_resources(resources)
-    root = {"$id": "config.schema.yaml", **schemas["config.schema.yaml"]}
-    error = best_match(jsonschema.Draft202012Validator(root, registry=registry).iter_errors(config))
+    root = {"$id": schema, **schemas[schema]}
+    error = best_match(jsonschema.Draft202012Validator(root, registry=registry).iter_errors(value))
     if error is not None:
-        raise UserError(f"{path}: {_sentence(error)}")
-    _check_sharing(path, config)
-    _fill_defaults(config, root, registry.resolver_with_root(referencing.Resource.from_contents(root)))
+        raise UserError(f"{where}: {_sentence(error)}")
+    if schema == "config.schema.yaml":
+        _check_sharing(where, value)
+        _check_tuned(where, value)
+    _fill_defaults(value, root, registry.resolver_with_root(referencing.Resource.from_contents(root)))
 
 
-def _check_sharing(path: Path, config: dict[str, Any]) -> None:
+def _check_sharing(path: str, config: dict[str, Any]) -> None:
     if "kernels_from" in config:
         for key in SHARED:
             if key in config:
@@ -354,6 +400,14 @@ def _check_sharing(path: Path, config: dict[str, Any]) -> None:
             raise UserError(f"{path}: the file lacks the key {key!r} (or kernels_from)")
     if "use_kernels" in config:
         raise UserError(f"{path}: use_kernels is given without kernels_from")
+
+
+def _check_tuned(path: str, config: dict[str, Any]) -> None:
+    """Defaults are not filled in yet: what is there was given."""
+    for name, options in config.get("kernels", {}).items():
+        for key in TUNED_KEYS:
+            if "tuned" in options and key in options:
+                raise UserError(f"{path}: kernels.{name}.{key} may not be given together with tuned")
 
 
 def _fill_defaults(value: Any, schema: Any, resolver: Any) -> None:

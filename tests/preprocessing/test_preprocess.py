@@ -170,3 +170,38 @@ def test_flips_stay_flips_where_the_fit_is_on_images_and_flips_alone(tmp_path, o
 def test_without_augmentation_nothing_is_flipped(tmp_path, digits):
     preprocess(ZCA, digits, tmp_path)
     assert description(tmp_path)["flipped_images"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "shared"),
+    [
+        (ZCA, False),
+        (ZCA, True),
+        ({**ZCA, "fit_examples": 100}, True),
+        ({"method": "standardize"}, False),
+        ({"method": "none"}, False),
+    ],
+)
+def test_leading_parts_are_what_is_written(tmp_path, digits, options, shared):
+    preprocess(options, digits, tmp_path)
+    spectrum = preprocessing.spectrum_of(options, digits) if shared else None
+    sizes = {"train": 40, "validation": 50, "digits": 7}
+    parts = preprocessing.leading_parts(options, digits, sizes, spectrum)
+    assert set(parts) == set(sizes)
+    for name, size in sizes.items():
+        expected = np.load(tmp_path / f"{name}.npy")[:size]
+        np.testing.assert_allclose(parts[name].features, expected, rtol=1e-7, atol=1e-9)
+        assert parts[name].features.dtype == np.float64
+        np.testing.assert_array_equal(parts[name].targets, np.load(tmp_path / f"{name}_targets.npy")[:size])
+        np.testing.assert_array_equal(parts[name].labels, np.load(tmp_path / f"{name}_labels.npy")[:size])
+
+
+def test_leading_parts_of_a_regression_are_scaled_by_the_whole_training_set(tmp_path, regression):
+    preprocess({"method": "none"}, regression, tmp_path / "features")
+    part = preprocessing.leading_parts({"method": "none"}, regression, {"train": 3})["train"]
+    np.testing.assert_array_equal(part.targets, np.load(tmp_path / "features" / "train_targets.npy")[:3])
+
+
+def test_more_examples_than_there_are_are_refused(digits):
+    with pytest.raises(UserError, match="has 50 examples of validation, expected 51"):
+        preprocessing.leading_parts({"method": "none"}, digits, {"validation": 51})

@@ -116,3 +116,49 @@ def test_images_without_any_variance():
 def test_singular_covariance_without_regularisation():
     with pytest.raises(UserError, match=r"regularization is 0\.0 and the covariance .* singular"):
         fit(images(count=20), regularization=0.0)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(-4, 2), st.booleans())
+def test_one_spectrum_serves_every_regularization(exponent, per_image):
+    train, regularization = images(count=30), 10**exponent
+    spectrum = zca.decompose(lambda: [train], per_image)
+    found, fitted = (
+        zca.whiten(spectrum, regularization),
+        fit(train, regularization=regularization, per_image_normalization=per_image),
+    )
+    scale = np.abs(fitted.whitening).max()
+    np.testing.assert_allclose(found.whitening, fitted.whitening, rtol=1e-7, atol=1e-9 * scale)
+    assert found.per_image_normalization == fitted.per_image_normalization
+
+
+def test_a_spectrum_is_read_as_it_was_written(tmp_path):
+    train = images(count=30)
+    spectrum = zca.decompose(lambda: [train], True)
+    zca.save_spectrum(tmp_path / "s.npz", spectrum)
+    again = zca.load_spectrum(tmp_path / "s.npz")
+    np.testing.assert_array_equal(zca.whiten(again, 0.1).whitening, zca.whiten(spectrum, 0.1).whitening)
+    np.testing.assert_array_equal(
+        zca.apply(zca.whiten(again, 0.1), train), zca.apply(zca.whiten(spectrum, 0.1), train)
+    )
+
+
+def test_a_damaged_spectrum_is_named(tmp_path):
+    path = tmp_path / "s.npz"
+    zca.save_spectrum(path, zca.decompose(lambda: [images(count=30)], True))
+    content = path.read_bytes()
+    for damage in (b"", content[: len(content) // 2], b"\x80\x04pickle"):
+        path.write_bytes(damage)
+        with pytest.raises(UserError, match=r"s\.npz: cannot be read"):
+            zca.load_spectrum(path)
+    np.savez(path, mean=np.zeros(1))
+    with pytest.raises(UserError, match=r"s\.npz: cannot be read"):
+        zca.load_spectrum(path)
+
+
+def test_a_spectrum_needs_images_that_differ_and_a_regularization():
+    with pytest.raises(UserError, match="all the same constant"):
+        zca.decompose(lambda: [np.ones((5, 4, 4, 3))], True)
+    spectrum = zca.decompose(lambda: [images(count=5)], True)
+    with pytest.raises(UserError, match=r"regularization is 0\.0 and the covariance"):
+        zca.whiten(spectrum, 0.0)

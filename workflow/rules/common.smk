@@ -12,6 +12,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.flip_symmetry import same_block
 from neural_kernels.planning import planned_blocks
 from neural_kernels.study import Study, load_study, report_kind, studies
+from neural_kernels.tuning.settings import Tuning
 
 CONFIG = Path(workflow.basedir) / "config"
 
@@ -26,6 +27,9 @@ wildcard_constraints:
     n=r"\d+",
     method=r"[a-z_]+",
     size=r"\d+",
+    trial=r"\d+",
+    place=r"\d+|baseline",
+    candidate="tuned|baseline",
 
 
 @functools.cache
@@ -76,6 +80,16 @@ def reported_study(name: str) -> Study:
     return augmented_study(name) if kind == "augmentation" else approximated_study(name)
 
 
+def tuning(name: str) -> Tuning:
+    """What a study tunes; it is one that does."""
+    found = study(name).tuning
+    if found is None:
+        raise WorkflowError(
+            f"config/{name}.yaml has no section tuning, which results/{name}_tuning.pdf would report"
+        )
+    return found
+
+
 # A study that the command line names is checked here, so that its mistake is one sentence; input
 # functions, which check every study that they touch, can only end with a list of calls.
 for name in studies(CONFIG):
@@ -85,6 +99,8 @@ for name in studies(CONFIG):
         study(name)
     if any(f"results/{name}.pdf" in word for word in sys.argv):
         reported_study(name)
+    if any(f"results/{name}_tuning.pdf" in word for word in sys.argv):
+        tuning(name)
 
 
 def kernel_of(wildcards):
@@ -225,7 +241,7 @@ def metrics_files(wildcards):
     as --forcerun would.
     """
     this = study(wildcards.study)
-    force_missing_blocks(this)
+    force_missing(study_blocks(this))
     return [
         f"results/{this.name}/metrics/{kernel}/n{n}.parquet"
         for kernel in this.kernels
@@ -243,10 +259,8 @@ def augmentation_files(wildcards):
     ]
 
 
-def force_missing_blocks(this: Study) -> None:
-    workflow.dag.forcefiles.update(
-        block for block in study_blocks(this) if not Path(block).exists()
-    )
+def force_missing(files: list[str]) -> None:
+    workflow.dag.forcefiles.update(file for file in files if not Path(file).exists())
 
 
 def study_blocks(this: Study, kernel: str | None = None) -> list[str]:
@@ -276,7 +290,7 @@ def approximation_blocks(wildcards):
 def approximation_files(wildcards):
     """Metrics of every approximation and of the full solutions, after asking for deleted blocks as above."""
     this = approximated_study(wildcards.study)
-    force_missing_blocks(this)
+    force_missing(study_blocks(this))
     full = [
         f"results/{this.name}/metrics/{kernel}/n{this.training_sizes(kernel)[-1]}.parquet"
         for kernel in this.kernels
@@ -286,3 +300,45 @@ def approximation_files(wildcards):
         for kernel in this.kernels
         for method, size in this.approximations()
     ]
+
+
+def tuning_data(wildcards):
+    return f"results/{study(wildcards.study).owner}/data/data.json"
+
+
+def what_a_new_trial_needs(wildcards):
+    """A trial that is there needs nothing, as a block: its record says what it was made with."""
+    folder = f"results/{wildcards.study}/tuning"
+    there = Path(f"{folder}/trials/{wildcards.trial}.json").exists()
+    return [] if there else f"{folder}/started.json"
+
+
+def trial_files(wildcards):
+    """The record of every trial, after asking for deleted ones as for blocks."""
+    files = [
+        f"results/{wildcards.study}/tuning/trials/{trial}.json"
+        for trial in range(tuning(wildcards.study).trials)
+    ]
+    force_missing(files)
+    return files
+
+
+def transfer_examples(wildcards) -> int:
+    found = tuning(wildcards.study).transfer
+    if found is None:
+        raise WorkflowError(
+            f"config/{wildcards.study}.yaml has no section tuning.transfer"
+        )
+    return found.training_examples
+
+
+def tuning_results(wildcards):
+    """The records of all trials, and what was computed once they had ended."""
+    folder = f"results/{wildcards.study}/tuning"
+    transfer = tuning(wildcards.study).transfer
+    places = [] if transfer is None else ["baseline", *range(transfer.trials)]
+    return (
+        trial_files(wildcards)
+        + [f"{folder}/test/{candidate}.json" for candidate in ("tuned", "baseline")]
+        + [f"{folder}/transfer/{place}.json" for place in places]
+    )

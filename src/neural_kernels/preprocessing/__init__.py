@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -174,3 +175,59 @@ def _read_part(data: Path, part: str, what: str, count: int) -> np.ndarray:
 def _write_copy(path: Path, values: np.ndarray) -> None:
     with atomic_array(path, values.shape, values.dtype) as copy:
         copy[:] = values
+
+
+# ----------------------------------------------------------------------------- in memory
+
+
+@dataclass(frozen=True)
+class Part:
+    """Leading examples of one part: features (n, *input_shape) and targets (n, outputs), both float64; the
+    labels or values (n, ...) as they came.
+    """
+
+    features: np.ndarray
+    targets: np.ndarray
+    labels: np.ndarray
+
+
+def leading_parts(
+    options: Mapping[str, Any],
+    data: Path,
+    sizes: Mapping[str, int],
+    spectrum: zca.Spectrum | None = None,
+) -> dict[str, Part]:
+    """What ``preprocess`` writes, of the first so many examples of some parts, in memory.
+
+    Args:
+        options, data: as of ``preprocess``; fitted on the whole training set as there.
+        sizes: examples of each part.
+        spectrum: of the training images by ``spectrum_of`` for the same options, which saves the fit of zca.
+
+    Raises:
+        UserError: as ``preprocess``, or fewer examples than asked for.
+    """
+    summary = read_json(data / "data.json")
+    used = {key: options[key] for key in _APPLICABLE[_method(options)] if key in options}
+    for part, size in sizes.items():
+        if size > summary["parts"].get(part, 0):
+            raise UserError(f"{data} has {summary['parts'].get(part, 0)} examples of {part}, expected {size}")
+    train = {what: _read_part(data, "train", what, summary["parts"]["train"]) for what in ("x", "y")}
+    encode, _ = _target_encoding(summary, train["y"])
+    if spectrum is not None and used["method"] == "zca":
+        transform: Transform = partial(zca.apply, zca.whiten(spectrum, used["regularization"]))
+    else:
+        transform = _fit(used, _fit_examples(used, train["x"]))
+    parts = {}
+    for part, size in sizes.items():
+        x = _read_part(data, part, "x", summary["parts"][part])[:size]
+        labels = np.array(_read_part(data, part, "y", summary["parts"][part])[:size])
+        parts[part] = Part(np.ascontiguousarray(transform(x)), encode(labels), labels)
+    return parts
+
+
+def spectrum_of(options: Mapping[str, Any], data: Path) -> zca.Spectrum:
+    """What every regularisation of zca shares that is fitted on the training set of ``data``."""
+    summary = read_json(data / "data.json")
+    train = _fit_examples(options, _read_part(data, "train", "x", summary["parts"]["train"]))
+    return zca.decompose(partial(_batches, train, "fitting"), options["per_image_normalization"])

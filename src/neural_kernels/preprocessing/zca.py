@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from neural_kernels.errors import UserError
+from neural_kernels.files import write_atomically
 from neural_kernels.preprocessing import channels
 from neural_kernels.preprocessing.channels import ChannelStatistics
 
@@ -39,13 +42,10 @@ def fit(
     Raises:
         UserError: images without any variance, or a singular covariance with ``regularization`` 0.
     """
-    statistics = channels.fit(batches())
-    count, second_moment = 0, np.zeros((1, 1))
-    for batch in batches():
-        x = _normalize(statistics, per_image_normalization, batch)
-        second_moment = second_moment + x.T @ x
-        count += len(x)
-    whitening = _inverse_square_root(second_moment / count, regularization)
+    statistics, covariance = _moments(batches, per_image_normalization)
+    shift = regularization * _mean_eigenvalue(covariance)
+    eigenvalues, vectors = np.linalg.eigh(covariance + shift * np.eye(len(covariance)))
+    whitening = _inverse_square_root(eigenvalues, vectors, regularization)
     return Zca(statistics, per_image_normalization, whitening)
 
 
@@ -68,16 +68,98 @@ def _normalize(statistics: ChannelStatistics, per_image: bool, x: np.ndarray) ->
     return flat
 
 
-def _inverse_square_root(covariance: np.ndarray, regularization: float) -> np.ndarray:
-    dimension = len(covariance)
-    mean_eigenvalue = np.trace(covariance) / dimension
-    if mean_eigenvalue == 0:
+def _moments(
+    batches: Callable[[], Iterable[np.ndarray]], per_image: bool
+) -> tuple[ChannelStatistics, np.ndarray]:
+    statistics = channels.fit(batches())
+    count, second_moment = 0, np.zeros((1, 1))
+    for batch in batches():
+        x = _normalize(statistics, per_image, batch)
+        second_moment = second_moment + x.T @ x
+        count += len(x)
+    return statistics, second_moment / count
+
+
+def _mean_eigenvalue(covariance: np.ndarray) -> float:
+    mean = float(np.trace(covariance)) / len(covariance)
+    if mean == 0:
         raise UserError("zca: the training images are all the same constant, expected images that differ")
-    shift = regularization * mean_eigenvalue
-    eigenvalues, vectors = np.linalg.eigh(covariance + shift * np.eye(dimension))
-    if eigenvalues[0] <= dimension * np.finfo(np.float64).eps * eigenvalues[-1]:
+    return mean
+
+
+def _inverse_square_root(eigenvalues: np.ndarray, vectors: np.ndarray, regularization: float) -> np.ndarray:
+    """Of the regularised covariance, from its ascending ``eigenvalues`` and its eigenvectors."""
+    if eigenvalues[0] <= len(eigenvalues) * np.finfo(np.float64).eps * eigenvalues[-1]:
         raise UserError(
             f"zca: regularization is {regularization} and the covariance of the training images is singular, "
             "expected a larger regularization"
         )
     return (vectors / np.sqrt(eigenvalues)) @ vectors.T
+
+
+# ----------------------------------------------------------------------------- many regularisations
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What every regularisation of the same images shares: C = U S U^T.
+
+    ``eigenvalues`` (d,) ascending and ``vectors`` (d, d) are float64.
+    """
+
+    statistics: ChannelStatistics
+    per_image_normalization: bool
+    eigenvalues: np.ndarray
+    vectors: np.ndarray
+
+
+def decompose(batches: Callable[[], Iterable[np.ndarray]], per_image_normalization: bool = True) -> Spectrum:
+    """The costly part of ``fit``, once for any number of regularisations; arguments as there.
+
+    Raises:
+        UserError: images without any variance.
+    """
+    statistics, covariance = _moments(batches, per_image_normalization)
+    _mean_eigenvalue(covariance)
+    return Spectrum(statistics, per_image_normalization, *np.linalg.eigh(covariance))
+
+
+def whiten(spectrum: Spectrum, regularization: float) -> Zca:
+    """The transform that ``fit`` gives, to rounding.
+
+    Raises:
+        UserError: a singular covariance with ``regularization`` 0.
+    """
+    shifted = spectrum.eigenvalues + regularization * spectrum.eigenvalues.mean()
+    whitening = _inverse_square_root(shifted, spectrum.vectors, regularization)
+    return Zca(spectrum.statistics, spectrum.per_image_normalization, whitening)
+
+
+def save_spectrum(path: Path, spectrum: Spectrum) -> None:
+    """``spectrum`` as an .npz file of plain arrays, whole or not at all."""
+    write_atomically(
+        path,
+        lambda file: np.savez(
+            file,
+            mean=spectrum.statistics.mean,
+            scale=spectrum.statistics.scale,
+            per_image_normalization=np.array(spectrum.per_image_normalization),
+            eigenvalues=spectrum.eigenvalues,
+            vectors=spectrum.vectors,
+        ),
+    )
+
+
+def load_spectrum(path: Path) -> Spectrum:
+    """What ``save_spectrum`` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            statistics = ChannelStatistics(arrays["mean"], arrays["scale"])
+            per_image = bool(arrays["per_image_normalization"])
+            return Spectrum(statistics, per_image, arrays["eigenvalues"], arrays["vectors"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read ({error}), expected the spectrum of a covariance") from None

@@ -1,0 +1,148 @@
+"""One candidate on given examples: its kernel, the ridge, and what the objective makes of its predictions."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from neural_kernels import engines, evaluation, planning
+from neural_kernels.errors import UserError
+from neural_kernels.preprocessing import Part
+from neural_kernels.solvers.cholesky import solve_cholesky
+from neural_kernels.solvers.ridge import Validation, select_ridge
+from neural_kernels.tuning.candidate import Candidate
+from neural_kernels.tuning.objectives import Objective
+
+log = logging.getLogger(__name__)
+
+RATE_SECONDS = 1.0
+"""Time for measuring how fast a kernel is, where its cost is limited."""
+
+
+class Unusable(Exception):
+    """The candidate has no value; the message says why."""
+
+
+class TooCostly(Unusable):
+    """The candidate would take longer than allowed."""
+
+
+@dataclass(frozen=True)
+class Computation:
+    """How kernels are computed: as the keys engine and precision of a study, and its ridge candidates.
+
+    ``largest_seconds``: of one candidate's kernel, None where it may take any time.
+    """
+
+    engine: str
+    precision: engines.Precision
+    ridges: Sequence[float]
+    largest_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What came out.
+
+    Attributes:
+        value: of the objective on the validation examples, with the best ridge.
+        ridge: relative to the mean diagonal; ``ridge_at_edge`` where it is the smallest or largest candidate.
+        scores: metrics of the validation set and of every other part that was predicted.
+        engine: that computed the kernel.
+        seconds: of kernel and solves.
+    """
+
+    value: float
+    ridge: float
+    ridge_at_edge: bool
+    scores: dict[str, dict[str, float]]
+    engine: str
+    seconds: float
+
+
+def assess(
+    candidate: Candidate,
+    parts: Mapping[str, Part],
+    objective: Objective,
+    computation: Computation,
+) -> Assessment:
+    """Train ``candidate`` on the part "train" and judge it on "validation"; predict every other part as well.
+
+    Every ridge is tried on the one kernel, and the objective on the validation part chooses: it is a
+    hyperparameter that costs no further kernel entries. Other parts have no influence on anything.
+
+    Raises:
+        TooCostly: the kernel would take longer than allowed.
+        Unusable: no engine covers the candidate, its kernel is not finite, or no ridge makes it positive
+            definite.
+    """
+    started = time.monotonic()
+    train, validation = parts["train"], parts["validation"]
+    try:
+        architecture = candidate.build()
+        name, engine = engines.select(computation.engine, architecture, train.features.shape[1:])
+    except UserError as error:
+        raise Unusable(str(error)) from None
+    precision, kind = computation.precision, candidate.kind
+    if computation.largest_seconds is not None:
+        shape = train.features.shape[1:]
+        rate = planning.measure_rate(engine, architecture, kind, precision, shape, RATE_SECONDS)
+        _check_cost(_pairs(parts) / rate, computation.largest_seconds)
+    left = engine.prepare(architecture, train.features, precision)
+    kernel = _finite(engine.kernel(architecture, kind, left, None, precision))
+
+    def cross(part: Part) -> np.ndarray:
+        rows = engine.prepare(architecture, part.features, precision)
+        return _finite(engine.kernel(architecture, kind, rows, left, precision))
+
+    rows = cross(validation)
+    judge = Validation(lambda coefficients: rows @ coefficients, validation.targets, objective.loss).judge
+    try:
+        solution = select_ridge(
+            lambda ridge, _: solve_cholesky(kernel, train.targets, ridge), computation.ridges, judge
+        )
+    except UserError as error:
+        raise Unusable(str(error)) from None
+    coefficients, record = solution.coefficients, solution.record
+    predictions = rows @ coefficients
+    scores = {"validation": _scores(predictions, validation, objective)}
+    for part in parts.keys() - {"train", "validation"}:
+        scores[part] = _scores(cross(parts[part]) @ coefficients, parts[part], objective)
+    return Assessment(
+        value=objective.value(predictions, validation.targets),
+        ridge=record.ridge,
+        ridge_at_edge=record.details["ridge_choice"]["ridge_at_edge"],
+        scores=scores,
+        engine=name,
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _pairs(parts: Mapping[str, Part]) -> int:
+    n = len(parts["train"].features)
+    others = sum(len(part.features) for name, part in parts.items() if name != "train")
+    return n * (n + 1) // 2 + n * others
+
+
+def _check_cost(seconds: float, largest: float) -> None:
+    if seconds > largest:
+        raise TooCostly(
+            f"its kernel would take {seconds:,.0f} s here, more than tuning.largest_seconds, {largest:g}"
+        )
+    log.info("about %.0f s", seconds)
+
+
+def _finite(entries: np.ndarray) -> np.ndarray:
+    """Kernel entries in float64, C-contiguous."""
+    if not np.isfinite(entries).all():
+        raise Unusable("its kernel is not finite: a float cannot hold these covariances")
+    return np.ascontiguousarray(entries, np.float64)
+
+
+def _scores(predictions: np.ndarray, part: Part, objective: Objective) -> dict[str, float]:
+    labels = part.labels if objective.task == "classification" else None
+    return evaluation.evaluate(predictions, part.targets, labels, objective.task)

@@ -1,0 +1,192 @@
+"""The journal by which the jobs of a tuning study share what their trials drew and gave.
+
+An Optuna journal storage: a file of JSON lines that is only ever appended to, under a lock file that works on
+network file systems. Trial k of the study is the job k of the workflow, whatever number Optuna gives it. The
+sampler learns from what the journal holds when a trial draws, so that with several jobs at once what is drawn
+depends on who was first.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+
+from neural_kernels.errors import UserError
+from neural_kernels.tuning.records import TrialRecord, check_identity
+from neural_kernels.tuning.settings import Tuning
+
+log = logging.getLogger(__name__)
+
+# Attributes of a trial.
+STARTS, ERROR = "starts", "error"
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that a job works on.
+
+    Attributes:
+        trial: draws hyperparameters; those that an earlier run of the job drew stay.
+        finished: the journal knows its outcome already; only its record is to be made again.
+    """
+
+    number: int
+    trial: optuna.Trial | optuna.trial.FixedTrial
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Journal:
+    """An open journal of one study."""
+
+    storage: JournalStorage
+    study: optuna.Study
+
+    def claim(self, job: int) -> Claim:
+        """The trial of ``job``: a new one, or that of an earlier run of the same job, drawn as it was."""
+        found = self._of_job(job)
+        if found is None:
+            # One line of the journal: a kill leaves a trial that knows its job, or none.
+            self.study.add_trial(
+                optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"job": job, STARTS: 0})
+            )
+            found = self._of_job(job)
+            assert found is not None
+        if found.state.is_finished():
+            return Claim(found.number, optuna.trial.FixedTrial(found.params), finished=True)
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, found.number)
+        return Claim(found.number, optuna.Trial(self.study, trial_id), finished=False)
+
+    def begin(self, claim: Claim, attempts: int) -> str | None:
+        """Count a start of a claimed trial. Returns why it is not to be started again, or None."""
+        if claim.finished:
+            return None
+        before = claim.trial.user_attrs[STARTS]
+        claim.trial.set_user_attr(STARTS, before + 1)
+        if before < attempts:
+            return None
+        error = claim.trial.user_attrs.get(ERROR)
+        cause = "killed, or out of memory or time" if error is None else f"the last error was {error}"
+        return f"was begun {before} times and never ended: {cause}"
+
+    @contextmanager
+    def noting_errors(self, claim: Claim) -> Iterator[None]:
+        """Keep the text of an error that passes through, for the reason that ``begin`` gives in the end."""
+        try:
+            yield
+        except Exception as error:
+            if not claim.finished:
+                claim.trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}")
+            raise
+
+    def tell(self, claim: Claim, record: TrialRecord) -> None:
+        """What came of a claimed trial, for the sampler."""
+        if claim.finished:
+            return
+        value = None if record.assessment is None else record.assessment.value
+        self.study.tell(claim.number, value, state=STATES[record.state], skip_if_finished=True)
+
+    def _of_job(self, job: int) -> FrozenTrial | None:
+        trials = self.study.get_trials(deepcopy=False)
+        return next((trial for trial in trials if trial.user_attrs.get("job") == job), None)
+
+
+def open_journal(
+    path: Path,
+    name: str,
+    tuning: Tuning,
+    direction: Literal["minimize", "maximize"],
+    seed: int,
+    job: int = 0,
+) -> Journal:
+    """The journal in ``path``, begun where there is none.
+
+    Args:
+        name: of the study.
+        seed: of the study; together with ``job`` it seeds the sampler, so that jobs draw independently.
+
+    Raises:
+        UserError: the journal is damaged, or is of other settings.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = JournalFileOpenLock(str(path))
+    _check(path, lock)
+    with _quiet():
+        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        sampler = _sampler(tuning, int(np.random.SeedSequence([seed, job]).generate_state(1)[0]))
+        if name in optuna.get_all_study_names(storage):
+            study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+        else:
+            # Another process may be faster.
+            study = optuna.create_study(
+                study_name=name, storage=storage, sampler=sampler, direction=direction, load_if_exists=True
+            )
+        if "identity" not in study.user_attrs:
+            study.set_user_attr("identity", tuning.identity)
+    check_identity(path, study.user_attrs["identity"], tuning.identity)
+    return Journal(storage, study)
+
+
+def _sampler(tuning: Tuning, seed: int) -> optuna.samplers.BaseSampler:
+    if tuning.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    # Trials that are running count as bad ones, so that jobs side by side do not draw the same.
+    return optuna.samplers.TPESampler(
+        seed=seed, n_startup_trials=tuning.startup_trials, multivariate=True, constant_liar=True
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna's own messages are for notebooks: the logs have the trial's."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+def _check(path: Path, lock: JournalFileOpenLock) -> None:
+    """Every line of the journal is whole: a line that a kill or a full disk cut short is taken back.
+
+    Optuna would append to it, and could not read the journal ever after.
+    """
+    lock.acquire()
+    try:
+        if not path.exists():
+            return
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            log.warning("%s: its last line was cut short by a kill or a full disk, and is taken back", path)
+            with path.open("r+b") as file:
+                file.truncate(whole)
+    finally:
+        lock.release()
+    for number, line in enumerate(content[:whole].splitlines(), start=1):
+        if not _is_operation(line):
+            raise UserError(
+                f"{path}: line {number} is damaged, expected an operation of an Optuna journal; delete the journal "
+                "to go on without what the sampler has learnt (the records of finished trials stay)"
+            )
+
+
+def _is_operation(line: bytes) -> bool:
+    try:
+        operation: Any = json.loads(line)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return False
+    return isinstance(operation, dict) and isinstance(operation.get("op_code"), int)

@@ -1,0 +1,131 @@
+"""A candidate's value against the same computed directly."""
+
+import numpy as np
+import pytest
+
+from neural_kernels.architectures import build
+from neural_kernels.engines import kernel_matrix
+from neural_kernels.preprocessing import Part
+from neural_kernels.preprocessing.targets import one_hot
+from neural_kernels.tuning import assessment
+from neural_kernels.tuning.assessment import Computation, TooCostly, Unusable, assess
+from neural_kernels.tuning.candidate import Candidate
+from neural_kernels.tuning.objectives import OBJECTIVES, objective_named
+
+RIDGES = (1e-6, 1e-3, 1e-1, 10.0)
+
+
+def part(n, seed, shift=0.0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, n)
+    features = rng.normal(size=(n, 4, 4, 2)) + labels[:, None, None, None] * 0.5 + shift
+    return Part(features, one_hot(labels, 3), labels)
+
+
+PARTS = {"train": part(24, 0), "validation": part(15, 1), "held_out": part(11, 2)}
+CANDIDATE = Candidate(
+    {"name": "Myrtle", "convs_per_pool": [1, 1], "activation": "gelu"}, "nngp", {"method": "none"}
+)
+
+
+def predictions(ridge, precision="float64", parts=PARTS):
+    """On validation and held_out, with dense NumPy."""
+    architecture, x = build(**CANDIDATE.architecture), parts["train"].features
+    kernel = kernel_matrix(architecture, x, kind="nngp", precision=precision).astype(np.float64)
+    kernel += ridge * np.mean(np.diag(kernel)) * np.eye(len(x))
+    solved = np.linalg.solve(kernel, parts["train"].targets)
+    for name in ("validation", "held_out"):
+        rows = kernel_matrix(architecture, parts[name].features, x, kind="nngp", precision=precision)
+        yield rows.astype(np.float64) @ solved
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("name", ["loss", "accuracy"])
+def test_the_best_ridge_by_the_objective_and_what_it_predicts(name, precision):
+    found = assess(CANDIDATE, PARTS, OBJECTIVES[name], Computation("auto", precision, RIDGES))
+    values = {}
+    for ridge in RIDGES:
+        rows, _ = predictions(ridge, precision)
+        targets, labels = PARTS["validation"].targets, PARTS["validation"].labels
+        accuracy = np.mean(rows.argmax(axis=1) == labels)
+        values[ridge] = accuracy if name == "accuracy" else np.mean((rows - targets) ** 2)
+    best = max(values.values()) if name == "accuracy" else min(values.values())
+    assert found.value == pytest.approx(best, rel=1e-4 if precision == "float32" else 1e-9)
+    # Of equals the larger ridge.
+    assert found.ridge == max(
+        ridge for ridge, value in values.items() if value == pytest.approx(best, rel=1e-6)
+    )
+    assert found.ridge_at_edge == (found.ridge in (RIDGES[0], RIDGES[-1]))
+    assert found.scores["validation"][name] == found.value
+    _, held_out = predictions(found.ridge, precision)
+    expected = np.mean((held_out - PARTS["held_out"].targets) ** 2)
+    assert found.scores["held_out"]["loss"] == pytest.approx(
+        expected, rel=1e-3 if precision == "float32" else 1e-9
+    )
+    assert found.engine in ("native", "jax")
+
+
+def test_what_is_only_predicted_changes_nothing():
+    objective, computation = OBJECTIVES["loss"], Computation("auto", "float64", RIDGES)
+    alone = assess(CANDIDATE, {k: v for k, v in PARTS.items() if k != "held_out"}, objective, computation)
+    other = assess(CANDIDATE, {**PARTS, "held_out": part(9, 7, shift=100.0)}, objective, computation)
+    assert (alone.value, alone.ridge) == (other.value, other.ridge)
+    assert alone.scores["validation"] == other.scores["validation"]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "features", "ridges", "sentence"),
+    [
+        ({"name": "Myrtle", "convs_per_pool": [1, 1, 1, 1]}, 1.0, RIDGES, "does not divide"),
+        ({"name": "Myrtle", "convs_per_pool": [1]}, 1e200, RIDGES, "not finite"),
+        ({"name": "Myrtle", "convs_per_pool": [1], "b_std": 0.0}, 0.0, RIDGES, "not positive definite"),
+        ({"name": "SimpleGNN"}, 1.0, RIDGES, "no engine for architecture SimpleGNN"),
+    ],
+)
+def test_a_candidate_without_a_value_says_why(candidate, features, ridges, sentence):
+    scaled = {name: Part(part.features * features, part.targets, part.labels) for name, part in PARTS.items()}
+    with pytest.raises(Unusable, match=sentence), np.errstate(all="ignore"):
+        assess(
+            Candidate(candidate, "ntk", {"method": "none"}), scaled, OBJECTIVES["loss"],
+            Computation("auto", "float64", ridges),
+        )  # fmt: skip
+
+
+def test_a_costly_candidate_is_not_computed(monkeypatch):
+    # 24 * 25 / 2 + 24 * (15 + 11) pairs at 10 pairs a second.
+    monkeypatch.setattr(assessment.planning, "measure_rate", lambda *_: 10.0)
+    objective = OBJECTIVES["loss"]
+    assess(CANDIDATE, PARTS, objective, Computation("auto", "float64", RIDGES, largest_seconds=92.5))
+    with pytest.raises(TooCostly, match=r"would take 92 s here, more than tuning\.largest_seconds, 92"):
+        assess(CANDIDATE, PARTS, objective, Computation("auto", "float64", RIDGES, largest_seconds=92))
+
+
+# -------------------------------------------------------------------------------------- objectives
+
+
+def test_objectives_of_predictions():
+    targets = one_hot(np.array([0, 1, 2, 2]), 3)
+    predictions = targets.copy()
+    predictions[0] = predictions[0][::-1]
+    assert OBJECTIVES["accuracy"].value(predictions, targets) == 0.75
+    assert OBJECTIVES["accuracy"].loss(predictions, targets) == -0.75
+    assert OBJECTIVES["loss"].value(predictions, targets) == pytest.approx(2 / 12)
+    assert OBJECTIVES["loss"].loss(predictions, targets) == pytest.approx(2 / 12)
+
+
+def test_predictions_that_are_no_numbers_are_never_right():
+    targets = one_hot(np.array([0, 1]), 2)
+    for objective in OBJECTIVES.values():
+        if objective.task == "classification":
+            assert not np.isfinite(objective.loss(np.full((2, 2), np.inf), targets))
+    assert np.isnan(OBJECTIVES["accuracy"].value(np.full((2, 2), np.nan), targets))
+
+
+def test_an_objective_belongs_to_a_task():
+    from neural_kernels.errors import UserError
+
+    assert objective_named("mse", "regression").direction == "minimize"
+    with pytest.raises(
+        UserError, match="'mse', but the data is a classification: expected one of loss, accuracy"
+    ):
+        objective_named("mse", "classification")

@@ -1,0 +1,176 @@
+"""Jobs that share a journal: claims, kills, damage, and two processes at once."""
+
+import multiprocessing
+
+import optuna
+import pytest
+import yaml
+from tuning_studies import CONFIG, config
+
+from neural_kernels.errors import UserError
+from neural_kernels.study import load_study
+from neural_kernels.tuning.assessment import Assessment
+from neural_kernels.tuning.journal import open_journal
+from neural_kernels.tuning.records import TrialRecord
+
+
+def tuning_of(folder, **changes):
+    (folder / "s.yaml").write_text(yaml.safe_dump(config(**changes)))
+    return load_study(folder / "s.yaml").tuning
+
+
+def opened(folder, job=0, **changes):
+    return open_journal(folder / "journal.log", "s", tuning_of(folder, **changes), "minimize", 5, job)
+
+
+def record(state="complete", value=0.5):
+    assessment = Assessment(value, 1.0, False, {"validation": {"loss": value}}, "native", 0.1)
+    reason = None if state == "complete" else "why"
+    found = assessment if state == "complete" else None
+    return TrialRecord("0", state, reason, {}, None, found, "loss", 20, 30, "float64", {})
+
+
+def states(folder):
+    return [trial.state.name for trial in opened(folder).study.trials]
+
+
+def test_a_job_has_one_trial_whatever_their_order(tmp_path):
+    space = tuning_of(tmp_path).space
+    for job, value in ((3, 0.3), (0, 0.1)):
+        journal = opened(tmp_path, job)
+        claim = journal.claim(job)
+        space.draw(claim.trial)
+        assert journal.begin(claim, 3) is None
+        journal.tell(claim, record(value=value))
+    trials = opened(tmp_path).study.trials
+    assert [(trial.user_attrs["job"], trial.value) for trial in trials] == [(3, 0.3), (0, 0.1)]
+
+
+def test_pruned_and_failed_trials_are_told(tmp_path):
+    for job, state in enumerate(("pruned", "failed")):
+        journal = opened(tmp_path, job)
+        journal.tell(journal.claim(job), record(state))
+    assert states(tmp_path) == ["PRUNED", "FAIL"]
+
+
+def test_a_killed_trial_is_taken_up_with_what_it_drew(tmp_path):
+    journal = opened(tmp_path)
+    claim = journal.claim(0)
+    # Killed between two hyperparameters.
+    first = tuning_of(tmp_path).space.hyperparameters[0]
+    depth = first.draw(claim.trial)
+    journal = opened(tmp_path)
+    again = journal.claim(0)
+    values = tuning_of(tmp_path).space.draw(again.trial)
+    assert (again.number, values[first.name]) == (claim.number, depth)
+    assert tuning_of(tmp_path).space.draw(opened(tmp_path).claim(0).trial) == values
+    journal.tell(again, record())
+    assert states(tmp_path) == ["COMPLETE"]
+
+
+def test_a_finished_trial_gives_its_hyperparameters_again_and_is_not_told_twice(tmp_path):
+    space = tuning_of(tmp_path).space
+    journal = opened(tmp_path)
+    claim = journal.claim(0)
+    values = space.draw(claim.trial)
+    journal.tell(claim, record(value=0.5))
+    journal = opened(tmp_path)
+    again = journal.claim(0)
+    assert again.finished
+    assert space.draw(again.trial) == values
+    assert journal.begin(again, 1) is None
+    journal.tell(again, record(value=0.7))
+    assert [trial.value for trial in opened(tmp_path).study.trials] == [0.5]
+
+
+def test_a_trial_that_never_ends_is_not_begun_for_ever(tmp_path):
+    for _ in range(2):
+        journal = opened(tmp_path)
+        assert journal.begin(journal.claim(0), 2) is None
+    journal = opened(tmp_path)
+    assert "begun 2 times and never ended: killed" in journal.begin(journal.claim(0), 2)
+
+
+def test_the_reason_has_the_last_error(tmp_path):
+    journal = opened(tmp_path)
+    claim = journal.claim(0)
+    assert journal.begin(claim, 1) is None
+    with pytest.raises(MemoryError), journal.noting_errors(claim):
+        raise MemoryError("no room")
+    journal = opened(tmp_path)
+    assert "the last error was MemoryError: no room" in journal.begin(journal.claim(0), 1)
+
+
+def test_jobs_draw_independently_and_again_the_same(tmp_path):
+    def draws(folder, jobs):
+        folder.mkdir()
+        return {job: tuning_of(folder).space.draw(opened(folder, job).claim(job).trial) for job in jobs}
+
+    first, other_order = draws(tmp_path / "a", (0, 1, 2)), draws(tmp_path / "b", (2, 0, 1))
+    assert first == other_order
+    assert len({str(values) for values in first.values()}) == 3
+
+
+# ------------------------------------------------------------------------------------------ damage
+
+
+def test_a_line_that_was_cut_short_is_taken_back(tmp_path, caplog):
+    journal = opened(tmp_path)
+    journal.tell(journal.claim(0), record())
+    path = tmp_path / "journal.log"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op_code":5,"trial')
+    assert states(tmp_path) == ["COMPLETE"]
+    assert "cut short" in caplog.text
+    assert path.read_bytes() == whole
+    journal = opened(tmp_path, 1)
+    journal.tell(journal.claim(1), record())
+    assert states(tmp_path) == ["COMPLETE", "COMPLETE"]
+
+
+@pytest.mark.parametrize("line", [b"{broken\n", b"[1]\n", b'{"op": 3}\n', b"\x80\x04pickle\n"])
+def test_a_damaged_line_is_named(tmp_path, line):
+    opened(tmp_path)
+    path = tmp_path / "journal.log"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], line, *lines[1:]]))
+    with pytest.raises(UserError, match=r"journal\.log: line 2 is damaged"):
+        opened(tmp_path)
+
+
+def test_a_journal_of_other_settings_is_refused(tmp_path):
+    opened(tmp_path)
+    opened(tmp_path, trials=50)
+    with pytest.raises(UserError, match=r"tuning\.objective was 'loss' and is 'accuracy'"):
+        opened(tmp_path, objective="accuracy")
+    with pytest.raises(UserError, match=r"tuning\.space was"):
+        opened(tmp_path, space={**CONFIG["tuning"]["space"], "kind": "ntk"})
+
+
+# -------------------------------------------------------------------------------------- processes
+
+
+def _work(folder, jobs):
+    for job in jobs:
+        study = load_study(folder / "s.yaml")
+        journal = open_journal(folder / "journal.log", "s", study.tuning, "minimize", 5, job)
+        claim = journal.claim(job)
+        study.tuning.space.draw(claim.trial)
+        assert journal.begin(claim, 3) is None
+        journal.tell(claim, record(value=float(job)))
+
+
+def test_processes_share_a_journal_at_once(tmp_path):
+    tuning_of(tmp_path)
+    context = multiprocessing.get_context("spawn")
+    jobs = [range(first, 8, 2) for first in range(2)]
+    processes = [context.Process(target=_work, args=(tmp_path, own)) for own in jobs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    trials = opened(tmp_path).study.trials
+    assert sorted(trial.user_attrs["job"] for trial in trials) == list(range(8))
+    assert all(trial.value == trial.user_attrs["job"] for trial in trials)
+    assert {trial.state for trial in trials} == {optuna.trial.TrialState.COMPLETE}
