@@ -15,8 +15,9 @@ from neural_kernels.architectures import (
     output_shape,
 )
 from neural_kernels.errors import UserError
+from neural_kernels.graphs import TYPICAL_NODES
 
-SHAPES = {"Conv1D": (12, 4), "SimpleGNN": (9, 5)}
+SHAPES = {"Conv1D": (12, 4), "SimpleGNN": (None, 5)}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -95,3 +96,5 @@ def test_cost_of_a_pair():
     assert covariance_entries(build("FC3"), (32, 32, 3)) == 1
     assert covariance_entries(build("CV8"), (32, 32, 3)) == 32**2
     assert covariance_entries(build("Myrtle10"), (32, 32, 3)) == 32**4
+    assert covariance_entries(build("SimpleGNN"), (30, 5)) == 30**2
+    assert covariance_entries(build("SimpleGNN"), (None, 5)) == TYPICAL_NODES**2

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TypeVar
 
 from neural_kernels.errors import UserError
+from neural_kernels.graphs import TYPICAL_NODES
 
 SQRT2 = math.sqrt(2.0)
 T = TypeVar("T")
@@ -121,7 +122,9 @@ class Flatten:
 class Aggregate:
     """Sum of the features of each node's neighbours in a graph (Du et al. 2019), no parameters.
 
-    ``self_loops`` adds the node itself; ``degree_scaling`` divides the sum by the number of summands.
+    The neighbours are the sources of the edges that end in the node, each as often as it has edges there
+    (see ``graphs``). ``self_loops`` adds the node itself; ``degree_scaling`` divides the sum by the number
+    of summands. A node without any becomes zero.
     """
 
     self_loops: bool = True
@@ -350,15 +353,26 @@ def output_shape(architecture: Architecture, input_shape: tuple[int, ...]) -> tu
     """Spatial shape left after the last layer, () for a single position.
 
     Args:
-        input_shape: of one example, channels last: (features,), (length, channels) or
-            (height, width, channels).
+        input_shape: of one example, channels last: (features,), (length, channels),
+            (height, width, channels), or (None, features) of graphs.
 
     Raises:
-        UserError: a pooling window that does not divide its input, or a network that does not end
-            in a single position.
+        UserError: a pooling window that does not divide its input, a layer for images on graphs or the
+            other way round, or a network that does not end in a single position.
     """
     space = tuple(input_shape[:-1])
     for layer in architecture.layers:
+        on_nodes = space == (None,)
+        if on_nodes and isinstance(layer, Conv | AvgPool | Flatten):
+            raise UserError(
+                f"architecture {architecture.name}: {type(layer).__name__} has no meaning on the nodes of a "
+                "graph, expected Aggregate, Dense, activations, LayerNorm, GlobalAvgPool or GlobalSumPool"
+            )
+        if isinstance(layer, Aggregate) and not on_nodes:
+            raise UserError(
+                f"architecture {architecture.name}: Aggregate needs the nodes of graphs, but examples of shape "
+                f"{tuple(input_shape)} have none there"
+            )
         if isinstance(layer, AvgPool):
             if any(size % layer.window for size in space):
                 size = "x".join(map(str, space))
@@ -369,10 +383,10 @@ def output_shape(architecture: Architecture, input_shape: tuple[int, ...]) -> tu
             space = tuple(size // layer.window for size in space)
         elif isinstance(layer, GlobalAvgPool | GlobalSumPool | Flatten):
             space = ()
-        elif isinstance(layer, Conv | Aggregate) and not space:
+        elif isinstance(layer, Conv) and not space:
             raise UserError(
-                f"architecture {architecture.name}: {type(layer).__name__} needs positions, but examples "
-                f"of shape {tuple(input_shape)} have none left there"
+                f"architecture {architecture.name}: Conv needs positions, but examples of shape "
+                f"{tuple(input_shape)} have none left there"
             )
     if space:
         raise UserError(
@@ -385,9 +399,10 @@ def covariance_entries(architecture: Architecture, input_shape: tuple[int, ...])
     """Entries of the covariance between two examples that one layer has at its largest.
 
     With pooling these are all pairs of positions; without, only equal positions are ever needed; for a
-    fully connected network it is one entry.
+    fully connected network it is one entry. Graphs are taken to be of ``TYPICAL_NODES`` where
+    ``input_shape`` does not say.
     """
-    positions = math.prod(input_shape[:-1])
+    positions = math.prod(TYPICAL_NODES if size is None else size for size in input_shape[:-1])
     first = next((layer for layer in architecture.layers if isinstance(layer, Pooling | Conv)), None)
     if isinstance(first, Flatten):
         return 1

@@ -7,19 +7,23 @@ Fixtures:
     random_networks: a hypothesis strategy of :class:`Network`, to draw from with ``st.data()``.
     reference: kernel of a network by Neural Tangents; skips the test where it is not installed.
     compute: kernel of a network by any engine module.
+    molecules: the first graphs of ogbg-molbace, one-hot node features; skips the test where it is absent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import strategies as st
 
 from neural_kernels import architectures as arch
 from neural_kernels.engines import Engine, Kind, Precision
+from neural_kernels.graphs import Graphs, stack
 
 Kernel = Callable[..., np.ndarray]
 ACTIVATIONS: tuple[arch.Activation, ...] = (
@@ -167,3 +171,24 @@ def reference(compute: Kernel) -> Kernel:
     return lambda architecture, kind, *rest, **options: compute(
         neural_tangents_engine, architecture, kind, *rest, **options
     )
+
+
+@pytest.fixture
+def molecules(shared_data: Callable[[str], Path]) -> Callable[[int], Graphs]:
+    """``molecules(count)``: undirected bonds, and each of the nine atom features one-hot."""
+    folder = shared_data("ogb/ogbg_molbace/raw")
+
+    def table(name: str) -> np.ndarray:
+        return pd.read_csv(folder / f"{name}.csv.gz", header=None).to_numpy()
+
+    def first(count: int) -> Graphs:
+        node_cuts = np.cumsum(table("num-node-list")[:count, 0])
+        edge_cuts = np.cumsum(table("num-edge-list")[:count, 0])
+        atoms, bonds = table("node-feat"), table("edge")[: edge_cuts[-1]]
+        one_hot = np.concatenate([np.eye(column.max() + 1)[column] for column in atoms.T], axis=1)
+        return stack(
+            np.split(one_hot[: node_cuts[-1]], node_cuts[:-1]),
+            [np.concatenate([pairs, pairs[:, ::-1]]) for pairs in np.split(bonds, edge_cuts[:-1])],
+        )
+
+    return first

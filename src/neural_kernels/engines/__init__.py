@@ -18,6 +18,7 @@ import threadpoolctl
 
 from neural_kernels.architectures import Architecture, output_shape
 from neural_kernels.errors import UserError
+from neural_kernels.graphs import Examples
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ class Engine(Protocol):
     def uncovered(self, architecture: Architecture, input_shape: tuple[int, ...]) -> str | None:
         """The first thing that this engine lacks for ``architecture`` on such examples, or None."""
 
-    def prepare(self, architecture: Architecture, x: np.ndarray, precision: Precision) -> Any:
-        """What each example of ``x``, (n, *input_shape), needs once: its own variances, layer by layer.
+    def prepare(self, architecture: Architecture, x: Examples, precision: Precision) -> Any:
+        """What each example of ``x``, graphs or (n, *input_shape), needs once: its variances, layer by layer.
 
         The value is the engine's own and goes back to ``kernel`` only.
         """
@@ -111,8 +112,8 @@ def thread_limit(threads: int | None) -> Iterator[None]:
 
 def kernel_matrix(
     architecture: Architecture,
-    x1: np.ndarray,
-    x2: np.ndarray | None = None,
+    x1: Examples,
+    x2: Examples | None = None,
     *,
     kind: Kind = "ntk",
     engine: str = "auto",
@@ -122,8 +123,8 @@ def kernel_matrix(
 
     Args:
         architecture: see ``neural_kernels.architectures.build``.
-        x1: (n1, *input_shape) float64, channels last.
-        x2: (n2, *input_shape), or None for ``x1`` against itself.
+        x1: (n1, *input_shape) float64, channels last, or n1 ``Graphs``.
+        x2: (n2, *input_shape) or n2 ``Graphs``, or None for ``x1`` against itself.
         kind: "ntk", or "nngp" for the covariance of the network's outputs at initialisation.
         engine: "auto" or a name in ``ENGINES``.
         precision: of the computation and of the result.
@@ -143,7 +144,7 @@ VARIANCE_CHUNK = 16
 
 def variances(
     architecture: Architecture,
-    x: np.ndarray,
+    x: Examples,
     *,
     kind: Kind = "ntk",
     engine: str = "auto",
@@ -153,6 +154,6 @@ def variances(
     _, chosen = select(engine, architecture, x.shape[1:])
     out = np.empty(len(x), precision)
     for first in range(0, len(x), VARIANCE_CHUNK):
-        few = chosen.prepare(architecture, np.asarray(x[first : first + VARIANCE_CHUNK]), precision)
+        few = chosen.prepare(architecture, x[first : first + VARIANCE_CHUNK], precision)
         out[first : first + VARIANCE_CHUNK] = np.diag(chosen.kernel(architecture, kind, few, None, precision))
     return out

@@ -16,8 +16,8 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache, partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from neural_kernels import architectures as arch
-from neural_kernels.engines import Kind, Precision, elementwise
+from neural_kernels.engines import Kind, Precision, elementwise, graph_buckets
+from neural_kernels.graphs import Examples, Graphs
 
 # Entries of one plane on a CPU: a quarter of a megabyte in float64, so that a layer's few planes fit in L2.
 CPU_PLANE = 2**15
@@ -33,6 +34,9 @@ ACCELERATOR_PLANE = 2**22
 # Covariances of positions, layer by layer, in one call on a CPU: large against the cost of a call.
 CPU_CALL = 2**26
 DENSE_TILE = 1024
+# Covariances of the nodes of a tile of graphs.
+CPU_GRAPH_TILE = 2**18
+ACCELERATOR_GRAPH_TILE = 2**26
 # Of a device's memory; what the compiler allocates for a program is not known beforehand.
 MEMORY_SHARE = 0.25
 CPU_TILE_BYTES = 2**29
@@ -64,6 +68,14 @@ class Prepared:
 
 
 @dataclass(frozen=True)
+class PreparedGraphs:
+    """Graphs in batches, with their variances in each batch's ``own``."""
+
+    n: int
+    batches: list[graph_buckets.Batch]
+
+
+@dataclass(frozen=True)
 class _Tile:
     rows: int
     columns: int
@@ -76,8 +88,6 @@ def unavailable() -> str | None:
 
 def uncovered(architecture: arch.Architecture, input_shape: tuple[int, ...]) -> str | None:
     """The first layer that this engine cannot compute, or None."""
-    if any(isinstance(layer, arch.Aggregate) for layer in architecture.layers):
-        return "layer Aggregate is not covered yet"
     return elementwise.misplaced(architecture)
 
 
@@ -91,8 +101,10 @@ def has_accelerator() -> bool:
     return plugins and _jax().default_backend() != "cpu"
 
 
-def prepare(architecture: arch.Architecture, x: np.ndarray, precision: Precision) -> Prepared:
-    """The examples ``x``, (n, *space, channels), with their own variances layer by layer."""
+def prepare(architecture: arch.Architecture, x: Examples, precision: Precision) -> Prepared | PreparedGraphs:
+    """The examples ``x``, graphs or (n, *space, channels), with their own variances layer by layer."""
+    if isinstance(x, Graphs):
+        return _prepare_graphs(architecture, x, precision)
     if isinstance(architecture.layers[0], arch.Flatten):
         x = x.reshape(len(x), -1)
     x = np.ascontiguousarray(x, dtype=precision)
@@ -116,11 +128,23 @@ def prepare(architecture: arch.Architecture, x: np.ndarray, precision: Precision
 def kernel(
     architecture: arch.Architecture,
     kind: Kind,
+    left: Any,
+    right: Any | None,
+    precision: Precision,
+) -> np.ndarray:
+    """Kernel entries (n_left, n_right) of dtype ``precision``; see ``engines.Engine.kernel``."""
+    compute = _graph_kernel if isinstance(left, PreparedGraphs) else _array_kernel
+    result = compute(architecture, kind, left, right, precision)
+    return result if right is not None else np.triu(result) + np.triu(result, 1).T
+
+
+def _array_kernel(
+    architecture: arch.Architecture,
+    kind: Kind,
     left: Prepared,
     right: Prepared | None,
     precision: Precision,
 ) -> np.ndarray:
-    """Kernel entries (n_left, n_right) of dtype ``precision``; see ``engines.Engine.kernel``."""
     columns = left if right is None else right
     space = left.x.shape[1:-1]
     tile = _shrunk(_tile(architecture, space, left.x.shape[-1], precision), len(left), len(columns))
@@ -135,8 +159,41 @@ def kernel(
     corners = itertools.product(range(0, len(left), tile.rows), range(0, len(columns), tile.columns))
     needed = [(i, j) for i, j in corners if right is not None or j + tile.columns > i]
     _spread(run, needed, precision)
-    if right is None:
-        result = np.triu(result) + np.triu(result, 1).T
+    return result
+
+
+def _prepare_graphs(architecture: arch.Architecture, graphs: Graphs, precision: Precision) -> PreparedGraphs:
+    on_cpu = _jax().default_backend() == "cpu"
+    entries = CPU_GRAPH_TILE if on_cpu else ACCELERATOR_GRAPH_TILE
+    batches = graph_buckets.batches(graphs, entries, precision)
+    compute = _compiled_graph_variances(architecture)
+
+    def run(device: Any, number: int) -> graph_buckets.Batch:
+        batch = batches[number]
+        arrays = _jax().device_put((batch.nodes, batch.adjacency, batch.real), device)
+        return replace(batch, own=[np.asarray(v) for v in compute(*arrays)])
+
+    return PreparedGraphs(len(graphs), _spread(run, [(i,) for i in range(len(batches))], precision))
+
+
+def _graph_kernel(
+    architecture: arch.Architecture,
+    kind: Kind,
+    left: PreparedGraphs,
+    right: PreparedGraphs | None,
+    precision: Precision,
+) -> np.ndarray:
+    result = np.empty((left.n, (left if right is None else right).n), precision)
+    compute = _compiled_graph_kernel(architecture, kind)
+    tiles = list(graph_buckets.pairs(left.batches, None if right is None else right.batches))
+
+    def run(device: Any, number: int) -> None:
+        one, other, exchanged = tiles[number]
+        arrays = [(batch.nodes, batch.adjacency, batch.real, batch.own) for batch in (one, other)]
+        tile = np.asarray(compute(*_jax().device_put(arrays, device)))
+        graph_buckets.scatter(tile, one, other, exchanged, result, right is None)
+
+    _spread(run, [(i,) for i in range(len(tiles))], precision)
     return result
 
 
@@ -219,6 +276,23 @@ def _compiled_variances(architecture: arch.Architecture, space: tuple[int, ...])
         return jax.tree.map(lambda v: jax.numpy.moveaxis(v, -1, 0), own)
 
     return jax.jit(compute, compiler_options=_compiler_options())
+
+
+@lru_cache(maxsize=64)
+def _compiled_graph_kernel(architecture: arch.Architecture, kind: Kind) -> Callable[..., Any]:
+    from neural_kernels.engines.jax_graphs import GraphArrays, pair_kernel
+
+    def compute(left: Any, right: Any) -> Any:
+        return pair_kernel(architecture, kind == "ntk", GraphArrays(*left), GraphArrays(*right))
+
+    return _jax().jit(compute, compiler_options=_compiler_options())
+
+
+@lru_cache(maxsize=64)
+def _compiled_graph_variances(architecture: arch.Architecture) -> Callable[..., Any]:
+    from neural_kernels.engines.jax_graphs import variances
+
+    return _jax().jit(partial(variances, architecture), compiler_options=_compiler_options())
 
 
 def _compiler_options() -> dict[str, Any]:

@@ -14,27 +14,33 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import math
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Kind, Precision
+from neural_kernels.engines.native.aligned import aligned
+from neural_kernels.engines.native.graph_layout import Pack, PackStructure, make_pack, pack_bounds
 from neural_kernels.engines.native.plan import Plan, PlanStructure, compile_plan
 from neural_kernels.errors import UserError
+from neural_kernels.graphs import Examples, Graphs
 
-INTERFACE = 1
+INTERFACE = 2
 INSTRUCTIONS = ("baseline", "avx2", "avx512")
 
 # Pairs of examples to a task: enough to pay for a call, few enough to share out evenly.
 CHAIN_TILE = 16
 DENSE_TILE = (192, 192)
+# Packs of right graphs to a task: the memory that they share is not asked for anew.
+PACKS_PER_TASK = 4
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,16 @@ class Prepared:
     instructions: str
 
 
+@dataclass(frozen=True)
+class PreparedGraphs:
+    """Graphs in the engine's layout, see ``native/graph_layout.py``."""
+
+    n: int
+    input_shape: tuple[int, ...]
+    packs: list[Pack]
+    instructions: str
+
+
 def unavailable() -> str | None:
     """Why this engine cannot run here, or None."""
     return _library_or_reason()[1]
@@ -63,8 +79,8 @@ def uncovered(architecture: Architecture, input_shape: tuple[int, ...]) -> str |
     return plan if isinstance(plan, str) else None
 
 
-def prepare(architecture: Architecture, x: np.ndarray, precision: Precision) -> Prepared:
-    """The examples ``x``, (n, *input_shape), with their own variances layer by layer.
+def prepare(architecture: Architecture, x: Examples, precision: Precision) -> Prepared | PreparedGraphs:
+    """The examples ``x``, graphs or (n, *input_shape), with their own variances layer by layer.
 
     Takes as much memory as the inputs, plus two numbers for each position and activation.
 
@@ -72,13 +88,15 @@ def prepare(architecture: Architecture, x: np.ndarray, precision: Precision) -> 
         UserError: the library is not built, the architecture is not covered, or
             ``NEURAL_KERNELS_INSTRUCTIONS`` names what cannot run here.
     """
+    if isinstance(x, Graphs):
+        return _prepare_graphs(architecture, x, precision)
     plan = _plan(architecture, x.shape[1:])
     instructions = instruction_set()
     dtype = np.dtype(precision)
     lanes = _function("lanes", precision, instructions)()
     n, inputs = len(x), plan.inputs
     groups = -(-n // lanes)
-    data = _aligned((groups, plan.scalars, lanes), dtype)
+    data = aligned((groups, plan.scalars, lanes), dtype)
     flat = np.asarray(x, dtype).reshape(n, inputs)
 
     def fill(begin: int, end: int) -> None:
@@ -92,9 +110,16 @@ def prepare(architecture: Architecture, x: np.ndarray, precision: Precision) -> 
 
 
 def kernel(
-    architecture: Architecture, kind: Kind, left: Prepared, right: Prepared | None, precision: Precision
+    architecture: Architecture, kind: Kind, left: Any, right: Any | None, precision: Precision
 ) -> np.ndarray:
     """Kernel entries (n_left, n_right) of dtype ``precision``; see ``engines.Engine``."""
+    compute = _graph_kernel if isinstance(left, PreparedGraphs) else _array_kernel
+    return compute(architecture, kind, left, right, precision)
+
+
+def _array_kernel(
+    architecture: Architecture, kind: Kind, left: Prepared, right: Prepared | None, precision: Precision
+) -> np.ndarray:
     other = left if right is None else right
     plan = _plan(architecture, left.input_shape)
     triangle = right is None
@@ -122,14 +147,75 @@ def kernel(
             out.ctypes.data,
             other.n,
         )
-        if triangle and i == j:
-            block = out[i:i_end, i:i_end]
-            block[:] = np.triu(block) + np.triu(block, 1).T
-        elif triangle:
-            out[j:j_end, i:i_end] = out[i:i_end, j:j_end].T
+        if triangle:
+            _mirror(out, i, i_end, j, j_end)
 
     starts = [(i, j) for i in range(0, left.n, height) for j in range(0, other.n, width)]
     _run_all(fill, [(i, j) for i, j in starts if not triangle or j >= i])
+    return out
+
+
+def _mirror(out: np.ndarray, i: int, i_end: int, j: int, j_end: int) -> None:
+    """Copies the entries (i, j) to (i_end, j_end) of a symmetric kernel to the other triangle."""
+    if i == j:
+        block = out[i:i_end, i:i_end]
+        block[:] = np.triu(block) + np.triu(block, 1).T
+    else:
+        out[j:j_end, i:i_end] = out[i:i_end, j:j_end].T
+
+
+def _prepare_graphs(architecture: Architecture, graphs: Graphs, precision: Precision) -> PreparedGraphs:
+    plan = _plan(architecture, graphs.shape[1:])
+    instructions = instruction_set()
+    lanes = _function("lanes", precision, instructions)()
+    graphs.check()
+
+    def fill(first: int, last: int) -> Pack:
+        pack = make_pack(graphs, first, last, plan, lanes, np.dtype(precision))
+        pointers = ctypes.byref(plan.structure), ctypes.byref(pack.structure)
+        _call("graph_tables", precision, instructions, *pointers)
+        return pack
+
+    packs = _run_all(fill, pack_bounds(graphs.node_counts))
+    return PreparedGraphs(len(graphs), graphs.shape[1:], packs, instructions)
+
+
+def _graph_kernel(
+    architecture: Architecture,
+    kind: Kind,
+    left: PreparedGraphs,
+    right: PreparedGraphs | None,
+    precision: Precision,
+) -> np.ndarray:
+    other = left if right is None else right
+    plan = _plan(architecture, left.input_shape)
+    out = np.empty((left.n, other.n), precision)
+    structures = (PackStructure * len(other.packs))(*(pack.structure for pack in other.packs))
+
+    def fill(i: int, j: int) -> None:
+        columns = other.packs[j : j + PACKS_PER_TASK]
+        _call(
+            "graphs",
+            precision,
+            left.instructions,
+            ctypes.byref(plan.structure),
+            int(kind == "ntk"),
+            ctypes.byref(left.packs[i].structure),
+            ctypes.byref(structures[j]),
+            len(columns),
+            int(right is None and i == j),
+            out.ctypes.data,
+            other.n,
+        )
+        for pack in columns if right is None else ():
+            _mirror(out, left.packs[i].first, left.packs[i].last, pack.first, pack.last)
+
+    tasks = [
+        (i, j)
+        for i in range(len(left.packs))
+        for j in range(i if right is None else 0, len(other.packs), PACKS_PER_TASK)
+    ]
+    _run_all(fill, tasks)
     return out
 
 
@@ -157,18 +243,9 @@ def threads() -> int:
     return int(text)
 
 
-def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An empty array that begins at a multiple of the widest vector register, as the library's loads ask."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + 64, np.uint8)
-    begin = -memory.ctypes.data % 64
-    return memory[begin : begin + size].view(dtype).reshape(shape)
-
-
-def _run_all(work: Callable[[int, int], None], tasks: Iterable[tuple[int, int]]) -> None:
+def _run_all(work: Callable[[int, int], T], tasks: Iterable[tuple[int, int]]) -> list[T]:
     with ThreadPoolExecutor(threads()) as pool:
-        for _ in pool.map(work, *zip(*tasks, strict=True)):
-            pass
+        return list(pool.map(work, *zip(*tasks, strict=True)))
 
 
 @functools.cache
@@ -194,6 +271,10 @@ def _library_or_reason() -> tuple[ctypes.CDLL | None, str | None]:
             for name in ("chain", "dense"):
                 function = getattr(library, f"nk_{name}_{suffix}")
                 function.argtypes = [plan, count, *examples, *examples, count, count, count, address, count]
+            pack = ctypes.POINTER(PackStructure)
+            getattr(library, f"nk_graph_tables_{suffix}").argtypes = [plan, pack]
+            several = [pack, pack, count]
+            getattr(library, f"nk_graphs_{suffix}").argtypes = [plan, count, *several, count, address, count]
     return library, None
 
 

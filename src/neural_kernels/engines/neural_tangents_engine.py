@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from neural_kernels import architectures as arch
-from neural_kernels.engines import Kind, Precision, elementwise
+from neural_kernels.engines import Kind, Precision, elementwise, graph_buckets
 from neural_kernels.engines.neural_tangents_import import import_neural_tangents, missing
+from neural_kernels.graphs import Examples, Graphs
 
 # Covariance entries of all pairs in a tile; a few arrays of this size live at the same time.
 ENTRIES_PER_TILE = 2**23
@@ -29,24 +31,44 @@ def unavailable() -> str | None:
 
 def uncovered(architecture: arch.Architecture, input_shape: tuple[int, ...]) -> str | None:
     """The first layer that this engine cannot compute, or None."""
-    if any(isinstance(layer, arch.Aggregate) for layer in architecture.layers):
-        return "layer Aggregate is not covered yet"
     return elementwise.misplaced(architecture)
 
 
-def prepare(architecture: arch.Architecture, x: np.ndarray, precision: Precision) -> np.ndarray:
+@dataclass(frozen=True)
+class PreparedGraphs:
+    n: int
+    batches: list[graph_buckets.Batch]
+
+
+def prepare(
+    architecture: arch.Architecture, x: Examples, precision: Precision
+) -> np.ndarray | PreparedGraphs:
     """The examples themselves in ``precision``: Neural Tangents computes variances as it goes."""
+    if isinstance(x, Graphs):
+        return PreparedGraphs(len(x), graph_buckets.batches(x, ENTRIES_PER_TILE, precision, shrink=True))
     return np.ascontiguousarray(x, dtype=precision)
 
 
 def kernel(
     architecture: arch.Architecture,
     kind: Kind,
+    left: Any,
+    right: Any | None,
+    precision: Precision,
+) -> np.ndarray:
+    """Kernel entries (n_left, n_right) of dtype ``precision``; see ``engines.Engine.kernel``."""
+    compute = _graph_kernel if isinstance(left, PreparedGraphs) else _array_kernel
+    result = compute(architecture, kind, left, right, precision)
+    return result if right is not None else np.triu(result) + np.triu(result, 1).T
+
+
+def _array_kernel(
+    architecture: arch.Architecture,
+    kind: Kind,
     left: np.ndarray,
     right: np.ndarray | None,
     precision: Precision,
 ) -> np.ndarray:
-    """Kernel entries (n_left, n_right) of dtype ``precision``; see ``engines.Engine.kernel``."""
     import jax
 
     columns = left if right is None else right
@@ -60,10 +82,32 @@ def kernel(
                 tile = compute(_padded(left[i : i + edge], edge), _padded(columns[j : j + edge], edge))
                 target = result[i : i + edge, j : j + edge]
                 target[...] = np.asarray(tile)[: target.shape[0], : target.shape[1]]
-    if right is None:
-        upper = np.triu(result)
-        result = upper + np.triu(result, 1).T
     return result
+
+
+def _graph_kernel(
+    architecture: arch.Architecture,
+    kind: Kind,
+    left: PreparedGraphs,
+    right: PreparedGraphs | None,
+    precision: Precision,
+) -> np.ndarray:
+    import jax
+
+    columns = left if right is None else right
+    result = np.empty((left.n, columns.n), precision)
+    with jax.enable_x64(precision == "float64"):
+        compute = _compiled_on_graphs(architecture, kind)
+        others = None if right is None else right.batches
+        for one, other, exchanged in graph_buckets.pairs(left.batches, others):
+            tile = np.asarray(compute(_masked(one), _masked(other), one.adjacency, other.adjacency))
+            graph_buckets.scatter(tile, one, other, exchanged, result, right is None)
+    return result
+
+
+def _masked(batch: graph_buckets.Batch) -> np.ndarray:
+    # Neural Tangents' own masks: a node whose features are NaN is none.
+    return np.where(batch.real[:, :, None], batch.nodes, np.nan)
 
 
 def _padded(x: np.ndarray, length: int) -> np.ndarray:
@@ -93,6 +137,46 @@ def _compiled(architecture: arch.Architecture, kind: Kind, space: int) -> Callab
             space = 0
     _, _, kernel_fn = stax.serial(*layers)
     return jax.jit(lambda x1, x2: kernel_fn(x1, x2, kind))
+
+
+@lru_cache(maxsize=32)
+def _compiled_on_graphs(architecture: arch.Architecture, kind: Kind) -> Callable[..., Any]:
+    import jax
+
+    stax = import_neural_tangents().stax
+
+    @stax.layer
+    @stax.supports_masking(remask_kernel=True)
+    def whole_nodes() -> Any:
+        """Makes one mask a node of one mask a feature, which only layers with weights would do."""
+        return (
+            lambda key, shape: (shape, ()),
+            lambda parameters, x, **options: x,
+            lambda k, **options: k,
+            lambda mask, shape: jax.numpy.all(mask, axis=-1, keepdims=True),
+        )
+
+    layers, space = [whole_nodes()], 1
+    for layer in architecture.layers:
+        layers.append(_stax_layer(stax, layer, space))
+        if isinstance(layer, arch.GlobalAvgPool | arch.GlobalSumPool):
+            space = 0
+    _, _, kernel_fn = stax.serial(*layers)
+    return jax.jit(
+        lambda x1, x2, adjacency1, adjacency2: kernel_fn(
+            x1, x2, kind, mask_constant=math.nan, pattern=(adjacency1, adjacency2)
+        )
+    )
+
+
+def _pattern(layer: arch.Aggregate, adjacency: Any) -> Any:
+    """``adjacency`` (n, targets, sources) as the weights (n, sources, targets) of ``layer``."""
+    import jax.numpy as jnp
+
+    weights = adjacency + jnp.eye(adjacency.shape[-1]) if layer.self_loops else adjacency
+    if layer.degree_scaling:
+        weights = weights / jnp.maximum(weights.sum(axis=-1, keepdims=True), 1)
+    return jnp.swapaxes(weights, 1, 2)
 
 
 def _stax_layer(stax: Any, layer: arch.Layer, space: int) -> Any:
@@ -128,4 +212,6 @@ def _stax_layer(stax: Any, layer: arch.Layer, space: int) -> Any:
             return stax.GlobalSumPool() if space else stax.Identity()
         case arch.Flatten():
             return stax.Flatten()
+        case arch.Aggregate():
+            return stax.Aggregate(to_dense=partial(_pattern, layer))
     raise TypeError(f"no stax layer for {layer}")

@@ -1,7 +1,7 @@
 // The functions that native_engine.py calls, compiled once an instruction set: NK_ISA is its name.
 //
 // Each returns 0, or 1 where memory ran out. Nothing here starts threads: the caller splits the work.
-#include "dense.h"
+#include "graphs.h"
 #include "variances.h"
 
 #define NK_JOIN3(a, b, c) a##_##b##_##c
@@ -59,6 +59,14 @@ static int chain_tile(const Plan *plan, int64_t tangent, const T *left, int64_t 
                                        int64_t out_stride) {                                                   \
         return dense_tile<T>(*plan, tangent, (const Vec<T> *)left, first, last, (const Vec<T> *)right, begin,  \
                              end, n_left, n_right, triangle, out, out_stride);                                 \
+    }                                                                                                          \
+    NK_EXPORT int NK_NAME(graph_tables, type)(const Plan *plan, const GraphPack *pack) {                            \
+        return graph_tables<T>(*plan, *pack);                                                                  \
+    }                                                                                                          \
+    NK_EXPORT int NK_NAME(graphs, type)(const Plan *plan, int64_t tangent, const GraphPack *left,              \
+                                        const GraphPack *rights, int64_t count, int64_t triangle, T *out,      \
+                                        int64_t out_stride) {                                                  \
+        return graph_tile<T>(*plan, tangent, *left, rights, count, triangle, out, out_stride);                 \
     }
 
 NK_FUNCTIONS(double, float64)

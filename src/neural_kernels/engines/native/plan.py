@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from neural_kernels.architectures import (
     Abs,
     Activation,
+    Aggregate,
     Architecture,
     AvgPool,
     Conv,
@@ -34,10 +35,12 @@ from neural_kernels.architectures import (
     SigmoidLike,
     output_shape,
 )
+from neural_kernels.graphs import is_graphs
 
 MAX_STAGES, MAX_STEPS = 16, 256
 IDENTITY, RELU_POSITIVE, RELU, ERF, GELU, EXPONENTIAL = range(6)
-AVERAGE, SUM_ALL_PAIRS, SUM_DIAGONAL, OUTPUT = range(4)
+AVERAGE, SUM_ALL_PAIRS, SUM_DIAGONAL, OUTPUT, MEAN_ALL_NODES = range(5)
+AGGREGATE, SELF_LOOPS, DEGREE_SCALING = 1, 2, 4
 TABLES = {IDENTITY: 0, RELU_POSITIVE: 2, RELU: 2, ERF: 1, GELU: 2, EXPONENTIAL: 2}
 SIGMOID_LIKE_SCALE = 2.4020563531719796
 
@@ -49,6 +52,7 @@ class StepStructure(ctypes.Structure):
         ("half_width", ctypes.c_int32),
         ("affine", ctypes.c_int32),
         ("normalised", ctypes.c_int32),
+        ("aggregate", ctypes.c_int32),
         ("tables", ctypes.c_int32),
         ("scale", ctypes.c_double),
         ("bias", ctypes.c_double),
@@ -87,12 +91,18 @@ class Plan:
 
     ``scalars`` numbers describe an example: ``inputs`` of them are the example itself. ``dense`` says that
     the network works on a single position.
+
+    On graphs the input is a node. The Aggregates before the first layer with weights are not in the structure:
+    they are for the features themselves, which is the same and costs once a node, not once a pair of them.
+    ``scalars`` does without the input; ``node_tables`` of them are each node's, the others each graph's.
     """
 
     structure: PlanStructure
     inputs: int
     scalars: int
     dense: bool
+    leading: tuple[Aggregate, ...] = ()
+    node_tables: int = 0
 
 
 class _Uncovered(Exception):
@@ -111,22 +121,37 @@ class _Affine:
 class _Compiler:
     """The walk over the layers: what has been written, and what waits for its activation."""
 
-    def __init__(self, space: tuple[int, ...], channels: int) -> None:
+    def __init__(self, space: tuple[int, ...], channels: int, graphs: bool) -> None:
         self.space = space
+        self.on_nodes = graphs
+        self.leading: tuple[Aggregate, ...] = ()
+        self.aggregate_flags = 0  # of an Aggregate that waits for its step
+        self.node_tables = 0
         self.scale = 1.0 / channels
         self.positive = False  # every K is known to be >= 0
         self.gaussian = False  # an affine layer has come since the last activation
         self.waiting: _Affine | None = None
         self.steps: list[StepStructure] = []
         self.stages: list[StageStructure] = []
-        self.scalars = math.prod(space) * channels
+        # Of graphs, nodes are kept apart from their tables.
+        self.scalars = 0 if graphs else math.prod(space) * channels
 
     def extent(self) -> tuple[int, int]:
         height, width = (1, 1, *self.space)[-2:]
         return height, width
 
-    def affine(self, layer: Dense | Conv) -> None:
+    def aggregate(self, layer: Aggregate) -> None:
+        if not self.steps and self.waiting is None:
+            self.leading += (layer,)
+            return
         self.flush()
+        self.aggregate_flags = (
+            AGGREGATE + SELF_LOOPS * layer.self_loops + DEGREE_SCALING * layer.degree_scaling
+        )
+
+    def affine(self, layer: Dense | Conv) -> None:
+        if self.waiting is not None:
+            self.flush()
         size = layer.filter_size if isinstance(layer, Conv) else 1
         scale = self.scale * layer.W_std**2 / size ** len(self.space)
         self.waiting = _Affine(size // 2, scale, layer.b_std**2, 1)
@@ -181,6 +206,7 @@ class _Compiler:
                 half_width=layer.half,
                 affine=layer.affine,
                 normalised=normalised,
+                aggregate=self.aggregate_flags,
                 tables=tables,
                 scale=layer.scale,
                 bias=layer.bias,
@@ -190,11 +216,11 @@ class _Compiler:
             )
         )
         self.scalars += tables * height * width
-        self.scale, self.waiting = factor, None
+        self.scale, self.waiting, self.aggregate_flags = factor, None, 0
         self.positive = self.positive or positive
 
     def flush(self) -> None:
-        if self.waiting is not None:
+        if self.waiting is not None or self.aggregate_flags:
             self.step(IDENTITY)
 
     def end_stage(self, end: int, window: int = 1, factor: float = 1.0) -> None:
@@ -212,6 +238,11 @@ class _Compiler:
                 self.affine(layer)
             case LayerNorm():
                 self.layer_norm(layer)
+            case Aggregate():
+                self.aggregate(layer)
+            case GlobalAvgPool() | GlobalSumPool() if self.on_nodes:
+                self.end_stage(SUM_ALL_PAIRS if isinstance(layer, GlobalSumPool) else MEAN_ALL_NODES)
+                self.node_tables, self.on_nodes = self.scalars, False
             case AvgPool() | GlobalAvgPool() | GlobalSumPool() | Flatten() if not self.space:
                 pass
             case AvgPool(window=window):
@@ -241,7 +272,9 @@ def compile_plan(architecture: Architecture, input_shape: tuple[int, ...]) -> Pl
     layers = architecture.layers
     flat = bool(layers) and isinstance(layers[0], Flatten)
     shape = (math.prod(input_shape),) if flat else input_shape
-    compiler = _Compiler(shape[:-1], shape[-1])
+    graphs = is_graphs(shape)
+    # A graph's nodes are all treated alike: the plan is that of a single one.
+    compiler = _Compiler(() if graphs else shape[:-1], shape[-1], graphs)
     dense = len(shape) == 1
     try:
         for layer in layers:
@@ -259,4 +292,5 @@ def compile_plan(architecture: Architecture, input_shape: tuple[int, ...]) -> Pl
         compiler.scalars,
         compiler.scale,
     )
-    return Plan(structure, math.prod(shape), compiler.scalars, dense)
+    inputs = shape[-1] if graphs else math.prod(shape)
+    return Plan(structure, inputs, compiler.scalars, dense, compiler.leading, compiler.node_tables)
