@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import yaml
+from tiny_studies import DIGITS, EXAMPLES, study_with_blocks
 
 from neural_kernels import approximation_stages as own
 from neural_kernels import approximations, metrics_table, solution_stages, stages
@@ -19,23 +20,11 @@ from neural_kernels.solvers.approximations import (
 from neural_kernels.solvers.operator import DenseOperator
 from neural_kernels.study import load_study
 
-N = 60
+N = EXAMPLES
 RIDGES = [1e-3, 1e-1, 10.0]
 JITTERS = [1e-10, 1e-2]
 LOW_RANK = ("nystrom", "subset_of_regressors")
-CONFIG = {
-    "title": "t",
-    "data": {
-        "name": "digits",
-        "train_examples": N,
-        "validation_examples": 25,
-        "test_sets": {"digits": {"examples": 40}},
-    },
-    "preprocessing": {"plain": {"method": "standardize"}},
-    "kernels": {
-        "FC": {"architecture": {"name": "FC", "depth": 1}, "preprocessing": "plain", "test_examples": 33}
-    },
-    "blocks": {"edge": 17},
+CONFIG = DIGITS | {
     "training_sizes": {"sizes": [N]},
     "ridge": {"candidates": RIDGES},
     "solver": {"preconditioner": {"method": "none"}, "tolerance": 1e-10},
@@ -51,15 +40,7 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The study and its results, all stages done."""
-    folder = tmp_path_factory.mktemp("study")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
-    study, results = load_study(folder / "tiny.yaml"), folder / "results"
-    stages.prepare(study, results)
-    stages.preprocess(study, results, "plain")
-    for part in ("train", "validation", "digits"):
-        store = stages.declare_kernel(study, results, "FC", part)
-        for block in store.grid.blocks():
-            stages.compute_block(study, results, "FC", part, block, threads=1)
+    study, results = study_with_blocks(tmp_path_factory.mktemp("study"), CONFIG)
     solution_stages.solve(study, results, "FC", N, threads=1)
     solution_stages.evaluate(study, results, "FC", N)
     for method, size in study.approximations():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import yaml
+from tiny_studies import DIGITS, study_with_blocks
 
 from neural_kernels import metrics_table, solution_stages, solvers, stages
 from neural_kernels.engines import kernel_matrix
@@ -10,19 +11,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.files import read_json
 from neural_kernels.study import load_study
 
-CONFIG = {
-    "title": "t",
-    "data": {
-        "name": "digits",
-        "train_examples": 60,
-        "validation_examples": 25,
-        "test_sets": {"digits": {"examples": 40}},
-    },
-    "preprocessing": {"plain": {"method": "standardize"}},
-    "kernels": {
-        "FC": {"architecture": {"name": "FC", "depth": 1}, "preprocessing": "plain", "test_examples": 33}
-    },
-    "blocks": {"edge": 17, "tile": 8},
+CONFIG = DIGITS | {
     "training_sizes": {"sizes": [20, 60]},
     "draws": 2,
     "ridge": {"candidates": [1e-6, 1e-3, 1e-1]},
@@ -33,15 +22,7 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The study and its results, all stages done."""
-    folder = tmp_path_factory.mktemp("study")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
-    study, results = load_study(folder / "tiny.yaml"), folder / "results"
-    stages.prepare(study, results)
-    stages.preprocess(study, results, "plain")
-    for part in ("train", "validation", "digits"):
-        store = stages.declare_kernel(study, results, "FC", part)
-        for block in store.grid.blocks():
-            stages.compute_block(study, results, "FC", part, block, threads=1)
+    study, results = study_with_blocks(tmp_path_factory.mktemp("study"), CONFIG)
     for n in (20, 60):
         solution_stages.solve(study, results, "FC", n, threads=1)
         solution_stages.evaluate(study, results, "FC", n)

@@ -1,0 +1,40 @@
+"""A tiny study of digits whose stages tests run in their own process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from neural_kernels import stages
+from neural_kernels.study import Study, load_study
+
+EXAMPLES = 60
+DIGITS: dict[str, Any] = {
+    "title": "t",
+    "data": {
+        "name": "digits",
+        "train_examples": EXAMPLES,
+        "validation_examples": 25,
+        "test_sets": {"digits": {"examples": 40}},
+    },
+    "preprocessing": {"plain": {"method": "standardize"}},
+    "kernels": {
+        "FC": {"architecture": {"name": "FC", "depth": 1}, "preprocessing": "plain", "test_examples": 33}
+    },
+    "blocks": {"edge": 17, "tile": 8},
+}
+
+
+def study_with_blocks(folder: Path, config: dict[str, Any]) -> tuple[Study, Path]:
+    """The study ``tiny`` of ``config``, ``DIGITS`` and more, and its results: every block is there."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
+    study, results = load_study(folder / "tiny.yaml"), folder / "results"
+    stages.prepare(study, results)
+    stages.preprocess(study, results, "plain")
+    for part in ("train", "validation", "digits"):
+        store = stages.declare_kernel(study, results, "FC", part)
+        for block in store.grid.blocks():
+            stages.compute_block(study, results, "FC", part, block, threads=1)
+    return study, results
