@@ -17,6 +17,7 @@ from neural_kernels.block_computation import default_tile
 from neural_kernels.blocks import Grid
 from neural_kernels.errors import UserError
 from neural_kernels.flip_symmetry import is_symmetric_block, same_block
+from neural_kernels.graphs import Examples, is_graphs, made_up
 from neural_kernels.study import Kernel, Study
 
 MOST_BLOCKS = 50_000
@@ -131,7 +132,7 @@ def calibrate(
     edge = 4
     largest = default_tile(kernel.architecture, input_shape)
     while True:
-        x = np.random.default_rng(0).normal(size=(2 * edge, *input_shape))
+        x = _random_examples(2 * edge, input_shape)
         left = engine.prepare(kernel.architecture, x[:edge], precision)
         right = engine.prepare(kernel.architecture, x[edge:], precision)
         engine.kernel(kernel.architecture, kernel.kind, left, right, precision)
@@ -141,6 +142,13 @@ def calibrate(
         if elapsed > seconds / 4 or edge >= largest:
             return name, edge**2 / elapsed
         edge = min(2 * edge, largest)
+
+
+def _random_examples(count: int, input_shape: tuple[int, ...]) -> Examples:
+    random = np.random.default_rng(0)
+    if is_graphs(input_shape):
+        return made_up(count, input_shape[-1], random)
+    return random.normal(size=(count, *input_shape))
 
 
 def recommended_edge(study: Study, plans: list[KernelPlan]) -> int:
