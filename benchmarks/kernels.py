@@ -6,6 +6,8 @@
 Each measurement is a process of its own, so that its peak memory is its own. Prints a table and writes
 results/benchmarks/kernels.json. Images are CIFAR-10's where they are given (--images, or the test data
 folder), else random ones of that form: the speed does not depend on the values, the differences do.
+Molecules, for SimpleGNN, are those of ogbg-molbace with 25 to 32 atoms where that is in the test data folder,
+else made-up ones of these sizes: engines that fill graphs up to one size waste little on them.
 """
 
 from __future__ import annotations
@@ -22,10 +24,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from neural_kernels import architectures, engines
 from neural_kernels.architectures import Architecture, Conv, Dense, covariance_entries
-from neural_kernels.files import write_json
+from neural_kernels.files import write_json, write_npy
+from neural_kernels.graphs import (
+    Examples,
+    Graphs,
+    made_up,
+    open_examples,
+    stack,
+    typical_shape,
+    write_structure,
+)
 
 ROOT = Path(__file__).parent.parent
 SHAPE = (32, 32, 3)
@@ -36,11 +48,14 @@ EDGES: dict[str, dict[str, tuple[int, ...]]] = {
     "Myrtle": {"native": (32,), "jax": (16,), "neural_tangents": (2, 4)},
     "CV8": {"native": (512,), "jax": (192,), "neural_tangents": (16, 64)},
     "FC3": {"native": (2048,), "jax": (2048,), "neural_tangents": (512, 2048)},
+    "SimpleGNN": {"native": (256,), "jax": (128,), "neural_tangents": (16, 64)},
 }
+ATOMS = (25, 32)
 
 # Operations on one entry of a covariance in one convolution and its ReLU, NTK, as the offset layout does
 # them: two separable 3x3 box filters (2 x 4 additions), their scale and bias (5), the correlation and its
-# clipping (3), a square root (1), two polynomials by Horner's rule (2 x 26), and what joins them (9).
+# clipping (3), a square root (1), two polynomials by Horner's rule (2 x 26), and what joins them (9). Sums over
+# a node and two neighbours, on both sides, are as many additions as the box filters.
 FLOPS_PER_ENTRY = 78
 
 
@@ -66,7 +81,7 @@ def measure(
 ) -> None:
     """One process: warm up, measure, and leave the time, the memory and a corner of the kernel in ``out``."""
     architecture = architectures.build(name)
-    images = np.load(out.parent / "images.npy", allow_pickle=False)
+    images = open_benchmark_examples(name, out.parent)
     chosen = engines.load(engine)
     left = chosen.prepare(architecture, images[:edge], precision)
     right = chosen.prepare(architecture, images[edge : 2 * edge], precision)
@@ -83,6 +98,12 @@ def measure(
     )
     result = {"pairs_per_second": repeats * kernel.size / seconds, "peak": peak, "corner": corner.tolist()}
     out.write_text(json.dumps(result))
+
+
+def open_benchmark_examples(name: str, folder: Path) -> Examples:
+    if name == "SimpleGNN":
+        return open_examples(folder / "molecules.npy", (None, 0))
+    return open_examples(folder / "images.npy", SHAPE)
 
 
 def machine_peak(dtype: type) -> float:
@@ -122,19 +143,47 @@ def run(name: str, kind: str, precision: str, engine: str, edge: int, folder: Pa
 
 
 def cases(full: bool) -> list[tuple[str, str, str]]:
-    names = ["Myrtle10", "CV8", "FC3"] + (["Myrtle5", "Myrtle7"] if full else [])
+    names = ["Myrtle10", "CV8", "FC3", "SimpleGNN"] + (["Myrtle5", "Myrtle7"] if full else [])
     kinds = ["ntk", "nngp"] if full else ["ntk"]
     return [
         (name, kind, precision) for name in names for kind in kinds for precision in ("float64", "float32")
     ]
 
 
+def test_data() -> Path:
+    return Path(os.environ.get("NEURAL_KERNELS_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def molecules(count: int) -> tuple[Graphs, str]:
+    """Molecules of about one size, the atoms' features one-hot, and where they are from."""
+    folder = test_data() / "ogb" / "ogbg_molbace" / "raw"
+    if not folder.exists():
+        random = np.random.default_rng(0)
+        graphs = made_up(8 * count, 1, random, sum(ATOMS) // 2)
+        kinds = random.integers(0, 30, len(graphs.nodes))
+        graphs = Graphs(np.eye(174)[kinds], graphs.node_offsets, graphs.edges, graphs.edge_offsets)
+        source = "made-up molecules"
+    else:
+
+        def table(name: str) -> np.ndarray:
+            return pd.read_csv(folder / f"{name}.csv.gz", header=None).to_numpy()
+
+        one_hot = np.concatenate(
+            [np.eye(column.max() + 1)[column] for column in table("node-feat").T], axis=1
+        )
+        bonds = np.split(table("edge"), np.cumsum(table("num-edge-list")[:-1, 0]))
+        nodes = np.split(one_hot, np.cumsum(table("num-node-list")[:-1, 0]))
+        graphs = stack(nodes, [np.concatenate([pairs, pairs[:, ::-1]]) for pairs in bonds])
+        source = "ogbg-molbace"
+    fitting = (graphs.node_counts >= ATOMS[0]) & (graphs.node_counts <= ATOMS[1])
+    return graphs[np.flatnonzero(fitting)[:count]], f"{source} of {ATOMS[0]} to {ATOMS[1]} atoms"
+
+
 def images(path: Path | None, count: int) -> tuple[np.ndarray, str]:
     """Images scaled to [-1, 1], and where they are from."""
     from neural_kernels.datasets import cifar10
 
-    default = Path(os.environ.get("NEURAL_KERNELS_TEST_DATA", ROOT.parent / "shared" / "data"))
-    path = path or default / "cifar-10-binary.tar.xz"
+    path = path or test_data() / "cifar-10-binary.tar.xz"
     if path.exists():
         chunk = next(iter(cifar10.open_dataset({"path": str(path)}).train.chunks()))
         return np.asarray(chunk.x[:count], np.float64) / 127.5 - 1, "CIFAR-10"
@@ -156,15 +205,19 @@ def main() -> None:
         return
     largest = max(edge for edges in EDGES.values() for each in edges.values() for edge in each)
     pictures, source = images(options.images, 2 * largest)
+    graphs, graphs_source = molecules(2 * max(EDGES["SimpleGNN"]["native"]))
+    shapes = {"SimpleGNN": typical_shape(graphs)}
     peaks = {"float64": machine_peak(np.float64), "float32": machine_peak(np.float32)}
     cores = len(os.sched_getaffinity(0))
     print(f"{cores} cores; matrix product {peaks['float64'] / 1e9:.0f} GFLOP/s float64, "
-          f"{peaks['float32'] / 1e9:.0f} float32; {source}")  # fmt: skip
+          f"{peaks['float32'] / 1e9:.0f} float32; {source}; {graphs_source}")  # fmt: skip
     print(f"{'architecture':14}{'kind':6}{'precision':10}{'engine':17}{'pairs/s':>12}{'ratio':>8}"
           f"{'difference':>12}{'memory':>10}{'entries/s':>11}{'of peak':>9}")  # fmt: skip
     rows: list[Measurement] = []
     with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder) / "images.npy", pictures)
+        write_npy(Path(folder) / "images.npy", pictures)
+        write_npy(Path(folder) / "molecules.npy", graphs.nodes)
+        write_structure(Path(folder) / "molecules.npy", graphs)
         for name, kind, precision in cases(options.full):
             edges = EDGES["Myrtle" if name.startswith("Myrtle") else name]
             references = [
@@ -183,7 +236,8 @@ def main() -> None:
                     name, kind, precision, engine, edges[engine][0], Path(folder)
                 )  # fmt: skip
                 corner, expected = np.array(result["corner"]), np.array(exact["corner"])
-                rate = result["pairs_per_second"] * entries(architectures.build(name))
+                shape = shapes.get(name, SHAPE)
+                rate = result["pairs_per_second"] * entries(architectures.build(name), shape)
                 row = Measurement(
                     name, kind, precision, engine, result["edge"], result["pairs_per_second"],
                     result["pairs_per_second"] / reference["pairs_per_second"],

@@ -21,7 +21,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.evaluation import evaluate
 from neural_kernels.files import read_json
 from neural_kernels.solution_stages import kernel_facts, solver_settings
-from neural_kernels.stages import features_folder, kernel_named, store_folder
+from neural_kernels.stages import features_folder, kernel_named, open_features, store_folder
 from neural_kernels.study import Kernel, Study
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def _problem(study: Study, results: Path, kernel: Kernel, n: int) -> Problem:
         def variances(part: str = part, size: int = size) -> np.ndarray:
             return engines.variances(
                 kernel.architecture,
-                np.load(features / f"{part}.npy", mmap_mode="r", allow_pickle=False)[:size],
+                open_features(study, results, kernel, part)[:size],
                 kind=kernel.kind,
                 engine=study.config["engine"],
                 precision=study.config["precision"],

@@ -27,6 +27,7 @@ from neural_kernels.architectures import Architecture, covariance_entries
 from neural_kernels.blocks import KernelStore, read_block, write_block
 from neural_kernels.errors import UserError
 from neural_kernels.flip_symmetry import is_symmetric_block, same_block
+from neural_kernels.graphs import Examples, typical_shape
 from neural_kernels.progress import progress
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,8 @@ def compute_block(
     i: int,
     j: int,
     architecture: Architecture,
-    rows: np.ndarray,
-    columns: np.ndarray,
+    rows: Examples,
+    columns: Examples,
     *,
     kind: engines.Kind,
     engine: str = "auto",
@@ -53,7 +54,7 @@ def compute_block(
     """Compute block (i, j) and put it in the store.
 
     Args:
-        rows: features of every row of the store, (n_rows, *input_shape) float64; a memory map will do.
+        rows: features of every row of the store, (n_rows, *input_shape) float64 or graphs; memory maps will do.
         columns: features of every column.
         flipped_images: so many leading rows are followed by their horizontal flips (``flip_symmetry``).
         tile: edge of a tile, by default ``default_tile``. Results don't depend on it.
@@ -65,7 +66,7 @@ def compute_block(
         return
     precision: engines.Precision = "float64" if store.dtype == np.float64 else "float32"
     engine_name, chosen = engines.select(engine, architecture, rows.shape[1:])
-    tile = tile or default_tile(architecture, rows.shape[1:])
+    tile = tile or default_tile(architecture, typical_shape(rows))
     (r0, r1), (c0, c1) = store.grid.row_range(i), store.grid.column_range(j)
     symmetric = is_symmetric_block(store.grid, i, j, flipped_images)
     tiles = _tiles((r1 - r0, c1 - c0), tile, symmetric)
@@ -81,10 +82,8 @@ def compute_block(
         record = partial.with_suffix(".tiles").open("a", buffering=1)
         bar = progress(total=len(tiles), description=f"block {i}-{j}", initial=len(done))
 
-        def prepare(examples: np.ndarray, first: int, last: int) -> Any:
-            return chosen.prepare(
-                architecture, np.asarray(examples[first : min(first + tile, last)]), precision
-            )
+        def prepare(examples: Examples, first: int, last: int) -> Any:
+            return chosen.prepare(architecture, examples[first : min(first + tile, last)], precision)
 
         # What an example needs once is computed once for the columns of a panel, and once a panel for
         # the rows: a block of any size takes the memory of one panel.

@@ -18,6 +18,7 @@ from neural_kernels.block_computation import default_tile
 from neural_kernels.blocks import Grid
 from neural_kernels.errors import UserError
 from neural_kernels.flip_symmetry import is_symmetric_block, same_block
+from neural_kernels.graphs import TYPICAL_NODES, Examples, is_graphs, made_up
 from neural_kernels.study import Kernel, Study
 
 MOST_BLOCKS = 50_000
@@ -208,7 +209,7 @@ def measure_rate(
     edge = 4
     largest = default_tile(architecture, input_shape)
     while True:
-        x = np.random.default_rng(0).normal(size=(2 * edge, *input_shape))
+        x = _random_examples(2 * edge, input_shape)
         left = engine.prepare(architecture, x[:edge], precision)
         right = engine.prepare(architecture, x[edge:], precision)
         engine.kernel(architecture, kind, left, right, precision)
@@ -218,6 +219,13 @@ def measure_rate(
         if elapsed > seconds / 4 or edge >= largest:
             return edge**2 / elapsed
         edge = min(2 * edge, largest)
+
+
+def _random_examples(count: int, input_shape: tuple[int, ...]) -> Examples:
+    random = np.random.default_rng(0)
+    if is_graphs(input_shape):
+        return made_up(count, input_shape[-1], random)
+    return random.normal(size=(count, *input_shape))
 
 
 def recommended_edges(plans: Sequence[KernelPlan]) -> dict[str, int]:
@@ -258,7 +266,8 @@ def feature_bytes(study: Study, input_shape: Sequence[int], outputs: int, result
         results: those that are already there are left out; None counts all.
     """
     examples = sum(study.part_sizes.values())
-    one = 8 * examples * (math.prod(input_shape) + outputs)
+    size = math.prod(TYPICAL_NODES if length is None else length for length in input_shape)
+    one = 8 * examples * (size + outputs)
     names = {kernel.preprocessing for kernel in study.kernels.values()}
     if results is not None:
         folder = results / study.owner / "features"

@@ -19,14 +19,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-
 from neural_kernels import block_computation, blocks, datasets, engines, planning, preprocessing
 from neural_kernels.architectures import output_shape
 from neural_kernels.blocks import Grid, KernelStore
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json
 from neural_kernels.flip_symmetry import is_flip_symmetric
+from neural_kernels.graphs import Examples, open_examples
 from neural_kernels.reports.plan import describe
 from neural_kernels.study import Kernel, Study
 
@@ -42,6 +41,13 @@ def data_folder(study: Study, results: Path) -> Path:
 
 def features_folder(study: Study, results: Path, kernel: Kernel) -> Path:
     return results / study.owner / "features" / kernel.preprocessing
+
+
+def open_features(study: Study, results: Path, kernel: Kernel, part: str) -> Examples:
+    """The features of a part, memory-mapped: an array, or graphs."""
+    folder = features_folder(study, results, kernel)
+    input_shape = tuple(read_json(folder / "features.json")["input_shape"])
+    return open_examples(folder / f"{part}.npy", input_shape)
 
 
 def store_folder(study: Study, results: Path, kernel: str, part: str) -> Path:
@@ -189,8 +195,8 @@ def compute_block(
             i,
             j,
             kernel.architecture,
-            np.load(folder / f"{part}.npy", mmap_mode="r", allow_pickle=False),
-            np.load(folder / "train.npy", mmap_mode="r", allow_pickle=False),
+            open_features(study, results, kernel, part),
+            open_features(study, results, kernel, "train"),
             kind=kernel.kind,
             engine=study.config["engine"],
             tile=study.config["blocks"].get("tile"),

@@ -28,7 +28,8 @@ from neural_kernels.datasets.augmentation import Augmentation
 from neural_kernels.datasets.pools import Dataset, Pool, Task, check_finite, check_labels
 from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
-from neural_kernels.files import write_json
+from neural_kernels.files import write_json, write_npy
+from neural_kernels.graphs import Graphs, concatenate, is_graphs, write_structure
 from neural_kernels.progress import progress
 
 DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
@@ -100,7 +101,8 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
     """Write a study's examples into ``directory``: ``<part>_x.npy`` and ``<part>_y.npy``, then ``data.json``.
 
     Parts are train, validation and each test set. Features keep the dtype of their source, (n,
-    *input_shape), channels last; labels are int64 (n,), or float64 (n, tasks) for a regression.
+    *input_shape), channels last; of graphs they are the nodes, with ``graphs.structure_files`` beside them.
+    Labels are int64 (n,), or float64 (n, tasks) for a regression.
 
     The training pool is shuffled once by ``seed``: the first ``validation_examples`` of the permutation
     are the validation set, the next ``train_examples`` the training set. So every smaller training set is
@@ -234,6 +236,8 @@ def _write(
 
     Those of the training set are followed by their augmented copies.
     """
+    if is_graphs(pool.input_shape):
+        return _write_graphs(dataset, pool, selections, directory)
     label_shape = () if dataset.task == "classification" else (dataset.outputs,)
     label_dtype = np.int64 if dataset.task == "classification" else np.float64
     with ExitStack() as files:
@@ -251,6 +255,27 @@ def _write(
             copies[:] = augmentation.expand(augmented, seed, rows, x)
             for copy in range(1, augmented.factor):
                 y[copy * len(rows) : (copy + 1) * len(rows)] = y[: len(rows)]
+
+
+def _write_graphs(
+    dataset: Dataset, pool: Pool, selections: Mapping[str, np.ndarray], directory: Path
+) -> None:
+    """As ``_write``, with all graphs of the pool in memory at once."""
+    chunks = sorted(pool.chunks(), key=lambda chunk: chunk.start)
+    parts: list[Graphs] = [chunk.x.check(chunk.source, chunk.first_row) for chunk in chunks]
+    for chunk, part in zip(chunks, parts, strict=True):
+        if dataset.task == "classification":
+            check_labels(chunk.source, chunk.y, dataset.outputs, chunk.first_row)
+        graph_of_node = np.repeat(np.arange(len(part)) + chunk.first_row, part.node_counts)
+        check_finite(chunk.source, part.nodes, graph_of_node, "a node feature")
+    x, y = concatenate(parts), np.concatenate([chunk.y for chunk in chunks])
+    if len(x) != pool.count:
+        raise UserError(f"{pool.source}: found {len(x)} graphs, expected {pool.count} as its files announced")
+    for part_name, order in selections.items():
+        path, chosen = directory / f"{part_name}_x.npy", x[order]
+        write_npy(path, chosen.nodes)
+        write_structure(path, chosen)
+        write_npy(directory / f"{part_name}_y.npy", y[order])
 
 
 def _gather(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from neural_kernels.errors import UserError
+from neural_kernels.graphs import Examples
 
 Task = Literal["classification", "regression"]
 
@@ -21,13 +22,13 @@ CHUNK_ROWS = 16_384
 class Chunk:
     """Consecutive examples of a pool.
 
-    ``x`` is (m, *input_shape), of the pool's dtype and possibly memory-mapped; ``y`` is (m,) integers for
-    classification, (m, outputs) floats for regression. ``source`` is the file they come from, and
-    ``first_row`` the place of the chunk's first example in that file, both for error messages.
+    ``x`` is (m, *input_shape), of the pool's dtype and possibly memory-mapped, or ``Graphs``; ``y`` is (m,)
+    integers for classification, (m, outputs) floats for regression. ``source`` is the file they come from,
+    and ``first_row`` the place of the chunk's first example in that file, both for error messages.
     """
 
     start: int
-    x: np.ndarray
+    x: Any
     y: np.ndarray
     source: str
     first_row: int
@@ -38,7 +39,8 @@ class Pool:
     """Examples of which a study takes some.
 
     ``chunks`` reads them from the files; chunks may come in any order, each example once, and only one is
-    in memory at a time. ``input_shape`` is of one example, channels last.
+    in memory at a time (of graphs, all are). ``input_shape`` is of one example, channels last; that of graphs
+    is (None, features), as of ``Graphs.shape``.
     """
 
     source: str
@@ -62,8 +64,8 @@ class Dataset:
     class_names: tuple[str, ...] = ()
 
 
-def in_memory(source: str, x: np.ndarray, y: np.ndarray) -> Pool:
-    """A pool of arrays that are already in memory or memory-mapped."""
+def in_memory(source: str, x: Examples, y: np.ndarray) -> Pool:
+    """A pool of arrays or graphs that are already in memory or memory-mapped."""
 
     def chunks() -> Iterator[Chunk]:
         for start in range(0, len(x), CHUNK_ROWS):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_json
 from neural_kernels.flip_symmetry import followed_by_flips
+from neural_kernels.graphs import Examples, Graphs, open_examples, write_structure
 from neural_kernels.preprocessing import channels, targets, zca
 from neural_kernels.progress import progress
 
@@ -31,7 +32,8 @@ _BATCH_BYTES = 64 * 2**20
 def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     """Write features and targets of every part of ``data`` into ``directory``, ``features.json`` last.
 
-    For each part: ``<part>.npy``, float64 of the examples' own shape, channels last;
+    For each part: ``<part>.npy``, float64 of the examples' own shape, channels last, or the nodes of graphs
+    and their structure beside them (``graphs.structure_files``); graphs are standardised over all nodes;
     ``<part>_targets.npy``, float64 (n, outputs), one-hot minus 1/classes, or standardised by the training
     set's statistics; ``<part>_labels.npy``, the labels or values as they came. ``features.json`` holds
     the parts' sizes, the shape of an example, how many training images are followed by their flips,
@@ -46,8 +48,9 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     """
     summary = read_json(data / "data.json")
     parts: dict[str, int] = summary["parts"]
-    examples = {part: _read_part(data, part, "x", count) for part, count in parts.items()}
-    labels = {part: _read_part(data, part, "y", count) for part, count in parts.items()}
+    input_shape = tuple(summary["input_shape"])
+    examples = {part: _read_part(data, part, "x", count, input_shape) for part, count in parts.items()}
+    labels = {part: np.asarray(_read_part(data, part, "y", count)) for part, count in parts.items()}
     used = {key: options[key] for key in _APPLICABLE[_method(options)] if key in options}
     encode, scaling = _target_encoding(summary, labels["train"])
 
@@ -60,7 +63,7 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     hashes = {}
     for part, x in examples.items():
         hashes[part] = _write_features(directory / f"{part}.npy", transform, x, part)
-        _write_copy(directory / f"{part}_targets.npy", encode(np.asarray(labels[part])))
+        _write_copy(directory / f"{part}_targets.npy", encode(labels[part]))
         _write_copy(directory / f"{part}_labels.npy", labels[part])
     described = {key: summary[key] for key in _PASSED_ON}
     write_json(
@@ -103,7 +106,7 @@ def _method(options: Mapping[str, Any]) -> str:
 # ----------------------------------------------------------------------------- features
 
 
-def _fit_examples(options: Mapping[str, Any], train: np.ndarray) -> np.ndarray:
+def _fit_examples(options: Mapping[str, Any], train: Examples) -> Examples:
     asked = options.get("fit_examples")
     if asked is not None and not 1 <= asked <= len(train):
         raise UserError(
@@ -112,14 +115,26 @@ def _fit_examples(options: Mapping[str, Any], train: np.ndarray) -> np.ndarray:
     return train[:asked]
 
 
-def _fit(options: Mapping[str, Any], train: np.ndarray) -> Transform:
+def _fit(options: Mapping[str, Any], train: Examples) -> Transform:
     if options["method"] == "none":
         return partial(np.asarray, dtype=np.float64)
-    batches = partial(_batches, train, "fitting")
     if options["method"] == "standardize":
-        return partial(channels.apply, channels.fit(batches()))
-    fitted = zca.fit(batches, options["regularization"], options["per_image_normalization"])
+        return partial(channels.apply, channels.fit(_batches(_rows(train), "fitting")))
+    fitted = zca.fit(_image_batches(train), options["regularization"], options["per_image_normalization"])
     return partial(zca.apply, fitted)
+
+
+def _image_batches(train: Examples) -> Callable[[], Iterator[np.ndarray]]:
+    if isinstance(train, Graphs):
+        raise UserError(
+            "preprocessing method is zca, but the examples are graphs: expected standardize or none"
+        )
+    return partial(_batches, train, "fitting")
+
+
+def _rows(x: Examples) -> np.ndarray:
+    """What a transform acts on one at a time: examples, or the nodes of graphs."""
+    return x.nodes if isinstance(x, Graphs) else x
 
 
 def _batches(x: np.ndarray, what: str) -> Iterator[np.ndarray]:
@@ -131,16 +146,20 @@ def _batches(x: np.ndarray, what: str) -> Iterator[np.ndarray]:
             bar.update(len(batch))
 
 
-def _write_features(path: Path, transform: Transform, x: np.ndarray, part: str) -> str:
-    """Writes the features of ``x`` and returns their hash, over shape and values."""
-    digest = hashlib.sha256(f"float64 {x.shape}".encode())
-    with atomic_array(path, x.shape, np.float64) as features:
+def _write_features(path: Path, transform: Transform, x: Examples, part: str) -> str:
+    """Writes the features of ``x`` and returns their hash, over shape, values and a graph's structure."""
+    rows = _rows(x)
+    digest = hashlib.sha256(f"float64 {rows.shape}".encode())
+    with atomic_array(path, rows.shape, np.float64) as features:
         start = 0
-        for batch in _batches(x, f"preprocessing {part}"):
+        for batch in _batches(rows, f"preprocessing {part}"):
             values = np.ascontiguousarray(transform(batch))
             features[start : start + len(batch)] = values
             digest.update(values.data)
             start += len(batch)
+    if isinstance(x, Graphs):
+        for array in write_structure(path, x):
+            digest.update(array.data)
     return digest.hexdigest()
 
 
@@ -161,15 +180,21 @@ def _target_encoding(
 # ----------------------------------------------------------------------------- files
 
 
-def _read_part(data: Path, part: str, what: str, count: int) -> np.ndarray:
+def _read_part(
+    data: Path, part: str, what: str, count: int, input_shape: tuple[int | None, ...] = ()
+) -> Examples:
     path = data / f"{part}_{what}.npy"
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = open_examples(path, input_shape)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: cannot be read ({error}), expected the output of prepare_data") from error
     if len(array) != count:
         raise UserError(f"{path}: found {len(array)} examples, expected {count} as in data.json")
     return array
+
+
+def _read_labels(data: Path, part: str, count: int) -> np.ndarray:
+    return cast(np.ndarray, _read_part(data, part, "y", count))
 
 
 def _write_copy(path: Path, values: np.ndarray) -> None:
@@ -182,11 +207,11 @@ def _write_copy(path: Path, values: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """Leading examples of one part: features (n, *input_shape) and targets (n, outputs), both float64; the
-    labels or values (n, ...) as they came.
+    """Leading examples of one part: features, graphs or (n, *input_shape), and targets (n, outputs), both
+    float64; the labels or values (n, ...) as they came.
     """
 
-    features: np.ndarray
+    features: Examples
     targets: np.ndarray
     labels: np.ndarray
 
@@ -212,22 +237,26 @@ def leading_parts(
     for part, size in sizes.items():
         if size > summary["parts"].get(part, 0):
             raise UserError(f"{data} has {summary['parts'].get(part, 0)} examples of {part}, expected {size}")
-    train = {what: _read_part(data, "train", what, summary["parts"]["train"]) for what in ("x", "y")}
-    encode, _ = _target_encoding(summary, train["y"])
+    shape = tuple(summary["input_shape"])
+    train = _read_part(data, "train", "x", summary["parts"]["train"], shape)
+    encode, _ = _target_encoding(summary, _read_labels(data, "train", summary["parts"]["train"]))
     if spectrum is not None and used["method"] == "zca":
         transform: Transform = partial(zca.apply, zca.whiten(spectrum, used["regularization"]))
     else:
-        transform = _fit(used, _fit_examples(used, train["x"]))
+        transform = _fit(used, _fit_examples(used, train))
     parts = {}
     for part, size in sizes.items():
-        x = _read_part(data, part, "x", summary["parts"][part])[:size]
-        labels = np.array(_read_part(data, part, "y", summary["parts"][part])[:size])
-        parts[part] = Part(np.ascontiguousarray(transform(x)), encode(labels), labels)
+        x = _read_part(data, part, "x", summary["parts"][part], shape)[:size]
+        labels = np.array(_read_labels(data, part, summary["parts"][part])[:size])
+        rows = np.ascontiguousarray(transform(_rows(x)))
+        features = replace(x, nodes=rows) if isinstance(x, Graphs) else rows
+        parts[part] = Part(features, encode(labels), labels)
     return parts
 
 
 def spectrum_of(options: Mapping[str, Any], data: Path) -> zca.Spectrum:
     """What every regularisation of zca shares that is fitted on the training set of ``data``."""
     summary = read_json(data / "data.json")
-    train = _fit_examples(options, _read_part(data, "train", "x", summary["parts"]["train"]))
-    return zca.decompose(partial(_batches, train, "fitting"), options["per_image_normalization"])
+    shape = tuple(summary["input_shape"])
+    train = _fit_examples(options, _read_part(data, "train", "x", summary["parts"]["train"], shape))
+    return zca.decompose(_image_batches(train), options["per_image_normalization"])
