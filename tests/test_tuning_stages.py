@@ -260,6 +260,19 @@ def test_settings_that_changed_are_refused(run, tmp_path):
             stage(changed, results)
 
 
+def test_other_examples_are_refused(run, tmp_path):
+    study, results = run
+    path = results / "tiny" / "data" / "validation_y.npy"
+    labels = np.load(path)
+    np.save(path, labels[::-1])
+    with pytest.raises(UserError, match=r"trials/0\.json was made with other settings: examples was"):
+        tuning_stages.select(study, results)
+    with pytest.raises(UserError, match=r"journal\.log was made with other settings: examples was"):
+        tuning_stages.run_trial(study, results, 0)
+    np.save(path, labels)
+    tuning_stages.select(study, results)
+
+
 def test_the_objective_has_to_fit_the_data(tmp_path):
     study, results = prepared(tmp_path, objective="mse")
     with pytest.raises(UserError, match=r"tuning\.objective is 'mse', but the data is a classification"):

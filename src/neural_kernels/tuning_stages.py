@@ -13,12 +13,16 @@ tuning/test/<which>.json      the winner and the baseline on the test sets
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from neural_kernels import engines, preprocessing
 from neural_kernels.errors import UserError
@@ -27,7 +31,7 @@ from neural_kernels.files import read_json, write_json
 from neural_kernels.preprocessing import Part, zca
 from neural_kernels.stages import data_folder
 from neural_kernels.study import Study
-from neural_kernels.tuning.assessment import Computation, TooCostly, Unusable, assess
+from neural_kernels.tuning.assessment import Assessment, Computation, TooCostly, Unusable, assess
 from neural_kernels.tuning.candidate import Candidate, write_candidate
 from neural_kernels.tuning.objectives import Objective, objective_named
 from neural_kernels.tuning.records import State, TrialRecord, check_identity, ranked, read_record, spread
@@ -45,43 +49,51 @@ BASELINE, TUNED = "baseline", "tuned"
 
 @dataclass(frozen=True)
 class _Run:
-    """A tuning study under way: where its files are and what its numbers are made with."""
+    """A tuning study under way: where its files are and what its numbers are made with.
+
+    ``identity`` is that of the section tuning, and a hash of the examples: what makes values comparable.
+    """
 
     study: Study
     tuning: Tuning
     objective: Objective
     folder: Path
     data: Path
+    validation_examples: int
+    identity: dict[str, Any]
 
     def record_path(self, trial: int) -> Path:
         return self.folder / "trials" / f"{trial}.json"
 
     def read(self, path: Path) -> TrialRecord:
-        return read_record(path, self.tuning.identity)
+        return read_record(path, self.identity)
 
     def records(self) -> list[TrialRecord]:
         """Of all trials, by number."""
         return [self.read(self.record_path(trial)) for trial in range(self.tuning.trials)]
 
-    @property
-    def validation_examples(self) -> int:
-        return self.tuning.validation_examples or self.study.part_sizes["validation"]
-
     def record(
-        self, name: str, candidate: Candidate | None, state: State, reason: str | None, n: int, **facts: Any
+        self,
+        name: str,
+        candidate: Candidate | None,
+        values: Mapping[str, Any],
+        n: int,
+        state: State,
+        reason: str | None = None,
+        assessment: Assessment | None = None,
     ) -> TrialRecord:
         return TrialRecord(
             name=name,
             state=state,
             reason=reason,
-            hyperparameters=facts.get("values", {}),
+            hyperparameters=dict(values),
             candidate=candidate,
-            assessment=facts.get("assessment"),
+            assessment=assessment,
             objective=self.objective.name,
             training_examples=n,
             validation_examples=self.validation_examples,
             precision=self.study.config["precision"],
-            identity=self.tuning.identity,
+            identity=self.identity,
         )
 
     def parts(self, candidate: Candidate, n: int, tests: Mapping[str, int] | None = None) -> dict[str, Part]:
@@ -107,9 +119,9 @@ class _Run:
             assessment = assess(candidate, parts, self.objective, computation)
         except Unusable as error:
             state: State = "pruned" if isinstance(error, TooCostly) else "failed"
-            record = self.record(name, candidate, state, str(error), n, values=values)
+            record = self.record(name, candidate, values, n, state, str(error))
         else:
-            record = self.record(name, candidate, "complete", None, n, values=values, assessment=assessment)
+            record = self.record(name, candidate, values, n, "complete", assessment=assessment)
         log.info("%s with n = %d: %s", name, n, _outcome(record))
         return record
 
@@ -117,7 +129,7 @@ class _Run:
         """What ``start`` fitted, where it was for the same images and the same normalisation."""
         path = self.folder / "started.json"
         started = read_json(path)
-        check_identity(path, started["identity"], self.tuning.identity)
+        check_identity(path, started["identity"], self.identity)
         fits = options["method"] == "zca" and _fit_options(options) == started["whitening"]
         return zca.load_spectrum(self.folder / "whitening.npz") if fits else None
 
@@ -128,15 +140,32 @@ def _open(study: Study, results: Path) -> _Run:
     data = data_folder(study, results)
     task: Task = read_json(data / "data.json")["task"]
     objective = objective_named(study.tuning.objective, task)
-    return _Run(study, study.tuning, objective, results / study.name / "tuning", data)
+    validation = study.tuning.validation_examples or study.part_sizes["validation"]
+    sizes = {"train": study.tuning.training_examples, "validation": validation}
+    identity = study.tuning.identity | {"examples": _examples_hash(data, sizes)}
+    folder = results / study.name / "tuning"
+    return _Run(study, study.tuning, objective, folder, data, validation, identity)
+
+
+def _examples_hash(data: Path, sizes: Mapping[str, int]) -> str:
+    digest = hashlib.sha256()
+    for part, size in sizes.items():
+        for what in ("x", "y"):
+            array = np.load(data / f"{part}_{what}.npy", mmap_mode="r", allow_pickle=False)[:size]
+            digest.update(f"{part} {what} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _journal(run: _Run, job: int) -> Journal:
     # Optuna takes a second to load, and a stage that only reads records does not need it.
-    from neural_kernels.tuning.journal import open_journal
+    if importlib.util.find_spec("optuna") is None:
+        raise UserError("tuning needs the package optuna: install neural-kernels with the extra tuning")
+    from neural_kernels.tuning.journal import make_sampler, open_journal
 
-    study, path = run.study, run.folder / "journal.log"
-    return open_journal(path, study.name, run.tuning, run.objective.direction, study.config["seed"], job)
+    sampler = make_sampler(run.tuning, run.study.config["seed"], job)
+    path = run.folder / "journal.log"
+    return open_journal(path, run.study.name, run.objective.direction, run.identity, sampler)
 
 
 # ------------------------------------------------------------------------------------------- trials
@@ -159,7 +188,7 @@ def start(study: Study, results: Path, threads: int | None = None) -> None:
         zca.save_spectrum(run.folder / "whitening.npz", spectrum)
     write_json(
         run.folder / "started.json",
-        {"identity": run.tuning.identity, "whitening": _fit_options(options)},
+        {"identity": run.identity, "whitening": _fit_options(options)},
     )
 
 
@@ -191,7 +220,7 @@ def run_trial(study: Study, results: Path, number: int, threads: int | None = No
                 record = run.assess(str(number), candidate, values, parts, tuning.largest_seconds)
         else:
             log.warning("trial %d: %s", number, reason)
-            record = run.record(str(number), candidate, "failed", reason, n, values=values)
+            record = run.record(str(number), candidate, values, n, "failed", reason)
     journal.tell(claim, record)
     write_json(run.record_path(number), record.as_json())
     return record
@@ -262,7 +291,7 @@ def transfer(study: Study, results: Path, which: str, threads: int | None = None
     n = settings.training_examples
     chosen = read_json(run.folder / "selected.json")["transfer"]
     if which != BASELINE and int(which) >= len(chosen):
-        record = run.record(which, None, "skipped", f"only {len(chosen)} trials are complete", n)
+        record = run.record(which, None, {}, n, "skipped", f"only {len(chosen)} trials are complete")
     else:
         name, candidate, values = BASELINE, run.tuning.baseline, {}
         if which != BASELINE:

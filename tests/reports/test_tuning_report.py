@@ -206,6 +206,12 @@ def test_the_ten_best_and_those_without_a_value() -> None:
     assert shown["convs_per_pool"] == text_of(found.ranking[0].hyperparameters["convs_per_pool"])
 
 
+def test_a_second_look_that_gave_nothing_is_drawn_empty() -> None:
+    found = results(10)
+    nothing = [replace(r, state="failed", reason="why", assessment=None) for r in found.transferred]
+    assert report_figures(replace(found, transferred=nothing, test_examples={}))
+
+
 @pytest.mark.parametrize(("trials", "objective"), [(1, "loss"), (4, "accuracy")])
 def test_few_trials_give_a_report(trials: int, objective: str) -> None:
     assert report_figures(results(trials, objective=objective, transfer=trials > 1))

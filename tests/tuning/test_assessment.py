@@ -65,6 +65,22 @@ def test_the_best_ridge_by_the_objective_and_what_it_predicts(name, precision):
     assert found.engine in ("native", "jax")
 
 
+def test_a_regression_is_judged_by_its_mean_squared_error():
+    def values(name):
+        x = PARTS[name].features
+        return np.stack([x.sum(axis=(1, 2, 3)), x[:, 0, 0, 0]], axis=1) / 10
+
+    parts = {name: Part(one.features, values(name), values(name)) for name, one in PARTS.items()}
+    found = assess(CANDIDATE, parts, OBJECTIVES["mse"], Computation("auto", "float64", RIDGES))
+    direct = {
+        ridge: np.mean((next(predictions(ridge, parts=parts)) - parts["validation"].targets) ** 2)
+        for ridge in RIDGES
+    }
+    assert found.value == pytest.approx(min(direct.values()), rel=1e-9)
+    assert found.ridge == min(direct, key=direct.get)
+    assert "spearman" in found.scores["held_out"]
+
+
 def test_what_is_only_predicted_changes_nothing():
     objective, computation = OBJECTIVES["loss"], Computation("auto", "float64", RIDGES)
     alone = assess(CANDIDATE, {k: v for k, v in PARTS.items() if k != "held_out"}, objective, computation)

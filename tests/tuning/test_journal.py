@@ -10,7 +10,7 @@ from tuning_studies import CONFIG, config
 from neural_kernels.errors import UserError
 from neural_kernels.study import load_study
 from neural_kernels.tuning.assessment import Assessment
-from neural_kernels.tuning.journal import open_journal
+from neural_kernels.tuning.journal import make_sampler, open_journal
 from neural_kernels.tuning.records import TrialRecord
 
 
@@ -20,7 +20,9 @@ def tuning_of(folder, **changes):
 
 
 def opened(folder, job=0, **changes):
-    return open_journal(folder / "journal.log", "s", tuning_of(folder, **changes), "minimize", 5, job)
+    tuning = tuning_of(folder, **changes)
+    sampler = make_sampler(tuning, 5, job)
+    return open_journal(folder / "journal.log", "s", "minimize", tuning.identity, sampler)
 
 
 def record(state="complete", value=0.5):
@@ -111,6 +113,19 @@ def test_jobs_draw_independently_and_again_the_same(tmp_path):
     assert len({str(values) for values in first.values()}) == 3
 
 
+def test_random_search_does_not_go_by_what_was_seen(tmp_path):
+    def draws(name, value):
+        (tmp_path / name).mkdir()
+        for job in range(6):
+            journal = opened(tmp_path / name, job, sampler="random", startup_trials=1)
+            claim = journal.claim(job)
+            tuning_of(tmp_path / name).space.draw(claim.trial)
+            journal.tell(claim, record(value=value * job))
+        return [trial.params for trial in opened(tmp_path / name, sampler="random").study.trials]
+
+    assert draws("rising", 1.0) == draws("falling", -1.0)
+
+
 # ------------------------------------------------------------------------------------------ damage
 
 
@@ -152,10 +167,11 @@ def test_a_journal_of_other_settings_is_refused(tmp_path):
 
 def _work(folder, jobs):
     for job in jobs:
-        study = load_study(folder / "s.yaml")
-        journal = open_journal(folder / "journal.log", "s", study.tuning, "minimize", 5, job)
+        tuning = load_study(folder / "s.yaml").tuning
+        sampler = make_sampler(tuning, 5, job)
+        journal = open_journal(folder / "journal.log", "s", "minimize", tuning.identity, sampler)
         claim = journal.claim(job)
-        study.tuning.space.draw(claim.trial)
+        tuning.space.draw(claim.trial)
         assert journal.begin(claim, 3) is None
         journal.tell(claim, record(value=float(job)))
 

@@ -319,6 +319,8 @@ def _baseline_line(ax: Axes, results: Results) -> None:
 
 def _value_axis(ax: Axes, values: Sequence[float], which: str, most: int = 6) -> None:
     """Limits with some room, logarithmic where the values span more than a factor of five."""
+    if not values:
+        return
     low, high = min(values), max(values)
     set_limits = ax.set_xlim if which == "x" else ax.set_ylim
     if low > 0 and high / low > 5:

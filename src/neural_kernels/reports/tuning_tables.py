@@ -40,12 +40,16 @@ def comparison(results: Results) -> Table:
             entries.append((label, again[name]))
     rows = [_compared(results, label, record, metrics) for label, record in entries]
     alerts = {row for row, (_, record) in enumerate(entries) if record.assessment is None}
-    counts = ", ".join(f"{style.test_set_name(name)} {n:,}" for name, n in results.test_examples.items())
     notes = [
         f"n: training examples. Validation examples: {results.baseline.validation_examples:,}, the same ones that "
-        f"chose trial and ridge. Test examples: {counts}; they were predicted once, after the last trial, by these "
-        "two kernels only." + (" ± standard error over the test examples." if "accuracy" in metrics else "")
+        "chose trial and ridge."
     ]
+    if results.test_examples:
+        counts = ", ".join(f"{style.test_set_name(name)} {n:,}" for name, n in results.test_examples.items())
+        notes.append(
+            f"Test examples: {counts}; they were predicted once, after the last trial, by these two kernels only."
+            + (" ± standard error over the test examples." if "accuracy" in metrics else "")
+        )
     if results.transferred:
         notes.append("Rows without test scores: the second look with more training examples.")
     notes += [f"{entries[row][0]}: {entries[row][1].reason}" for row in sorted(alerts)]

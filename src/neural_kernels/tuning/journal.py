@@ -108,26 +108,23 @@ class Journal:
 def open_journal(
     path: Path,
     name: str,
-    tuning: Tuning,
     direction: Literal["minimize", "maximize"],
-    seed: int,
-    job: int = 0,
+    identity: dict[str, Any],
+    sampler: optuna.samplers.BaseSampler,
 ) -> Journal:
-    """The journal in ``path``, begun where there is none.
+    """The journal in ``path`` of the study ``name``, begun where there is none.
 
     Args:
-        name: of the study.
-        seed: of the study; together with ``job`` it seeds the sampler, so that jobs draw independently.
+        identity: what makes values comparable; it is kept in the journal.
 
     Raises:
-        UserError: the journal is damaged, or is of other settings.
+        UserError: the journal is damaged, or has another identity.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = JournalFileOpenLock(str(path))
     _check(path, lock)
     with _quiet():
         storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-        sampler = _sampler(tuning, int(np.random.SeedSequence([seed, job]).generate_state(1)[0]))
         if name in optuna.get_all_study_names(storage):
             study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
         else:
@@ -136,18 +133,21 @@ def open_journal(
                 study_name=name, storage=storage, sampler=sampler, direction=direction, load_if_exists=True
             )
         if "identity" not in study.user_attrs:
-            study.set_user_attr("identity", tuning.identity)
-    check_identity(path, study.user_attrs["identity"], tuning.identity)
+            study.set_user_attr("identity", identity)
+    check_identity(path, study.user_attrs["identity"], identity)
     return Journal(storage, study)
 
 
-def _sampler(tuning: Tuning, seed: int) -> optuna.samplers.BaseSampler:
+def make_sampler(tuning: Tuning, seed: int, job: int) -> optuna.samplers.BaseSampler:
+    """The sampler of one job, whose draws are independent of other jobs' with the same ``seed``."""
+    own = int(np.random.SeedSequence([seed, job]).generate_state(1)[0])
     if tuning.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    # Trials that are running count as bad ones, so that jobs side by side do not draw the same.
-    return optuna.samplers.TPESampler(
-        seed=seed, n_startup_trials=tuning.startup_trials, multivariate=True, constant_liar=True
-    )
+        return optuna.samplers.RandomSampler(seed=own)
+    with _quiet():
+        # Trials that are running count as bad ones, so that jobs side by side do not draw the same.
+        return optuna.samplers.TPESampler(
+            seed=own, n_startup_trials=tuning.startup_trials, multivariate=True, constant_liar=True
+        )
 
 
 @contextmanager
