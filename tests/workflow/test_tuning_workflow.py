@@ -108,7 +108,7 @@ def test_the_winner_serves_another_study(tuned):
     run = project.snakemake(target)
     assert run.returncode == 0, run.stdout
     described = json.loads((project.folder / target).read_text())
-    assert described["architecture"][0]["layer"] == "Conv"
+    assert described["description"]["architecture"][0]["layer"] == "Conv"
     tuned_file = project.folder / "results/tuned/tuned.yaml"
     tuned_file.rename(tuned_file.with_suffix(".away"))
     run = project.snakemake(target)
