@@ -138,10 +138,14 @@ def test_interrupting_snakemake_deletes_its_jobs(pbs):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode != 0, output
     (job,) = pbs.jobs("prepare_data")
-    assert (pbs.state / "deleted").read_text().split() == [job]
+    deleted = pbs.state / "deleted"
+    deadline = time.monotonic() + 60
+    while not (deleted.exists() and deleted.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert deleted.read_text().split() == [job]
     assert not (pbs.project.folder / data).exists()
 
 
