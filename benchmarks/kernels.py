@@ -175,8 +175,9 @@ def molecules(count: int) -> tuple[Graphs, str]:
         nodes = np.split(one_hot, np.cumsum(table("num-node-list")[:-1, 0]))
         graphs = stack(nodes, [np.concatenate([pairs, pairs[:, ::-1]]) for pairs in bonds])
         source = "ogbg-molbace"
-    fitting = (graphs.node_counts >= ATOMS[0]) & (graphs.node_counts <= ATOMS[1])
-    return graphs[np.flatnonzero(fitting)[:count]], f"{source} of {ATOMS[0]} to {ATOMS[1]} atoms"
+    fitting = np.flatnonzero((graphs.node_counts >= ATOMS[0]) & (graphs.node_counts <= ATOMS[1]))
+    chosen = np.random.default_rng(0).permutation(fitting)[:count]
+    return graphs[chosen], f"{source} of {ATOMS[0]} to {ATOMS[1]} atoms"
 
 
 def images(path: Path | None, count: int) -> tuple[np.ndarray, str]:

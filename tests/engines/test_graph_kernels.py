@@ -161,13 +161,16 @@ needs_library = pytest.mark.skipif(
 
 @needs_library
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_entries_are_the_same_bits_in_every_batch_and_thread_count(precision, compute, monkeypatch):
+@pytest.mark.parametrize("kinds", [None, 3], ids=["own features", "features of three kinds"])
+def test_entries_are_the_same_bits_in_every_batch_and_thread_count(precision, kinds, compute, monkeypatch):
     network = arch.Architecture("bits", NETWORKS[0])
     best = native_engine.INSTRUCTIONS.index(native_engine.instruction_set())
     random = np.random.default_rng(0)
-    # More than a pack holds, and one graph that fills panels of its own.
-    x = of_sizes([*random.integers(1, 30, 70).tolist(), 150, 4], 0)
+    # Several packs, and one graph that is larger than any. Of three kinds, nodes share rows across graphs.
+    x = of_sizes([*random.integers(1, 30, 70).tolist(), 250, 4], 0)
     y = of_sizes(random.integers(1, 30, 43).tolist(), 1)
+    for graphs in (x, y) if kinds else ():
+        graphs.nodes[...] = np.eye(kinds)[random.integers(0, kinds, len(graphs.nodes))]
     for name in native_engine.INSTRUCTIONS[: best + 1]:
         monkeypatch.setenv("NEURAL_KERNELS_INSTRUCTIONS", name)
         monkeypatch.delenv("NEURAL_KERNELS_THREADS", raising=False)

@@ -19,14 +19,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Kind, Precision
 from neural_kernels.engines.native.aligned import aligned
-from neural_kernels.engines.native.graph_layout import Pack, PackStructure, make_pack, pack_bounds
+from neural_kernels.engines.native.graph_layout import Pack, PackStructure, make_packs
 from neural_kernels.engines.native.plan import Plan, PlanStructure, compile_plan
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs
@@ -39,8 +39,6 @@ CHAIN_TILE = 16
 DENSE_TILE = (192, 192)
 # Packs of right graphs to a task: the memory that they share is not asked for anew.
 PACKS_PER_TASK = 4
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -168,15 +166,14 @@ def _prepare_graphs(architecture: Architecture, graphs: Graphs, precision: Preci
     plan = _plan(architecture, graphs.shape[1:])
     instructions = instruction_set()
     lanes = _function("lanes", precision, instructions)()
-    graphs.check()
+    packs = make_packs(graphs, plan, lanes, np.dtype(precision))
 
-    def fill(first: int, last: int) -> Pack:
-        pack = make_pack(graphs, first, last, plan, lanes, np.dtype(precision))
-        pointers = ctypes.byref(plan.structure), ctypes.byref(pack.structure)
-        _call("graph_tables", precision, instructions, *pointers)
-        return pack
+    def fill(first: int, last: int) -> None:
+        for pack in packs[first:last]:
+            pointers = ctypes.byref(plan.structure), ctypes.byref(pack.structure)
+            _call("graph_tables", precision, instructions, *pointers)
 
-    packs = _run_all(fill, pack_bounds(graphs.node_counts))
+    _run_all(fill, [(i, i + 1) for i in range(len(packs))])
     return PreparedGraphs(len(graphs), graphs.shape[1:], packs, instructions)
 
 
@@ -203,7 +200,6 @@ def _graph_kernel(
             ctypes.byref(left.packs[i].structure),
             ctypes.byref(structures[j]),
             len(columns),
-            int(right is None and i == j),
             out.ctypes.data,
             other.n,
         )
@@ -243,9 +239,10 @@ def threads() -> int:
     return int(text)
 
 
-def _run_all(work: Callable[[int, int], T], tasks: Iterable[tuple[int, int]]) -> list[T]:
+def _run_all(work: Callable[[int, int], None], tasks: Iterable[tuple[int, int]]) -> None:
     with ThreadPoolExecutor(threads()) as pool:
-        return list(pool.map(work, *zip(*tasks, strict=True)))
+        for _ in pool.map(work, *zip(*tasks, strict=True)):
+            pass
 
 
 @functools.cache
@@ -273,8 +270,8 @@ def _library_or_reason() -> tuple[ctypes.CDLL | None, str | None]:
                 function.argtypes = [plan, count, *examples, *examples, count, count, count, address, count]
             pack = ctypes.POINTER(PackStructure)
             getattr(library, f"nk_graph_tables_{suffix}").argtypes = [plan, pack]
-            several = [pack, pack, count]
-            getattr(library, f"nk_graphs_{suffix}").argtypes = [plan, count, *several, count, address, count]
+            arguments = [plan, count, pack, pack, count, address, count]
+            getattr(library, f"nk_graphs_{suffix}").argtypes = arguments
     return library, None
 
 

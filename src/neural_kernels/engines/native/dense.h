@@ -48,12 +48,11 @@ static void product(const T *left, const Vec<T> *right, int64_t right_stride, in
 }
 
 // Products of all features: left examples `first` to `last`, times the registers `begin` to `end` of right ones,
-// into rows of end - begin registers. Examples are `scalars` numbers, of which the first are the features.
+// into rows that are `stride` registers apart. Examples are `scalars` numbers, of which the first are the features.
 template <class T>
 static void products(const Vec<T> *left, int64_t first, int64_t last, const Vec<T> *right, int64_t begin, int64_t end,
-                     int64_t features, int64_t scalars, bool triangle, Vec<T> *out) {
+                     int64_t features, int64_t scalars, bool triangle, Vec<T> *out, int64_t stride) {
     constexpr int L = Lanes<T>::count, ROWS = Tile<T>::ROWS, COLUMNS = Tile<T>::COLUMNS;
-    int64_t groups = end - begin;
     for (int64_t chunk = 0; chunk < features; chunk += CHUNK) {
         int64_t count = features - chunk < CHUNK ? features - chunk : CHUNK;
         for (int64_t g = begin; g < end; g += COLUMNS)
@@ -62,10 +61,10 @@ static void products(const Vec<T> *left, int64_t first, int64_t last, const Vec<
                 if (triangle && (g + columns) * L <= i) continue;
                 const T *a = (const T *)(left + (i / L) * scalars + chunk) + i % L;
                 const Vec<T> *b = right + g * scalars + chunk;
-                Vec<T> *o = out + (i - first) * groups + (g - begin);
-                if (columns == 3) product<T, 3>(a, b, scalars, count, chunk == 0, o, groups);
-                if (columns == 2) product<T, 2>(a, b, scalars, count, chunk == 0, o, groups);
-                if (columns == 1) product<T, 1>(a, b, scalars, count, chunk == 0, o, groups);
+                Vec<T> *o = out + (i - first) * stride + (g - begin);
+                if (columns == 3) product<T, 3>(a, b, scalars, count, chunk == 0, o, stride);
+                if (columns == 2) product<T, 2>(a, b, scalars, count, chunk == 0, o, stride);
+                if (columns == 1) product<T, 1>(a, b, scalars, count, chunk == 0, o, stride);
             }
     }
 }
@@ -82,7 +81,7 @@ static int dense_tile(const Plan &plan, bool tangent, const Vec<T> *left, int64_
     V *tile = arena.take((last - first) * groups), *tangents = arena.take(groups);
     T *own = (T *)arena.take(tables / L + 1);
     if (arena.exhausted) return 1;
-    products<T>(left, first, last, right, begin, end, plan.channels, plan.scalars, triangle, tile);
+    products<T>(left, first, last, right, begin, end, plan.channels, plan.scalars, triangle, tile, groups);
     for (int64_t i = first; i < last && i < n_left; i++) {
         const T *scalars = (const T *)(left + (i / L) * plan.scalars + plan.channels) + i % L;
         for (int64_t table = 0; table < tables; table++) own[table] = scalars[table * L];

@@ -1,13 +1,12 @@
-// Networks on graphs: the covariance of every node of some left graphs with every node of some right ones.
+// Networks on graphs: covariances of the nodes of some left graphs with those of some right ones.
 //
-// A panel is a few graphs whose nodes follow each other, as many as let two panels' covariances stay in cache.
-// Its nodes are the rows of such a matrix, or the columns, side by side in vector registers; only the last
-// register of a panel has room left over, so that graphs of different sizes cost little more than their nodes.
-// Aggregate sums rows: those of the row side, then, with the matrix turned round, those of the other side. So
-// each Aggregate exchanges rows and columns, and between two of them the layers are those of rows.h.
+// Nodes whose neighbourhoods are the same, in the same graph or in two, have the same covariances with every
+// other node. So a pack of graphs is levels of rows, each row for all such nodes: one for each distinct feature
+// vector first, then, for each Aggregate, one for each distinct set of rows that a node takes from the level
+// before. The pooling sums the rows of a graph's nodes. Nothing is padded but the last register of a line.
 //
-// Inputs come from a table with one line for each distinct feature vector of a pack of graphs: nodes of
-// molecules are of few kinds, and a product over all features is needed for each pair of kinds only.
+// Aggregate sums rows: those of one side, then, with the matrix turned round, those of the other. So each one
+// exchanges rows and columns, and between two of them the layers are those of rows.h.
 #pragma once
 
 #include <utility>
@@ -18,36 +17,59 @@ namespace {
 
 enum AggregateFlag { AGGREGATE = 1, SELF_LOOPS = 2, DEGREE_SCALING = 4 };
 
-// Consecutive graphs, in panels (graph_layout.py mirrors this field by field).
-struct GraphPack {
-    int64_t first;                // number of its first graph
-    int64_t graphs, panels, kinds;
-    const int32_t *panel_graph;   // panels + 1: where the graphs of each panel begin
-    const int32_t *panel_column;  // panels + 1: where its columns begin, a multiple of the lanes
-    const int32_t *row;           // graphs: the first row of each in its panel
-    const int32_t *nodes;         // graphs: how many rows it has
-    const int32_t *begin;         // columns + 1: where in `neighbour` the neighbours of each node begin
-    const int32_t *neighbour;     // rows in the panel; the last one of each node is the node itself
-    const int32_t *kind;          // columns: which of the distinct inputs each node has
-    const void *inputs;           // (kinds / lanes, channels, lanes)
-    void *tables;                 // (columns / lanes, tables of the first stage, lanes)
-    void *late_tables;            // (graphs / lanes, tables of the second stage, lanes)
+// Rows of one level (graph_layout.py mirrors these structures field by field).
+struct Level {
+    int64_t rows;
+    const int32_t *begin;    // rows + 1: where in `summand` each row begins; not for the first level
+    const int32_t *summand;  // rows of the level before, in an order that does not depend on the pack
+    void *tables;            // (rows / lanes, tables of the level's steps, lanes)
 };
 
-template <class T> struct Panel {
-    const GraphPack *pack;
-    int first, last;  // its graphs
-    int64_t column;
-    int rows, vectors;
+// Consecutive graphs.
+struct GraphPack {
+    int64_t first;  // number of the first graph
+    int64_t graphs;
+    const Level *levels;   // one more than there are steps with Aggregate
+    const int32_t *begin;  // graphs + 1: where in `node` each graph begins
+    const int32_t *node;   // the row of each node in the last level
+    const void *inputs;    // (rows of the first level / lanes, channels, lanes)
+    void *late_tables;     // (graphs / lanes, tables of the second stage, lanes)
+};
 
-    Panel() = default;
-    Panel(const GraphPack &pack, int64_t p) : pack(&pack) {
-        first = pack.panel_graph[p];
-        last = pack.panel_graph[p + 1];
-        column = pack.panel_column[p];
-        rows = pack.row[last - 1] + pack.nodes[last - 1];
-        vectors = (pack.panel_column[p + 1] - pack.panel_column[p]) / Lanes<T>::count;
+template <class T> static int64_t registers(int64_t numbers) {
+    return (numbers + Lanes<T>::count - 1) / Lanes<T>::count;
+}
+
+// Most rows of a level, and most graphs, of some packs.
+struct Extent {
+    int64_t rows = 0, graphs = 0;
+    Extent(const GraphPack *packs, int64_t count, int levels) {
+        for (const GraphPack *pack = packs; pack < packs + count; pack++) {
+            graphs = pack->graphs > graphs ? pack->graphs : graphs;
+            for (int l = 0; l < levels; l++) rows = pack->levels[l].rows > rows ? pack->levels[l].rows : rows;
+        }
     }
+};
+
+// The steps on nodes by level, and the sizes of their tables.
+struct GraphSteps {
+    const Plan &plan;
+    int levels = 1;                     // one more than there are Aggregates
+    int level[MAX_STEPS];               // of each step
+    int tables[MAX_STEPS + 1] = {};     // of all steps of each level
+    int64_t first_table[MAX_STEPS + 1] = {};
+    int node_tables = 0, late_tables = 0;  // of all steps before and after the pooling
+
+    explicit GraphSteps(const Plan &plan) : plan(plan) {
+        for (int l = 0; l < plan.stages[0].steps; l++) {
+            if (step(0, l).aggregate) first_table[levels++] = step(0, l).table;
+            level[l] = levels - 1;
+            tables[level[l]] += step(0, l).tables;
+            node_tables += step(0, l).tables;
+        }
+        for (int l = 0; l < plan.stages[1].steps; l++) late_tables += step(1, l).tables;
+    }
+    const Step &step(int s, int l) const { return plan.steps[plan.stages[s].first_step + l]; }
 };
 
 // The L x L entries of `v` mirrored: rows exchange ever smaller parts.
@@ -85,79 +107,68 @@ template <class T> struct GraphChain {
     static constexpr int L = Lanes<T>::count;
 
     const Plan &plan;
+    const GraphSteps &steps;
     const bool tangent;
-    int tables, late_tables;  // of all steps of the two stages
-    Panel<T> rows, columns;
-    bool exchanged_sides;  // the rows are the right panel's
-    V *k, *t;                    // rows of `columns.vectors` registers
-    V *turned_k, *turned_t;      // the same after half an Aggregate
-    V *line_k, *line_t, *block;  // one row, one row, L rows
-    const V *inputs;             // of the first step: a row for each kind of the left nodes
+    const GraphPack *down, *across;  // whose rows are the rows, and whose are the columns
+    int level;                       // of both
+    bool exchanged_sides;            // the rows are the right pack's
+    V *k, *t;                        // the covariances of this level
+    V *turned_k, *turned_t;          // half aggregated to it, with rows and columns exchanged
+    V *line_k, *line_t, *block;      // one row, one row, L rows
     Arena<T> arena;
 
-    GraphChain(const Plan &plan, bool tangent, int64_t left_columns, int64_t right_columns)
-        : plan(plan), tangent(tangent), tables(0), late_tables(0) {
-        for (int l = 0; l < plan.stages[0].steps; l++) tables += step(0, l).tables;
-        for (int l = 0; l < plan.stages[1].steps; l++) late_tables += step(1, l).tables;
-        int64_t size = left_columns * right_columns / L;
-        int64_t longest = (left_columns > right_columns ? left_columns : right_columns) / L;
-        k = arena.take(size, false);
-        turned_k = arena.take(size, false);
-        t = tangent ? arena.take(size, false) : nullptr;
-        turned_t = tangent ? arena.take(size, false) : nullptr;
+    GraphChain(const GraphSteps &steps, bool tangent, int64_t left_rows, int64_t right_rows)
+        : plan(steps.plan), steps(steps), tangent(tangent) {
+        int64_t left = registers<T>(left_rows), right = registers<T>(right_rows);
+        int64_t longest = left > right ? left : right, size = L * (left + 1) * (right + 1);
+        for (V **matrix : {&k, &turned_k}) *matrix = arena.take(size, false);
+        for (V **matrix : {&t, &turned_t}) *matrix = tangent ? arena.take(size, false) : nullptr;
         line_k = arena.take(longest);
         line_t = arena.take(longest);
         block = arena.take(L * longest);
     }
 
-    const Step &step(int s, int l) const { return plan.steps[plan.stages[s].first_step + l]; }
+    int64_t rows() const { return down->levels[level].rows; }
+    int64_t vectors() const { return registers<T>(across->levels[level].rows); }
+    int64_t stride() const { return stride(across->levels[level]); }
+    // From row to row, with one column for each row of `columns`. Odd: rows a power of two apart share few lines
+    // of the first-level cache.
+    static int64_t stride(const Level &columns) { return registers<T>(columns.rows) | 1; }
 
-    void begin(Panel<T> left, Panel<T> right, const V *lines) {
-        rows = left;
-        columns = right;
-        inputs = lines;
-        exchanged_sides = false;
-        if (plan.stages[0].steps) return;
-        int64_t n = right.vectors;
-        for (int r = 0; r < left.rows; r++)
-            memcpy((void *)(k + r * n), inputs + left.pack->kind[left.column + r] * n, n * sizeof(V));
-        if (tangent) memset((void *)t, 0, left.rows * n * sizeof(V));
-    }
-
-    // What Aggregate makes of row r of the panel `side`, from the rows `in` of `n` registers each.
-    static void aggregate(const Panel<T> &side, int flags, int r, const V *in, int64_t n, V *out) {
-        const int32_t *begin = side.pack->begin + side.column + r;
-        const int32_t *chosen = side.pack->neighbour + begin[0];
-        int count = begin[1] - begin[0] - !(flags & SELF_LOOPS);
+    // What Aggregate makes of the rows `in`, `stride` registers apart, for n registers of row r of `to`.
+    static void aggregate(const Level &to, int flags, int64_t r, const V *in, int64_t stride, int64_t n, V *out) {
+        const int32_t *chosen = to.summand + to.begin[r];
+        int count = to.begin[r + 1] - to.begin[r];
         V scale = splat(flags & DEGREE_SCALING && count ? T(1) / T(count) : T(1));
         int64_t j = 0;
         for (; j + 4 <= n; j += 4) {
             V sum[4] = {splat(T(0)), splat(T(0)), splat(T(0)), splat(T(0))};
             for (int i = 0; i < count; i++)
-                for (int u = 0; u < 4; u++) sum[u] = sum[u] + in[chosen[i] * n + j + u];
+                for (int u = 0; u < 4; u++) sum[u] = sum[u] + in[chosen[i] * stride + j + u];
             for (int u = 0; u < 4; u++) out[j + u] = sum[u] * scale;
         }
         for (; j < n; j++) {
             V sum = splat(T(0));
-            for (int i = 0; i < count; i++) sum = sum + in[chosen[i] * n + j];
+            for (int i = 0; i < count; i++) sum = sum + in[chosen[i] * stride + j];
             out[j] = sum * scale;
         }
     }
 
-    // Aggregates the rows of `in` and leaves the result with rows and columns exchanged.
+    // Aggregates the rows of `in` to the next level, and exchanges rows and columns.
     void turn(int flags, const V *in, V *out) {
-        int64_t n = columns.vectors;
-        for (int r = 0; r < rows.rows; r += L) {
+        const Level &to = down->levels[level + 1];
+        int64_t n = vectors(), apart = stride(to);
+        for (int64_t r = 0; r < to.rows; r += L) {
             for (int i = 0; i < L; i++)
-                if (r + i < rows.rows)
-                    aggregate(rows, flags, r + i, in, n, block + i * n);
+                if (r + i < to.rows)
+                    aggregate(to, flags, r + i, in, stride(), n, block + i * n);
                 else
                     memset((void *)(block + i * n), 0, n * sizeof(V));
             for (int64_t j = 0; j < n; j++) {
                 V v[L];
                 for (int i = 0; i < L; i++) v[i] = block[i * n + j];
                 mirror<1, T>(v);
-                for (int i = 0; i < L; i++) out[(j * L + i) * rows.vectors + r / L] = v[i];
+                for (int i = 0; i < L; i++) out[(j * L + i) * apart + r / L] = v[i];
             }
         }
     }
@@ -167,168 +178,130 @@ template <class T> struct GraphChain {
         if (!step.aggregate) return;
         turn(step.aggregate, k, turned_k);
         if (with_tangent) turn(step.aggregate, t, turned_t);
-        std::swap(rows, columns);
+        std::swap(down, across);
         exchanged_sides = !exchanged_sides;
+        level++;
     }
 
-    // Row r before the weights of `step`, with the tables that it needs.
-    Row<T> line(const Step &step, bool first, int r, T *own, bool with_tangent) {
-        int64_t n = columns.vectors, column = rows.column + r;
+    V *tables(const GraphPack *pack, const Step &step) const {
+        return (V *)pack->levels[level].tables + (step.table - steps.first_table[level]);
+    }
+
+    // `count` registers of row r from `first` on, before the weights of `step`, with the tables that they need.
+    Row<T> line(const Step &step, int64_t r, int64_t first, int64_t count, T *own, bool with_tangent) {
         Row<T> row{};
-        row.k_out = k + r * n;
-        row.t_out = tangent ? t + r * n : nullptr;
-        row.k[1] = first ? inputs + rows.pack->kind[column] * n : row.k_out;
+        row.k_out = k + r * stride() + first;
+        row.t_out = tangent ? t + r * stride() + first : nullptr;
+        row.k[1] = row.k_out;
         row.t[1] = row.t_out;
         if (step.aggregate) {
-            aggregate(rows, step.aggregate, r, turned_k, n, line_k);
-            if (with_tangent) aggregate(rows, step.aggregate, r, turned_t, n, line_t);
+            const Level &to = down->levels[level];
+            aggregate(to, step.aggregate, r, turned_k + first, stride(), count, line_k);
+            if (with_tangent) aggregate(to, step.aggregate, r, turned_t + first, stride(), count, line_t);
             row.k[1] = line_k;
             row.t[1] = line_t;
         }
-        const T *left = (const T *)((const V *)rows.pack->tables + column / L * tables + step.table) + column % L;
+        const T *left = (const T *)(tables(down, step) + r / L * steps.tables[level]) + r % L;
         for (int table = 0; table < step.tables; table++) own[table] = left[table * L];
         row.left = own;
-        row.right = (const V *)columns.pack->tables + columns.column / L * tables + step.table;
+        row.right = tables(across, step) + first * steps.tables[level];
         row.table_stride = 1;
-        row.right_step = tables;
-        row.n = n;
+        row.right_step = steps.tables[level];
+        row.n = count;
         row.step = &step;
         return row;
     }
 
-    void apply(const Step &step, bool first, int mode) {
+    void begin(const GraphPack &left, const GraphPack &right) {
+        down = &left;
+        across = &right;
+        level = 0;
+        exchanged_sides = false;
+        products<T>((const V *)left.inputs, 0, registers<T>(rows()) * L, (const V *)right.inputs, 0, vectors(),
+                    plan.channels, plan.channels, false, k, stride());
+        if (tangent && plan.stages[0].steps == 0) memset((void *)t, 0, rows() * stride() * sizeof(V));
+    }
+
+    void apply(const Step &step, int mode) {
         RowFunction<T> function = row_function<T>(step.activation, POINT, mode);
         T own[3];
-        for (int r = 0; r < rows.rows; r++) function(line(step, first, r, own, mode == NTK));
+        for (int64_t r = 0; r < rows(); r++) function(line(step, r, 0, vectors(), own, mode == NTK));
     }
 
-    void run() {
+    void run(const GraphPack &left, const GraphPack &right) {
+        begin(left, right);
         for (int l = 0; l < plan.stages[0].steps; l++) {
             int mode = !tangent ? NNGP : l == 0 ? NTK_FIRST : NTK;
-            turn(step(0, l), mode == NTK);
-            apply(step(0, l), l == 0, mode);
+            turn(steps.step(0, l), mode == NTK);
+            apply(steps.step(0, l), mode);
         }
     }
 
-    // Tables of the panel's own variances: the diagonal of its covariance before each activation.
-    void own_tables(Panel<T> panel, const V *lines) {
-        begin(panel, panel, lines);
-        V *out = (V *)panel.pack->tables + panel.column / L * tables;
+    // Tables of a pack's own variances: the diagonal of its covariances before each activation.
+    void own_tables(const GraphPack &pack) {
+        begin(pack, pack);
         for (int l = 0; l < plan.stages[0].steps; l++) {
-            const Step &current = step(0, l);
-            Step plain = current;
+            const Step &step = steps.step(0, l);
+            Step plain = step;
             plain.normalised = plain.tables = 0;
             T unused[3];
-            turn(current, false);
-            for (int j = 0; j < panel.vectors; j++) block[j] = splat(T(0));
-            for (int r = 0; r < panel.rows; r++) {
-                Row<T> row = line(plain, l == 0, r, unused, false);
+            turn(step, false);
+            for (int64_t j = 0; j < vectors(); j++) block[j] = splat(T(0));
+            for (int64_t r = 0; r < rows(); r++) {
+                Row<T> row = line(plain, r, r / L, 1, unused, false);
                 row.k_out = line_t;
                 row_function<T>(IDENTITY, POINT, NNGP)(row);
-                ((T *)block)[r] = ((const T *)line_t)[r];
+                ((T *)block)[r] = (*line_t)[r % L];
             }
-            for (int j = 0; j < panel.vectors; j++)
-                make_tables<T>(current, block + j, 1, out + j * tables + current.table, 1);
-            apply(current, l == 0, NNGP);
+            for (int64_t j = 0; j < vectors(); j++)
+                make_tables<T>(step, block + j, 1, tables(&pack, step) + j * steps.tables[level], 1);
+            apply(step, NNGP);
         }
     }
 
-    // Sums over the nodes of each pair of graphs, in an order that does not depend on their place in a panel;
-    // out[left graph][right graph], `width` from one left graph to the next.
+    // Sums over the nodes of each pair of graphs, in the order of each graph's nodes; out[left][right], `width`
+    // from one left graph to the next.
     void pool(const V *in, T *out, int64_t width) {
-        const GraphPack &across = *columns.pack, &down = *rows.pack;
         bool mean = plan.stages[0].end == MEAN_ALL_NODES;
-        for (int a = rows.first; a < rows.last; a++) {
-            const V *begin = in + (int64_t)down.row[a] * columns.vectors;
-            for (int j = 0; j < columns.vectors; j++) {
-                V sum = begin[j];
-                for (int r = 1; r < down.nodes[a]; r++) sum = sum + begin[(int64_t)r * columns.vectors + j];
+        for (int64_t a = 0; a < down->graphs; a++) {
+            const int32_t *nodes = down->node + down->begin[a];
+            int count = down->begin[a + 1] - down->begin[a];
+            for (int64_t j = 0; j < vectors(); j++) {
+                V sum = in[nodes[0] * stride() + j];
+                for (int i = 1; i < count; i++) sum = sum + in[nodes[i] * stride() + j];
                 line_k[j] = sum;
             }
-            for (int b = columns.first; b < columns.last; b++) {
-                const T *part = (const T *)line_k + across.row[b];
-                double total = 0;
-                for (int c = 0; c < across.nodes[b]; c++) total += part[c];
-                if (mean) total /= (double)down.nodes[a] * across.nodes[b];
+            for (int64_t b = 0; b < across->graphs; b++) {
+                const int32_t *others = across->node + across->begin[b];
+                int number = across->begin[b + 1] - across->begin[b];
+                double sum[4] = {};
+                for (int i = 0; i < number; i++) sum[i % 4] += ((const T *)line_k)[others[i]];
+                double total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+                if (mean) total /= (double)count * number;
                 out[exchanged_sides ? b * width + a : a * width + b] = (T)total;
             }
         }
     }
 };
 
-// What some packs take at most.
-struct Extent {
-    int64_t columns = 0, kinds = 0, graphs = 0;  // of a panel; of a pack
-    Extent(const GraphPack *packs, int64_t count) {
-        auto widen = [](int64_t &most, int64_t size) { most = size > most ? size : most; };
-        for (const GraphPack *pack = packs; pack < packs + count; pack++) {
-            widen(kinds, pack->kinds);
-            widen(graphs, pack->graphs);
-            for (int64_t p = 0; p < pack->panels; p++)
-                widen(columns, pack->panel_column[p + 1] - pack->panel_column[p]);
-        }
-    }
-};
-
-// The inputs' covariances of two packs: of all kinds of nodes, then for one panel of right nodes after the other.
-template <class T> struct Inputs {
-    using V = Vec<T>;
-    static constexpr int L = Lanes<T>::count;
-    const Plan &plan;
-    const GraphPack &left;
-    const GraphPack *right;
-    int64_t rows, groups;
-    V *of_kinds, *lines;
-
-    Inputs(const Plan &plan, const GraphPack &left, Extent most, Arena<T> &arena)
-        : plan(plan), left(left), rows((left.kinds + L - 1) / L * L) {
-        of_kinds = arena.take(rows * ((most.kinds + L - 1) / L), false);
-        lines = arena.take(left.kinds * most.columns / L, false);
-    }
-
-    void against(const GraphPack &other) {
-        right = &other;
-        groups = (other.kinds + L - 1) / L;
-        products<T>((const V *)left.inputs, 0, rows, (const V *)other.inputs, 0, groups, plan.channels, plan.channels,
-                    false, of_kinds);
-    }
-
-    // Rows, one for each kind of the left nodes, of the covariances with the nodes of a right panel.
-    const V *panel(int64_t p) {
-        int64_t begin = right->panel_column[p], n = right->panel_column[p + 1] - begin;
-        const int32_t *kinds = right->kind + begin;
-        for (int64_t i = 0; i < left.kinds; i++) {
-            const T *line = (const T *)(of_kinds + i * groups);
-            T *out = (T *)lines + i * n;
-            for (int64_t c = 0; c < n; c++) out[c] = line[kinds[c]];
-        }
-        return lines;
-    }
-};
-
 // The tables of all graphs of a pack.
 template <class T> static int graph_tables(const Plan &plan, const GraphPack &pack) {
     using V = Vec<T>;
-    constexpr int L = Lanes<T>::count;
-    int64_t n = (pack.graphs + L - 1) / L;
-    Extent most(&pack, 1);
+    GraphSteps steps(plan);
+    Extent most(&pack, 1, steps.levels);
+    int64_t n = registers<T>(pack.graphs), width = n * Lanes<T>::count;
     Arena<T> arena;
-    GraphChain<T> chain(plan, false, most.columns, most.columns);
-    // Pairs of graphs of one panel are pooled, their own ones are kept.
+    GraphChain<T> chain(steps, false, most.rows, most.rows);
     V *pooled = arena.take(n * pack.graphs), *own = arena.take(n);
-    Inputs<T> inputs(plan, pack, most, arena);
     if (arena.exhausted || chain.arena.exhausted) return 1;
-    inputs.against(pack);
-    for (int64_t p = 0; p < pack.panels; p++) {
-        chain.own_tables(Panel<T>(pack, p), inputs.panel(p));
-        chain.pool(chain.k, (T *)pooled, n * L);
-    }
-    for (int64_t g = 0; g < pack.graphs; g++) ((T *)own)[g] = ((const T *)pooled)[g * n * L + g];
+    chain.own_tables(pack);
+    chain.pool(chain.k, (T *)pooled, width);
+    for (int64_t g = 0; g < pack.graphs; g++) ((T *)own)[g] = ((const T *)pooled)[g * width + g];
     for (int l = 0; l < plan.stages[1].steps; l++) {
-        const Step &step = chain.step(1, l);
+        const Step &step = steps.step(1, l);
         Step plain = step;
         plain.normalised = 0;
-        V *out = (V *)pack.late_tables + step.table - chain.tables;
+        V *out = (V *)pack.late_tables + step.table - steps.node_tables;
         for (int64_t j = 0; j < n; j++) {
             Row<T> row{};
             V before;
@@ -337,8 +310,8 @@ template <class T> static int graph_tables(const Plan &plan, const GraphPack &pa
             row.n = 1;
             row.step = &plain;
             row_function<T>(IDENTITY, POINT, OWN)(row);
-            make_tables<T>(step, &before, 1, out + j * chain.late_tables, 1);
-            row.left = row.right = out + j * chain.late_tables;
+            make_tables<T>(step, &before, 1, out + j * steps.late_tables, 1);
+            row.left = row.right = out + j * steps.late_tables;
             row.table_stride = 1;
             row.k_out = own + j;
             row.step = &step;
@@ -348,54 +321,45 @@ template <class T> static int graph_tables(const Plan &plan, const GraphPack &pa
     return 0;
 }
 
-// All pairs of a pack with each of some others, out[left][right]; where the first of them is the pack itself, only
-// those on and above its diagonal. Several at a time share the work space.
+// All pairs of a pack with each of some others, which share the work space; out[left][right].
 template <class T>
 static int graph_tile(const Plan &plan, bool tangent, const GraphPack &left, const GraphPack *rights, int64_t count,
-                      bool triangle, T *out, int64_t out_stride) {
+                      T *out, int64_t out_stride) {
     using V = Vec<T>;
     constexpr int L = Lanes<T>::count;
-    Extent most(rights, count);
+    GraphSteps steps(plan);
+    Extent most(rights, count, steps.levels);
     Arena<T> arena;
-    GraphChain<T> chain(plan, tangent, Extent(&left, 1).columns, most.columns);
-    Inputs<T> inputs(plan, left, most, arena);
-    int64_t room = left.graphs * ((most.graphs + L - 1) / L);
-    V *pooled_k = arena.take(room), *pooled_t = arena.take(room);
-    T *own = (T *)arena.take(chain.late_tables / L + 1);
+    GraphChain<T> chain(steps, tangent, Extent(&left, 1, steps.levels).rows, most.rows);
+    V *pooled_k = arena.take(left.graphs * registers<T>(most.graphs));
+    V *pooled_t = arena.take(left.graphs * registers<T>(most.graphs));
+    T *own = (T *)arena.take(registers<T>(steps.late_tables));
     if (arena.exhausted || chain.arena.exhausted) return 1;
     for (const GraphPack *right = rights; right < rights + count; right++) {
-        int64_t n = (right->graphs + L - 1) / L;
-        bool same = triangle && right == rights;
-        inputs.against(*right);
-        for (int64_t q = 0; q < right->panels; q++) {
-            const V *lines = inputs.panel(q);
-            for (int64_t p = 0; p < (same ? q + 1 : left.panels); p++) {
-                chain.begin(Panel<T>(left, p), Panel<T>(*right, q), lines);
-                chain.run();
-                chain.pool(chain.k, (T *)pooled_k, n * L);
-                if (tangent) chain.pool(chain.t, (T *)pooled_t, n * L);
-            }
-        }
+        int64_t n = registers<T>(right->graphs);
+        chain.run(left, *right);
+        chain.pool(chain.k, (T *)pooled_k, n * L);
+        if (tangent) chain.pool(chain.t, (T *)pooled_t, n * L);
         for (int64_t i = 0; i < left.graphs; i++) {
             V *k = pooled_k + i * n, *t = pooled_t + i * n;
-            const T *scalars = (const T *)((const V *)left.late_tables + i / L * chain.late_tables) + i % L;
-            for (int table = 0; table < chain.late_tables; table++) own[table] = scalars[table * L];
+            const T *scalars = (const T *)((const V *)left.late_tables + i / L * steps.late_tables) + i % L;
+            for (int table = 0; table < steps.late_tables; table++) own[table] = scalars[table * L];
             for (int l = 0; l < plan.stages[1].steps; l++) {
-                const Step &step = chain.step(1, l);
+                const Step &step = steps.step(1, l);
                 Row<T> row{};
                 row.k[1] = row.k_out = k;
                 row.t[1] = row.t_out = t;
-                row.left = own + (step.table - chain.tables);
-                row.right = (const V *)right->late_tables + (step.table - chain.tables);
+                row.left = own + (step.table - steps.node_tables);
+                row.right = (const V *)right->late_tables + (step.table - steps.node_tables);
                 row.table_stride = 1;
-                row.right_step = chain.late_tables;
+                row.right_step = steps.late_tables;
                 row.n = n;
                 row.step = &step;
                 row_function<T>(step.activation, POINT, tangent ? NTK : NNGP)(row);
             }
             const T *value = (const T *)(tangent ? t : k);
             T *line = out + (left.first + i) * out_stride + right->first;
-            for (int64_t j = same ? i : 0; j < right->graphs; j++) line[j] = value[j] * (T)plan.output_scale;
+            for (int64_t j = 0; j < right->graphs; j++) line[j] = value[j] * (T)plan.output_scale;
         }
     }
     return 0;

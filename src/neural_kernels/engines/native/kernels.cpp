@@ -64,9 +64,8 @@ static int chain_tile(const Plan *plan, int64_t tangent, const T *left, int64_t 
         return graph_tables<T>(*plan, *pack);                                                                  \
     }                                                                                                          \
     NK_EXPORT int NK_NAME(graphs, type)(const Plan *plan, int64_t tangent, const GraphPack *left,              \
-                                        const GraphPack *rights, int64_t count, int64_t triangle, T *out,      \
-                                        int64_t out_stride) {                                                  \
-        return graph_tile<T>(*plan, tangent, *left, rights, count, triangle, out, out_stride);                 \
+                                        const GraphPack *rights, int64_t count, T *out, int64_t out_stride) {      \
+        return graph_tile<T>(*plan, tangent, *left, rights, count, out, out_stride);                           \
     }
 
 NK_FUNCTIONS(double, float64)

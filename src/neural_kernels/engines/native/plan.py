@@ -94,7 +94,8 @@ class Plan:
 
     On graphs the input is a node. The Aggregates before the first layer with weights are not in the structure:
     they are for the features themselves, which is the same and costs once a node, not once a pair of them.
-    ``scalars`` does without the input; ``node_tables`` of them are each node's, the others each graph's.
+    ``aggregates`` are the flags of the others; ``level_tables`` counts the tables of a node before the first of
+    them and after each, ``late_tables`` those of a graph.
     """
 
     structure: PlanStructure
@@ -102,7 +103,9 @@ class Plan:
     scalars: int
     dense: bool
     leading: tuple[Aggregate, ...] = ()
-    node_tables: int = 0
+    aggregates: tuple[int, ...] = ()
+    level_tables: tuple[int, ...] = ()
+    late_tables: int = 0
 
 
 class _Uncovered(Exception):
@@ -126,7 +129,6 @@ class _Compiler:
         self.on_nodes = graphs
         self.leading: tuple[Aggregate, ...] = ()
         self.aggregate_flags = 0  # of an Aggregate that waits for its step
-        self.node_tables = 0
         self.scale = 1.0 / channels
         self.positive = False  # every K is known to be >= 0
         self.gaussian = False  # an affine layer has come since the last activation
@@ -242,7 +244,7 @@ class _Compiler:
                 self.aggregate(layer)
             case GlobalAvgPool() | GlobalSumPool() if self.on_nodes:
                 self.end_stage(SUM_ALL_PAIRS if isinstance(layer, GlobalSumPool) else MEAN_ALL_NODES)
-                self.node_tables, self.on_nodes = self.scalars, False
+                self.on_nodes = False
             case AvgPool() | GlobalAvgPool() | GlobalSumPool() | Flatten() if not self.space:
                 pass
             case AvgPool(window=window):
@@ -292,5 +294,23 @@ def compile_plan(architecture: Architecture, input_shape: tuple[int, ...]) -> Pl
         compiler.scalars,
         compiler.scale,
     )
-    inputs = shape[-1] if graphs else math.prod(shape)
-    return Plan(structure, inputs, compiler.scalars, dense, compiler.leading, compiler.node_tables)
+    if not graphs:
+        return Plan(structure, math.prod(shape), compiler.scalars, dense)
+    first = compiler.stages[0].steps
+    aggregates, level_tables = [], [0]
+    for step in compiler.steps[:first]:
+        if step.aggregate:
+            aggregates.append(step.aggregate)
+            level_tables.append(0)
+        level_tables[-1] += step.tables
+    late_tables = sum(step.tables for step in compiler.steps[first:])
+    return Plan(
+        structure,
+        shape[-1],
+        compiler.scalars,
+        dense,
+        compiler.leading,
+        tuple(aggregates),
+        tuple(level_tables),
+        late_tables,
+    )
