@@ -95,7 +95,7 @@ def test_what_is_only_predicted_changes_nothing():
         ({"name": "Myrtle", "convs_per_pool": [1, 1, 1, 1]}, 1.0, RIDGES, "does not divide"),
         ({"name": "Myrtle", "convs_per_pool": [1]}, 1e200, RIDGES, "not finite"),
         ({"name": "Myrtle", "convs_per_pool": [1], "b_std": 0.0}, 0.0, RIDGES, "not positive definite"),
-        ({"name": "SimpleGNN"}, 1.0, RIDGES, "no engine for architecture SimpleGNN"),
+        ({"name": "SimpleGNN"}, 1.0, RIDGES, "Aggregate needs the nodes of graphs"),
     ],
 )
 def test_a_candidate_without_a_value_says_why(candidate, features, ridges, sentence):
