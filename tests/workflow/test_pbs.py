@@ -34,6 +34,11 @@ TARGET = "results/tiny_scaling.pdf"
 QUICK = ["--latency-wait=10", "--seconds-between-status-checks=1", "--max-status-checks-per-second=50"]
 
 
+def heed_interrupts() -> None:
+    # Where a shell runs the tests in the background, interrupts are ignored, and by all children too.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Pbs:
     """A project whose PATH begins with the fake programs, and with a neural-kernels that runs ``before`` first."""
 
@@ -67,7 +72,7 @@ class Pbs:
         path = os.pathsep.join([str(self.binaries), Project.search_path()])
         return subprocess.Popen(
             command, cwd=self.project.folder, env={**os.environ, "PATH": path}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=heed_interrupts,
         )  # fmt: skip
 
     def run(self, *arguments: str) -> tuple[int, str]:
