@@ -35,7 +35,8 @@ def tuned(tmp_path_factory):
     project = project_with(
         tmp_path_factory.mktemp("project"), trials=3, transfer={"training_examples": 40, "trials": 1}
     )
-    run = project.snakemake(TARGET)
+    # Two trials at a time.
+    run = project.snakemake(TARGET, "--cores", "2", "--set-threads", "run_trial=1")
     assert run.returncode == 0, run.stdout
     return project, run.stdout
 
