@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from neural_kernels.evaluation import LOSS, SCORE, evaluate, top_accuracy
+from neural_kernels.evaluation import LOSS, SCORE, evaluate, label_rankings, top_accuracy
 
 
 def centred(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -114,3 +114,26 @@ def test_wrong_input_is_refused(place: int, value: object, message: str) -> None
     arguments[place] = value
     with pytest.raises(ValueError, match=message):
         evaluate(*arguments)
+
+
+def test_missing_values_count_for_nothing() -> None:
+    predictions, targets = np.random.default_rng(0).normal(size=(2, 12, 2))
+    targets[:5, 0] = np.nan
+    metrics = evaluate(predictions, targets, None, "regression")
+    assert metrics["mse"] == pytest.approx(np.nanmean((predictions - targets) ** 2))
+    first = spearmanr(predictions[5:, 0], targets[5:, 0]).statistic
+    second = spearmanr(predictions[:, 1], targets[:, 1]).statistic
+    assert metrics["spearman"] == pytest.approx((first + second) / 2)
+
+
+def test_labels_are_ranked_task_by_task_over_what_is_known() -> None:
+    labels = np.array([[1, 0, 1], [0, 0, np.nan], [1, np.nan, 0], [0, 0, 0], [np.nan, 0, 1]])
+    predictions = np.array([[3.0, 1, 1], [2, 2, 9], [1, 3, 2], [0, 4, 3], [9, 5, 4]])
+    # Precision at the positives of the first task is 1/1 and 2/3, of the third 1/1 and 2/4; the second has
+    # no positive.
+    metrics = evaluate(predictions, labels, labels, "multilabel")
+    assert metrics["average_precision"] == pytest.approx(((1 + 2 / 3) / 2 + (1 + 2 / 4) / 2) / 2)
+    # Pairs in order: 3 of 4 and 2 of 4.
+    assert metrics["roc_auc"] == pytest.approx((3 / 4 + 2 / 4) / 2)
+    assert np.isnan(label_rankings(predictions, labels)["roc_auc"][1])
+    assert evaluate(predictions[:, 1:2], labels[:, 1:2], labels[:, 1:2], "multilabel").keys() == {"mse"}

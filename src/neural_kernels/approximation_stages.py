@@ -72,9 +72,7 @@ def approximate(
                 np.load(features / f"{part}_{name}.npy", allow_pickle=False)[: queries.size]
                 for name in ("targets", "labels")
             )
-            scores = evaluate(
-                chosen.predict(part), targets, labels if task == "classification" else None, task
-            )
+            scores = evaluate(chosen.predict(part), targets, labels, task)
             tables.append(metrics_table.rows(row, part, scores))
     path = approximation_file(study, results, kernel_name, method, size)
     metrics_table.write(metrics_table.concat(tables), path)

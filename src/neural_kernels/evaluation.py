@@ -1,18 +1,29 @@
-"""How good predictions are: loss and accuracy in a classification, error and correlation in a regression."""
+"""How good predictions are: loss and accuracy in a classification, error and correlation in a regression,
+error and ranking of each label in a multilabel task."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Literal
+from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 from scipy import stats
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-Task = Literal["classification", "regression"]
+from neural_kernels.datasets.pools import Task
 
 # The metric whose power law is fitted and which chooses the ridge, and the one that people compare by.
-LOSS: dict[Task, str] = {"classification": "loss", "regression": "mse"}
-SCORE: dict[Task, str] = {"classification": "accuracy", "regression": "spearman"}
+LOSS: dict[Task, str] = {"classification": "loss", "regression": "mse", "multilabel": "mse"}
+SCORE: dict[Task, str] = {
+    "classification": "accuracy",
+    "regression": "spearman",
+    "multilabel": "average_precision",
+}
+RANKINGS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "average_precision": average_precision_score,
+    "roc_auc": roc_auc_score,
+}
 # A second score, with more classes than these: with ten, half of all guesses are right.
 TOP5 = "top5_accuracy"
 TOP5_ABOVE = 10
@@ -25,33 +36,40 @@ def evaluate(
 
     Args:
         predictions: (n, C) float64.
-        targets: (n, C) float64; centred one-hot, one_hot - 1/C, in a classification.
-        labels: (n,) integers in [0, C), needed in a classification and unused in a regression.
-        task: "classification" or "regression".
+        targets: (n, C) float64; centred one-hot, one_hot - 1/C, in a classification; in any other task NaN
+            where the value or label is missing.
+        labels: (n,) integers in [0, C) in a classification; (n, C) of 0, 1 and NaN in a multilabel task; unused
+            in a regression.
 
     Returns:
         In a classification ``loss``, the mean over examples and classes of the squared error (paper,
         section 3), ``accuracy`` of the largest output (the lowest class among equals) and, with more than
         ``TOP5_ABOVE`` classes, ``top5_accuracy``; accuracies in [0, 1].
-        In a regression ``mse``, and ``spearman`` and ``pearson``, means over the C columns. A correlation
-        with something constant does not exist: where a column of the predictions or targets is
-        constant, both are left out.
+        In a regression ``mse`` over all known values, and ``spearman`` and ``pearson``, means over the C
+        columns. A correlation with something constant does not exist: where a column of the predictions or
+        targets is constant, both are left out.
+        In a multilabel task ``mse`` over all known labels, and ``average_precision`` and ``roc_auc``, means over
+        the columns in which both labels occur, as OGB's evaluator has them; left out where there is none.
 
     Raises:
         ValueError: a task, shape, label or value other than described here.
     """
     if task not in LOSS:
-        raise ValueError(f"task is {task!r}, expected classification or regression")
+        raise ValueError(f"task is {task!r}, expected one of {', '.join(get_args(Task))}")
     predictions, targets = np.asarray(predictions), np.asarray(targets)
     _check("predictions", predictions)
-    _check("targets", targets)
+    _check("targets", targets, missing=task != "classification")
     if predictions.shape != targets.shape:
         raise ValueError(
             f"predictions have shape {predictions.shape} and targets {targets.shape}, expected one"
         )
-    squared_error = float(np.mean((predictions - targets) ** 2))
+    squared_error = float(np.nanmean((predictions - targets) ** 2))
     if task == "regression":
         return {"mse": squared_error, **_correlations(predictions, targets)}
+    if task == "multilabel":
+        if labels is None:
+            raise ValueError("a multilabel task needs labels")
+        return {"mse": squared_error, **_mean_rankings(predictions, np.asarray(labels))}
     labels = _checked_labels(labels, predictions.shape)
     metrics = {"loss": squared_error, "accuracy": top_accuracy(predictions, labels, 1)}
     if predictions.shape[1] > TOP5_ABOVE:
@@ -72,24 +90,52 @@ def top_accuracy(predictions: np.ndarray, labels: np.ndarray, k: int) -> float:
     return float(np.mean(ahead < k))
 
 
+def label_rankings(predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """``RANKINGS`` of each column over its known labels, (C,) float64; NaN where not both labels occur.
+
+    Args:
+        predictions: (n, C) float64.
+        labels: (n, C) of 0, 1 and NaN.
+    """
+    rankings = {name: np.full(labels.shape[1], np.nan) for name in RANKINGS}
+    for column, (scores, own) in enumerate(zip(predictions.T, labels.T, strict=True)):
+        known = ~np.isnan(own)
+        if 0 < own[known].sum() < known.sum():
+            for name, ranking in RANKINGS.items():
+                rankings[name][column] = ranking(own[known], scores[known])
+    return rankings
+
+
+def _mean_rankings(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    if labels.shape != predictions.shape:
+        raise ValueError(
+            f"predictions have shape {predictions.shape} and labels {labels.shape}, expected one"
+        )
+    rankings = label_rankings(predictions, labels)
+    return {
+        name: float(np.nanmean(values)) for name, values in rankings.items() if not np.isnan(values).all()
+    }
+
+
 def _correlations(predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    if np.any(np.ptp(predictions, axis=0) == 0) or np.any(np.ptp(targets, axis=0) == 0):
+    known = ~np.isnan(targets)
+    pairs = [(predictions[rows, c], targets[rows, c]) for c, rows in enumerate(known.T)]
+    if any(len(theirs) < 2 or np.ptp(ours) == 0 or np.ptp(theirs) == 0 for ours, theirs in pairs):
         return {}
-    columns = range(predictions.shape[1])
     with warnings.catch_warnings():
         # Columns that differ by rounding only: the value is as good as the predictions are.
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)
-        pearson = [stats.pearsonr(predictions[:, c], targets[:, c]).statistic for c in columns]
-    spearman = [stats.spearmanr(predictions[:, c], targets[:, c]).statistic for c in columns]
+        pearson = [stats.pearsonr(ours, theirs).statistic for ours, theirs in pairs]
+    spearman = [stats.spearmanr(ours, theirs).statistic for ours, theirs in pairs]
     return {"spearman": float(np.mean(spearman)), "pearson": float(np.mean(pearson))}
 
 
-def _check(name: str, values: np.ndarray) -> None:
+def _check(name: str, values: np.ndarray, missing: bool = False) -> None:
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(f"{name} have shape {values.shape}, expected (examples, outputs), none of them 0")
     if values.dtype != np.float64:
         raise ValueError(f"{name} are {values.dtype}, expected float64")
-    bad = np.argwhere(~np.isfinite(values))
+    bad = np.argwhere(np.isinf(values) if missing else ~np.isfinite(values))
     if len(bad):
         row, column = bad[0]
         raise ValueError(f"{name} are not finite in {len(bad)} places, first at [{row}, {column}]")

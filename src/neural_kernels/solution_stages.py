@@ -176,7 +176,7 @@ def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
         targets = np.load(features / f"{part}_targets.npy", allow_pickle=False)[:size]
         labels = np.load(features / f"{part}_labels.npy", allow_pickle=False)[:size]
         for prediction, row in zip(predictions, facts, strict=True):
-            values = score(prediction, targets, labels if task == "classification" else None, task)
+            values = score(prediction, targets, labels, task)
             tables.append(metrics_table.rows(row, part, values))
     metrics_table.write(
         metrics_table.concat(tables), results / study.name / "metrics" / kernel_name / f"n{n}.parquet"

@@ -75,10 +75,11 @@ class Study:
         data = self.config["data"]
         tests = {name: (entry or {}).get("examples") for name, entry in (data.get("test_sets") or {}).items()}
         train = data.get("train_examples")
-        if tests and train is not None and None not in tests.values():
+        validation = data["validation_examples"]
+        if tests and None not in (train, validation, *tests.values()):
             return {
                 "train": self.augmentation_factor * train,
-                "validation": data["validation_examples"],
+                "validation": validation,
                 **tests,
             }
         return datasets.check_data(data).parts

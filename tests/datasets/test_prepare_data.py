@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from neural_kernels import datasets
 from neural_kernels.datasets import check_data, pools, prepare_data
 from neural_kernels.errors import UserError
 
@@ -237,3 +238,40 @@ def test_an_old_summary_does_not_survive_a_failure(tmp_path, numbered):
     with pytest.raises(UserError, match="is nan"):
         prepare_data(options(tmp_path / "bad.npz", 5, 2), tmp_path / "out", 0)
     assert not (tmp_path / "out" / "data.json").exists()
+
+
+@pytest.fixture
+def split(monkeypatch):
+    """A data set with a validation split of its own: examples 0 to 9 to train on, 100 to 103 to validate."""
+
+    def pool(first, count):
+        x = first + np.arange(count, dtype=np.float64)[:, None]
+        return pools.in_memory("split.csv", x, x)
+
+    def open_dataset(options):
+        return pools.Dataset(pool(0, 10), {"test": lambda: pool(200, 3)}, "regression", 1, (), pool(100, 4))
+
+    monkeypatch.setitem(datasets.DATASETS, "split", open_dataset)
+    return {"name": "split", "path": "split.csv", "train_examples": None, "test_sets": {}}
+
+
+@pytest.mark.parametrize(("validation", "sizes"), [(None, (10, 4)), (3, (10, 3)), (0, (14, 0))])
+def test_a_validation_split_of_its_own(tmp_path, split, validation, sizes):
+    asked = {**split, "validation_examples": validation}
+    parts = check_data(asked).parts
+    assert (parts["train"], parts["validation"]) == sizes
+    prepare_data(asked, tmp_path, 0)
+    train, held_out = load(tmp_path, "train")[0], load(tmp_path, "validation")[0]
+    own = {100.0, 101.0, 102.0, 103.0}
+    assert set(train) == set(range(10)) | (own if validation == 0 else set())
+    assert set(held_out) <= own
+    assert (len(train), len(held_out)) == sizes
+
+
+def test_mistakes_with_a_validation_split(split, numbered):
+    with pytest.raises(UserError, match=r"validation_examples is 5, expected at most the 4 of .* split\.csv"):
+        check_data({**split, "validation_examples": 5})
+    with pytest.raises(UserError, match="train_examples is 11, expected at most the 10 training examples"):
+        check_data({**split, "validation_examples": 2, "train_examples": 11})
+    with pytest.raises(UserError, match="arrays has no validation split of its own"):
+        check_data(options(numbered, validation=None))

@@ -24,5 +24,14 @@ def test_standardised_values_and_back():
 
 def test_constant_task():
     values = np.array([[1.0, 0.1], [2.0, 0.1], [3.0, 0.1]])
-    with pytest.raises(UserError, match=r"regression task 1: all 3 training values are 0\.1"):
+    with pytest.raises(UserError, match=r"task 1: all 3 training values are 0\.1"):
         targets.fit_scaling(values)
+
+
+def test_missing_values_stay_missing():
+    values = np.array([[1.0, 5.0], [np.nan, 7.0], [3.0, np.nan]])
+    scaling = targets.fit_scaling(values)
+    np.testing.assert_array_equal(scaling.mean, [2, 6])
+    np.testing.assert_array_equal(targets.standardize(scaling, values), [[-1, -1], [np.nan, 1], [1, np.nan]])
+    with pytest.raises(UserError, match="task 0: none of the 1 training values is there"):
+        targets.fit_scaling(values[1:2])

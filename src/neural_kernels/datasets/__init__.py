@@ -25,7 +25,7 @@ from neural_kernels.datasets import (
     tiny_imagenet,
 )
 from neural_kernels.datasets.augmentation import Augmentation
-from neural_kernels.datasets.pools import Dataset, Pool, Task, check_finite, check_labels
+from neural_kernels.datasets.pools import Dataset, Pool, Task, check_finite, check_labels, joined
 from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_json, write_npy
@@ -68,15 +68,20 @@ class DataSummary:
 
     @property
     def classes(self) -> int | None:
-        """Number of classes, None for a regression."""
+        """Number of classes, None in any other task."""
         return self.outputs if self.task == "classification" else None
 
 
 @dataclass(frozen=True)
 class _Study:
-    """The pools that a study draws from, and how many examples it takes of each."""
+    """The pools that a study draws from, and how many examples it takes of each.
+
+    ``validation`` is None where the validation set is held out of ``train``.
+    """
 
     dataset: Dataset
+    train: Pool
+    validation: Pool | None
     tests: dict[str, Pool]
     augmentation: Augmentation
     summary: DataSummary
@@ -106,7 +111,9 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
 
     The training pool is shuffled once by ``seed``: the first ``validation_examples`` of the permutation
     are the validation set, the next ``train_examples`` the training set. So every smaller training set is
-    a leading slice of a larger one. Test sets are the first examples in file order, whatever the seed.
+    a leading slice of a larger one. Where the data set has a validation split of its own, that is shuffled in
+    the same way, and the training pool gives training examples alone; without a validation set it is part of
+    the training pool. Test sets are the first examples in file order, whatever the seed.
 
     With ``augmentation`` the training images are followed by their copies, factor by factor in the same order
     (``datasets.augmentation``), and ``train_copies.npy``, uint8 (n,), says which of ``copies`` in data.json
@@ -118,8 +125,8 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
     """
     study = _open(options)
     parts = study.summary.parts
-    order = np.random.default_rng(seed).permutation(study.dataset.train.count)
-    held_out = parts["validation"]
+    order = np.random.default_rng(seed).permutation(study.train.count)
+    held_out = parts["validation"] if study.validation is None else 0
     images = parts["train"] // study.augmentation.factor
     directory.mkdir(parents=True, exist_ok=True)
     summary_file = directory / "data.json"
@@ -127,8 +134,14 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
     summary_file.unlink(missing_ok=True)
     (directory / COPIES_FILE).unlink(missing_ok=True)
     remove_leftovers(directory)
-    selections = {"validation": order[:held_out], "train": order[held_out : held_out + images]}
-    _write(study.dataset, study.dataset.train, selections, directory, study.augmentation, seed)
+    selections = {"train": order[held_out : held_out + images]}
+    if study.validation is None:
+        selections["validation"] = order[:held_out]
+    else:
+        own_order = np.random.default_rng([seed, 1]).permutation(study.validation.count)
+        own = {"validation": own_order[: parts["validation"]]}
+        _write(study.dataset, study.validation, own, directory)
+    _write(study.dataset, study.train, selections, directory, study.augmentation, seed)
     for name, pool in study.tests.items():
         _write(study.dataset, pool, {name: np.arange(parts[name])}, directory)
     described = {
@@ -157,7 +170,8 @@ def _open(options: Mapping[str, Any]) -> _Study:
     dataset = DATASETS[name](options)
     asked = options.get("test_sets") or {test: {} for test in dataset.tests}
     tests = {test: _open_test(dataset, name, test, entry or {}) for test, entry in asked.items()}
-    train, validation = _training_sizes(options, dataset.train)
+    train_pool, validation_pool = _pools(options, dataset)
+    train, validation = _training_sizes(options, train_pool, validation_pool)
     augmented = augmentation.from_options(options)
     augmentation.check_images(augmented, dataset.train)
     parts = {"train": augmented.factor * train, "validation": validation}
@@ -166,7 +180,7 @@ def _open(options: Mapping[str, Any]) -> _Study:
     summary = DataSummary(
         parts, tuple(tests), dataset.train.input_shape, dataset.task, dataset.outputs, dataset.class_names
     )
-    return _Study(dataset, tests, augmented, summary)
+    return _Study(dataset, train_pool, validation_pool, tests, augmented, summary)
 
 
 def _open_test(dataset: Dataset, dataset_name: str, test: str, entry: Mapping[str, Any]) -> Pool:
@@ -199,15 +213,41 @@ def _open_test(dataset: Dataset, dataset_name: str, test: str, entry: Mapping[st
     return pool
 
 
-def _training_sizes(options: Mapping[str, Any], pool: Pool) -> tuple[int, int]:
+def _pools(options: Mapping[str, Any], dataset: Dataset) -> tuple[Pool, Pool | None]:
+    """The training pool, and the validation pool where that is the data set's own."""
+    asked, own = options["validation_examples"], dataset.validation
+    if own is None:
+        if asked is None:
+            raise UserError(
+                f"data.validation_examples is null, but {options['name']} has no validation split of its own: "
+                "expected how many training examples to hold out"
+            )
+        return dataset.train, None
+    if asked == 0:
+        return joined(dataset.train, own), None
+    if asked is not None and asked > own.count:
+        raise UserError(
+            f"data.validation_examples is {asked}, expected at most the {own.count} of the validation split of "
+            f"{own.source}"
+        )
+    return dataset.train, own
+
+
+def _training_sizes(options: Mapping[str, Any], pool: Pool, own: Pool | None) -> tuple[int, int]:
     validation = options["validation_examples"]
+    if own is not None and validation is None:
+        validation = own.count
+    held_out = validation if own is None else 0
     train = options.get("train_examples")
     if train is None:
-        train = pool.count - validation
-    if train < 1 or train + validation > pool.count:
+        train = pool.count - held_out
+    if train < 1 or train + held_out > pool.count:
+        both = (
+            f" and data.validation_examples {validation}, expected together" if own is None else ", expected"
+        )
         raise UserError(
-            f"data.train_examples is {options.get('train_examples')} and data.validation_examples "
-            f"{validation}, expected together at most the {pool.count} training examples of {pool.source}"
+            f"data.train_examples is {options.get('train_examples')}{both} at most the {pool.count} training "
+            f"examples of {pool.source}"
         )
     return train, validation
 

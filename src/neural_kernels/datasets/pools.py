@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,8 @@ import numpy as np
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples
 
-Task = Literal["classification", "regression"]
+# In a multilabel task each output is a label of its own, 0 or 1.
+Task = Literal["classification", "regression", "multilabel"]
 
 # 16,384 images of 32x32x3 bytes are 50 MB: large enough to read fast, small beside any job's memory.
 CHUNK_ROWS = 16_384
@@ -23,7 +24,8 @@ class Chunk:
     """Consecutive examples of a pool.
 
     ``x`` is (m, *input_shape), of the pool's dtype and possibly memory-mapped, or ``Graphs``; ``y`` is (m,)
-    integers for classification, (m, outputs) floats for regression. ``source`` is the file they come from,
+    integers for classification, (m, outputs) floats otherwise, NaN where a value or label is missing;
+    those of a multilabel task are 0 and 1. ``source`` is the file they come from,
     and ``first_row`` the place of the chunk's first example in that file, both for error messages.
     """
 
@@ -54,7 +56,9 @@ class Pool:
 class Dataset:
     """A training pool and the named test pools, each opened when it is asked for.
 
-    ``outputs`` is the number of classes or of regression tasks. ``class_names`` may be empty.
+    ``outputs`` is the number of classes or of regression tasks or labels; ``class_names`` names these and may
+    be empty. ``validation`` is the data set's own validation split, None where it has none and a study
+    holds examples out of the training pool.
     """
 
     train: Pool
@@ -62,6 +66,7 @@ class Dataset:
     task: Task
     outputs: int
     class_names: tuple[str, ...] = ()
+    validation: Pool | None = None
 
 
 def in_memory(source: str, x: Examples, y: np.ndarray) -> Pool:
@@ -73,6 +78,17 @@ def in_memory(source: str, x: Examples, y: np.ndarray) -> Pool:
             yield Chunk(start, x[start:stop], y[start:stop], source, start)
 
     return Pool(source, len(x), x.shape[1:], x.dtype, chunks)
+
+
+def joined(first: Pool, second: Pool) -> Pool:
+    """The examples of ``first``, then those of ``second``, of the same shape and dtype."""
+
+    def chunks() -> Iterator[Chunk]:
+        yield from first.chunks()
+        for chunk in second.chunks():
+            yield replace(chunk, start=first.count + chunk.start)
+
+    return replace(first, count=first.count + second.count, chunks=chunks)
 
 
 # ----------------------------------------------------------------------------- checks at the door

@@ -25,21 +25,23 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def fit_scaling(values: np.ndarray) -> TargetScaling:
-    """Mean and standard deviation of each task over the training examples (n, tasks).
+    """Mean and standard deviation of each task over the training examples (n, tasks) whose value is not NaN.
 
     Raises:
-        UserError: a task whose training values are all the same.
+        UserError: a task whose training values are all missing, or all the same.
     """
-    constant = np.flatnonzero((values == values[0]).all(axis=0))
-    if constant.size:
-        task = constant[0]
-        raise UserError(
-            f"regression task {task}: all {len(values)} training values are {values[0, task]}, "
-            "expected values that differ"
-        )
-    return TargetScaling(values.mean(axis=0), values.std(axis=0))
+    known = ~np.isnan(values)
+    for task, (column, there) in enumerate(zip(values.T, known.T, strict=True)):
+        if not there.any():
+            raise UserError(f"task {task}: none of the {len(values)} training values is there, expected some")
+        found = column[there]
+        if (found == found[0]).all():
+            raise UserError(
+                f"task {task}: all {len(found)} training values are {found[0]}, expected values that differ"
+            )
+    return TargetScaling(np.nanmean(values, axis=0), np.nanstd(values, axis=0))
 
 
 def standardize(scaling: TargetScaling, values: np.ndarray) -> np.ndarray:
-    """Values (n, tasks) as targets of mean 0 and standard deviation 1 over the training set."""
+    """Values (n, tasks) as targets of mean 0 and standard deviation 1 over the training set; NaN stays NaN."""
     return (values - scaling.mean) / scaling.scale
