@@ -20,7 +20,7 @@ def test_a_plan_says_what_it_knows_and_warns():
     text = describe(CIFAR5M, plans(CIFAR5M, 1000.0), 2**38, Path("results"), node_memory=2**38)
     assert "WARNING: blocks and features take 118.9 TiB" in text
     assert "WARNING: a block of CV8 takes 111 hours of one node: smaller ones would be more jobs" in text
-    assert "the largest solve" not in text
+    assert "WARNING: the largest solve" not in text
     assert "118.7 TiB for 41,920 blocks and 256.0 GiB for features" in text
     small = {**CIFAR5M.config, "solver": {**CIFAR5M.config["solver"], "memory_gib": 50}}
     small = dataclasses.replace(CIFAR5M, config=small)
