@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from solver_problems import digits_problem, stored
@@ -57,7 +59,9 @@ def test_placement_keeps_to_the_budget(tmp_path):
     assert everything.streamed_bytes == 0
     part = StoreOperator(store, memory_budget=2**19, threads=2)
     assert 0 < part.resident_bytes < 2**19
-    assert part.streamed_bytes + part.resident_bytes == everything.resident_bytes
+    # Of diagonal blocks half is kept, and all is read.
+    size = sum(8 * math.prod(store.grid.shape(*block)) for block in store.grid.blocks())
+    assert everything.resident_bytes < part.streamed_bytes + part.resident_bytes < size
     with pytest.raises(UserError, match="memory budget leaves 0 MiB"):
         StoreOperator(store, memory_budget=2**10, threads=2)
 

@@ -2,7 +2,8 @@
 
 A block is cut into panels of some of its rows, so that what is in flight stays small whatever the block
 size, and threads have equal work. Each entry of a panel is used twice while it is in the processor's
-cache: P V for the panel's rows and, off the diagonal blocks, P^T U for its columns.
+cache: P V for the panel's rows and P^T U for its columns. Of a diagonal block, which is stored whole, a panel
+begins at the diagonal; only its square there is used once.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Panel:
         path: the block's file.
         offset: of the panel's first row in the file, in bytes.
         row_length: entries in a row of the file; the panel has those from ``skip`` on.
-        on_diagonal: it belongs to a diagonal block, which is stored whole.
+        mirrored: the columns whose mirror image is in no panel, first and first after: all of them, or in
+            a diagonal block those right of the square on the diagonal.
     """
 
     block: tuple[int, int]
@@ -38,7 +40,7 @@ class Panel:
     row_length: int
     skip: int
     dtype: np.dtype
-    on_diagonal: bool
+    mirrored: tuple[int, int]
 
     @property
     def height(self) -> int:
@@ -47,6 +49,15 @@ class Panel:
     @property
     def width(self) -> int:
         return self.columns[1] - self.columns[0]
+
+    @property
+    def on_diagonal(self) -> bool:
+        return self.rows[0] == self.columns[0]
+
+    @property
+    def once(self) -> int:
+        """Leading columns that are not mirrored."""
+        return self.mirrored[0] - self.columns[0]
 
     @property
     def stored_bytes(self) -> int:
@@ -72,17 +83,18 @@ def cut_into_panels(
     panels = []
     for row in range(first, last, height):
         end = min(row + height, last)
+        begin, mirrored = (row, end) if i == j else (left, left)
         panels.append(
             Panel(
                 block=block,
                 rows=(row - window[0], end - window[0]),
-                columns=(left - window[0], right - window[0]),
+                columns=(begin - window[0], right - window[0]),
                 path=store.block_path(i, j),
                 offset=data_offset + (row - r0) * row_bytes,
                 row_length=c1 - c0,
-                skip=left - c0,
+                skip=begin - c0,
                 dtype=store.dtype,
-                on_diagonal=i == j,
+                mirrored=(mirrored - window[0], right - window[0]),
             )
         )
     return panels

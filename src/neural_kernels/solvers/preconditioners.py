@@ -64,17 +64,14 @@ class LowRank:
 
     def least_squares(self, vectors: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """w that minimises |v - M_t L w|^2 + shift |w|^2, (r, k), and own rows of v - M_t L w."""
-        weights = self._normal_solve(self._project(vectors), columns)
-        residual = vectors - self._expand(weights, columns)
-        correction = self._normal_solve(self._project(residual) - self.shift * weights, columns)
-        return weights + correction, residual - self._expand(correction, columns)
-
-    def _project(self, vectors: np.ndarray) -> np.ndarray:
-        return self.communicator.sum(self.factor.transposed_times(vectors))
-
-    def _expand(self, weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        product = self.factor.times(weights)
-        return product if self.known is None else product * self.known[:, columns]
+        known = None if self.known is None else self.known[:, columns]
+        projected = self.communicator.sum(self.factor.transposed_times(vectors))
+        weights = self._normal_solve(projected, columns)
+        residual, own_projected = self.factor.residual(vectors, weights, known)
+        projected = self.communicator.sum(own_projected)
+        correction = self._normal_solve(projected - self.shift * weights, columns)
+        product = self.factor.times(correction)
+        return weights + correction, residual - (product if known is None else product * known)
 
     def _normal_solve(self, right: np.ndarray, columns: np.ndarray) -> np.ndarray:
         out = np.empty_like(right)

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import numpy as np
@@ -79,6 +79,8 @@ class StoreOperator:
         self._window = window
         self._threads = threads
         self._workers = threads + READERS
+        # Starting threads anew would cost as much as a tenth of a product.
+        self._pool = ThreadPoolExecutor(self._workers)
         self._panels = _own_panels(store, window, self.communicator)
         self._kept = self._place(memory_budget, vectors)
         self._resident: dict[int, np.ndarray] = {}
@@ -106,11 +108,16 @@ class StoreOperator:
         total, for_all_columns = np.zeros(everything.shape), np.zeros(transposed.shape)
         bounded = bool(np.isfinite(everything).all())
 
-        def product(panel: Panel, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-            across = transposed[:, slice(*panel.columns)]
-            down = None if panel.on_diagonal else everything[slice(*panel.rows)]
+        def product(panel: Panel, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            across = transposed[:, slice(*panel.mirrored)]
             with self._computing:
-                for_rows, for_columns = panel_product(entries, across, down)
+                for_rows, for_columns = panel_product(
+                    entries[:, panel.once :], across, everything[slice(*panel.rows)]
+                )
+                assert for_columns is not None
+                if panel.once:
+                    on_diagonal = transposed[:, slice(*panel.rows)]
+                    for_rows += panel_product(entries[:, : panel.once], on_diagonal, None)[0]
             if bounded:
                 # An entry that is not finite makes its whole row of the product so.
                 self._check_finite(panel, for_rows)
@@ -118,8 +125,7 @@ class StoreOperator:
 
         for panel, (for_rows, for_columns) in self._in_order(product, range(len(self._panels))):
             total[slice(*panel.rows)] += for_rows
-            if for_columns is not None:
-                for_all_columns[:, slice(*panel.columns)] += for_columns
+            for_all_columns[:, slice(*panel.mirrored)] += for_columns
         self.passes += 1
         total += for_all_columns.T
         return self.communicator.sum_rows(total)
@@ -129,7 +135,7 @@ class StoreOperator:
         total = np.zeros(self.n)
 
         def part(panel: Panel, entries: np.ndarray) -> np.ndarray:
-            values = entries.diagonal(panel.rows[0] - panel.columns[0]).astype(np.float64)
+            values = entries.diagonal().astype(np.float64)
             self._check_finite(panel, values)
             return values
 
@@ -141,7 +147,7 @@ class StoreOperator:
     def columns(self, indices: np.ndarray) -> np.ndarray:
         """Own rows of K[:, indices], (own rows, len(indices)) float64, in at most one pass over the store.
 
-        Column s of K is column s of the blocks above the diagonal and row s of those right of it.
+        Column s of K is column s of the panels above the diagonal and row s of those right of it.
         """
         total = np.zeros((self.n, len(indices)))
 
@@ -152,9 +158,9 @@ class StoreOperator:
                 self._check_finite(panel, picked)
                 total[slice(*panel.rows), in_columns] = picked
             if len(in_rows):
-                picked = entries[indices[in_rows] - panel.rows[0]]
+                picked = entries[indices[in_rows] - panel.rows[0], panel.once :]
                 self._check_finite(panel, picked)
-                total[slice(*panel.columns), in_rows] = picked.T
+                total[slice(*panel.mirrored), in_rows] = picked.T
 
         touched = [k for k, panel in enumerate(self._panels) if any(map(len, _touched(panel, indices)))]
         for _ in self._in_order(gather, touched):
@@ -188,7 +194,7 @@ class StoreOperator:
 
     def _product_bytes(self, vectors: int) -> int:
         """Bytes of the products of panels that are being made or wait for those before them."""
-        sizes = [panel.height + (0 if panel.on_diagonal else panel.width) for panel in self._panels]
+        sizes = [panel.height + panel.width for panel in self._panels]
         at_a_time = min(len(sizes), 2 * self._workers + 1) + self._threads
         return 8 * vectors * at_a_time * max(sizes, default=0)
 
@@ -202,7 +208,9 @@ class StoreOperator:
         if panel.kept_bytes == panel.stored_bytes:
             self._resident[k] = self._read(panel, aligned_bytes(panel.stored_bytes))
         else:
-            self._resident[k] = self._read(panel, self._buffer(panel.stored_bytes)).copy()
+            kept = aligned_bytes(panel.kept_bytes).view(panel.dtype).reshape(panel.height, panel.width)
+            kept[:] = self._read(panel, self._buffer(panel.stored_bytes))
+            self._resident[k] = kept
         return self._resident[k]
 
     def _transposed(self, vectors: np.ndarray) -> np.ndarray:
@@ -243,18 +251,18 @@ class StoreOperator:
         def task(k: int) -> T:
             return work(self._panels[k], self._entries(k))
 
-        with blas_threads(1), ThreadPoolExecutor(self._workers) as pool:
+        with blas_threads(1):
             pending: deque[tuple[int, Future[T]]] = deque()
             try:
                 for k in which:
-                    pending.append((k, pool.submit(task, k)))
+                    pending.append((k, self._pool.submit(task, k)))
                     if len(pending) > 2 * self._workers:
                         done, result = pending.popleft()
                         yield self._panels[done], result.result()
                 for done, result in pending:
                     yield self._panels[done], result.result()
             finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+                wait([result for _, result in pending if not result.cancel()])
 
 
 def available_threads() -> int:
@@ -263,10 +271,8 @@ def available_threads() -> int:
 
 
 def _touched(panel: Panel, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the indices among a panel's columns and, off the diagonal, among its rows."""
+    """Positions of the indices among a panel's columns and among its rows."""
     in_columns = np.flatnonzero((indices >= panel.columns[0]) & (indices < panel.columns[1]))
-    if panel.on_diagonal:
-        return in_columns, np.empty(0, np.intp)
     return in_columns, np.flatnonzero((indices >= panel.rows[0]) & (indices < panel.rows[1]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import numpy as np
 from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.panel_product import panel_product, transposed_product
 
-PANEL_ENTRIES = 2**20
+# Of 1 MiB: small enough for a second use from cache and for even work, and hundreds of microseconds long.
+PANEL_ENTRIES = 2**17
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,10 @@ class Tall:
         out = np.empty((len(self.matrix), small.shape[1]))
         across = np.ascontiguousarray(small.T)
 
-        def panel(rows: slice) -> None:
+        def work(rows: slice) -> None:
             out[rows] = panel_product(self.matrix[rows], across, None)[0]
 
-        self._each(panel)
+        self._each(work)
         return out
 
     def transposed_times(self, vectors: np.ndarray) -> np.ndarray:
@@ -40,6 +42,29 @@ class Tall:
             total += part
         return np.ascontiguousarray(total.T)
 
+    def residual(
+        self, vectors: np.ndarray, small: np.ndarray, known: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """R = V - M * (L W), (n, k), and L^T R, (r, k), in one pass over L.
+
+        Args:
+            known: the mask M, (n, k) bool, or None for one that is true everywhere.
+        """
+        out = np.empty((len(self.matrix), small.shape[1]))
+        across = np.ascontiguousarray(small.T)
+        total = np.zeros((small.shape[1], self.matrix.shape[1]))
+
+        def work(rows: slice) -> np.ndarray:
+            product = panel_product(self.matrix[rows], across, None)[0]
+            if known is not None:
+                product *= known[rows]
+            np.subtract(vectors[rows], product, out=out[rows])
+            return transposed_product(self.matrix[rows], out[rows])
+
+        for part in self._each(work):
+            total += part
+        return out, np.ascontiguousarray(total.T)
+
     def _each(self, work: Callable[[slice], np.ndarray | None]) -> list:
         n, rank = self.matrix.shape
         if rank == 0:
@@ -49,5 +74,10 @@ class Tall:
         with blas_threads(1):
             if len(panels) == 1 or self.threads == 1:
                 return [work(panel) for panel in panels]
-            with ThreadPoolExecutor(self.threads) as pool:
-                return list(pool.map(work, panels))
+            return list(_pool(self.threads).map(work, panels))
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    # Starting threads anew would take as long as a product.
+    return ThreadPoolExecutor(threads)
