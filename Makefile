@@ -15,7 +15,8 @@ demo: $(INSTALLED)
 	@echo "$(CURDIR)/results/demo_scaling.pdf"
 
 test: $(INSTALLED)
-	python -m pytest
+	# A file of tests stays in one process, so that what its tests share is made once.
+	python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(INSTALLED)
 	ruff format --check .
