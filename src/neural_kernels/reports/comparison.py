@@ -76,7 +76,8 @@ def runs_of(study: Study, kernel: str, metrics: pd.DataFrame) -> Iterator[Run]:
         )
     label = kernel_labels(metrics, study.config)[kernel].removesuffix(", float32")
     sizes = study.evaluation_sizes(kernel)
-    for n, part in own.groupby("n"):
+    for n in study.training_sizes(kernel):
+        part = own.loc[own["n"] == n]
         scores = part.loc[part["metric"] == "accuracy"]
         tests = [test for test in metrics_table.test_sets(scores) if test in sizes]
         if set(tests) != set(metrics_table.test_sets(scores)) or not tests:
@@ -87,9 +88,9 @@ def runs_of(study: Study, kernel: str, metrics: pd.DataFrame) -> Iterator[Run]:
         yield Run(
             study.name,
             label,
-            _method(study, int(n)),
-            int(n),
-            math.ceil(int(n) / study.images),
+            _method(study, n),
+            n,
+            math.ceil(n / study.images),
             ", ".join(sorted(part["engine"].unique())),
             str(first["precision"]),
             {test: 100 * float(scores.loc[scores["split"] == test, "value"].mean()) for test in tests},
@@ -136,11 +137,14 @@ def lines(comparison: Comparison, run: Mapping[str, tuple[Study, pd.DataFrame]])
     Raises:
         UserError: see ``runs_of``.
     """
-    found = []
+    found: list[Line] = []
     for group in comparison.groups:
         runs = [
-            one for study, kernel in group.runs if study in run for one in runs_of(run[study][0], kernel, run[study][1])
-        ]  # fmt: skip
+            solved
+            for study, kernel in group.runs
+            if study in run
+            for solved in runs_of(run[study][0], kernel, run[study][1])
+        ]
         found += _lines(group, runs, comparison.test_sets)
     return found
 
@@ -148,7 +152,9 @@ def lines(comparison: Comparison, run: Mapping[str, tuple[Study, pd.DataFrame]])
 def _lines(group: Group, runs: list[Run], test_sets: tuple[str, ...]) -> Iterator[Line]:
     for method in OWN_METHODS:
         own = best_runs([run for run in runs if run.method == method], test_sets)
-        yield from (Line(group.name, method, entry) for entry in own or [None])
+        yield from (Line(group.name, method, entry) for entry in own)
+        if not own:
+            yield Line(group.name, method, None)
         yield from _published(group, method)
     yield from _published(group, "finite")
 
