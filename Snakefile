@@ -4,6 +4,8 @@
 #     snakemake --profile profiles/default results/<study>.pdf            where it compares approximations, or
 #                                                                         data augmentation
 #     snakemake --profile profiles/default results/<study>_tuning.pdf     where it searches hyperparameters
+#     snakemake --profile profiles/default results/table1.pdf             what has been run beside what is
+#                                                                         published; starts no study
 #
 # The studies are the files config/<study>.yaml; the target's name picks the study.
 
@@ -20,6 +22,7 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/approximations.smk"
 include: "workflow/rules/augmentation.smk"
 include: "workflow/rules/tune.smk"
+include: "workflow/rules/compare.smk"
 
 
 report: "workflow/report/workflow.rst"

@@ -52,9 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log", type=Path, help="also write messages to this file")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="<verb>")
 
-    def verb(name: str, run: Callable[[argparse.Namespace], object], text: str) -> argparse.ArgumentParser:
+    def verb(
+        name: str,
+        run: Callable[[argparse.Namespace], object],
+        text: str,
+        config: str = "the study, config/<study>.yaml",
+    ) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=text, description=text)
-        sub.add_argument("config", type=Path, help="the study, config/<study>.yaml")
+        sub.add_argument("config", type=Path, help=config)
         sub.add_argument("--results", type=Path, default=Path("results"), help="default: results")
         sub.set_defaults(run=run)
         return sub
@@ -164,6 +169,12 @@ def _parser() -> argparse.ArgumentParser:
         _report_augmentation,
         "draw the report of accuracy against the augmentation factor",
     )
+    verb(
+        "report-comparison",
+        _report_comparison,
+        "write a table of what was run beside what is published, from the studies that have been run",
+        "the table, config/tables/<table>.yaml",
+    )
     sub = verb("approximate", _approximate, "approximate the full solution by one method of one size")
     kernel(sub)
     sub.add_argument("--method", required=True, help="one of the study's section approximations")
@@ -249,6 +260,12 @@ def _report_augmentation(options: argparse.Namespace) -> None:
     from neural_kernels import solution_stages
 
     solution_stages.report_augmentation(load_study(options.config), options.results)
+
+
+def _report_comparison(options: argparse.Namespace) -> None:
+    from neural_kernels import solution_stages
+
+    solution_stages.report_comparison(options.config, options.results)
 
 
 def _approximate(options: argparse.Namespace) -> None:

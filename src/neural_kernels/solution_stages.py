@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 
 from neural_kernels import blocks, metrics_table, solvers
+from neural_kernels.comparison import load_comparison
 from neural_kernels.datasets import COPIES_FILE
 from neural_kernels.errors import UserError
 from neural_kernels.evaluation import evaluate as score
 from neural_kernels.files import read_json, write_atomically, write_json
 from neural_kernels.prediction import predict
-from neural_kernels.reports import augmentation, scaling
+from neural_kernels.reports import augmentation, comparison, scaling
 from neural_kernels.reports.contact_sheet import MOST_COPIES, ContactSheet
 from neural_kernels.reports.convergence import COLUMNS
 from neural_kernels.solvers import Record, checkpoint, mpi
@@ -289,6 +290,22 @@ def _contact_sheet(study: Study, results: Path) -> ContactSheet | None:
     names = [data["class_names"][int(label)] for label in labels] if data["class_names"] else labels
     operations = [[data["copies"][copies[place]] for place in row] for row in places]
     return ContactSheet(np.asarray(x[places]), operations, names, factor)
+
+
+def report_comparison(path: Path, results: Path) -> None:
+    """The table in ``path``, config/tables/<table>.yaml, of the studies that have been run, as PDF and Markdown.
+
+    Raises:
+        UserError: see ``load_comparison`` and ``comparison.lines``.
+    """
+    asked = load_comparison(path)
+    run = {
+        name: (asked.study(name), metrics_table.read(file))
+        for name, file in asked.metrics_files(results).items()
+    }
+    pdf = results / f"{asked.name}.pdf"
+    comparison.write_comparison(asked, comparison.lines(asked, run), pdf, results / f"{asked.name}.md")
+    log.info("%s, from %s", pdf, ", ".join(run) or "no study: none of its studies has been run")
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -273,7 +273,7 @@ def _read(path: Path, prefix: str = "") -> dict[str, Any]:
         raise UserError(f"{prefix}there is no study {path.stem}: {path} is missing") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    _validate(str(path), config, "config.schema.yaml")
+    validate(str(path), config, "config.schema.yaml")
     return config
 
 
@@ -304,7 +304,7 @@ def _take_over_tuned(name: str, options: dict[str, Any], config: dict[str, Any])
         raise UserError(
             f"the preprocessing in {file} gets the kernel's name, but preprocessing.{name} is there"
         )
-    _validate(f"{file}, preprocessing", found["preprocessing"], "preprocessing.schema.yaml")
+    validate(f"{file}, preprocessing", found["preprocessing"], "preprocessing.schema.yaml")
     config["preprocessing"][name] = found["preprocessing"]
     options |= {"architecture": found["architecture"], "kind": found["kind"], "preprocessing": name}
 
@@ -372,7 +372,7 @@ def _schemas() -> dict[str, dict[str, Any]]:
     return {path.name: yaml.safe_load(path.read_text()) for path in sorted(SCHEMAS.glob("*.schema.yaml"))}
 
 
-def _validate(where: str, value: Any, schema: str) -> None:
+def validate(where: str, value: Any, schema: str) -> None:
     """Check ``value``, which is found at ``where``, against a schema and fill its defaults in."""
     schemas = _schemas()
     resources = [

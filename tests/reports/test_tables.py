@@ -74,6 +74,29 @@ def test_no_page_has_a_header_or_notes_alone(rows: int) -> None:
         assert any(word.startswith("row ") for word in words(page))
 
 
+@pytest.mark.parametrize("rows", range(20, 60, 4))
+def test_a_group_of_rows_stays_on_one_page(rows: int) -> None:
+    starts = frozenset(range(12, rows, 12))
+    table = Table("Table", ["Row"], [[f"row {row}"] for row in range(rows)], rules=starts)
+    pages = [{word for word in words(page) if word.startswith("row ")} for page in table_pages([table], "")]
+    for first in (0, *starts):
+        group = {f"row {row}" for row in range(first, min(first + 12, rows))}
+        assert sum(bool(group & page) for page in pages) == 1
+
+
+def test_a_group_that_no_page_holds_is_split() -> None:
+    rows = [[f"row {row}"] for row in range(100)]
+    pages = table_pages([Table("Table", ["Row"], rows, rules=frozenset({5}))], "")
+    assert [word for page in pages for word in words(page) if word.startswith("row ")] == [r for (r,) in rows]
+    assert "row 5" in words(pages[0])
+
+
+def test_lines_of_a_cell_stay_lines_and_quoted_rows_are_in_italics() -> None:
+    (page,) = table_pages([Table("Table", ["A"], [["one\ntwo"], ["three"]], quoted=frozenset({1}))], "")
+    styles = {text.get_text(): text.get_fontstyle() for text in page.texts}
+    assert (styles["one"], styles["two"], styles["three"]) == ("normal", "normal", "italic")
+
+
 def test_following_pages_repeat_the_header_and_count_on() -> None:
     pages = table_pages([long_table(60)], "footer", first_page=4)
     assert len(pages) > 2

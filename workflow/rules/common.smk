@@ -8,6 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from neural_kernels.blocks import Grid
+from neural_kernels.comparison import Comparison, load_comparison
 from neural_kernels.errors import UserError
 from neural_kernels.flip_symmetry import same_block
 from neural_kernels.planning import planned_blocks
@@ -30,6 +31,7 @@ wildcard_constraints:
     trial=r"\d+",
     place=r"\d+|baseline",
     candidate="tuned|baseline",
+    table="|".join(studies(CONFIG / "tables")) or "(?!)",
 
 
 @functools.cache
@@ -90,6 +92,14 @@ def tuning(name: str) -> Tuning:
     return found
 
 
+def comparison(name: str) -> Comparison:
+    """The validated table config/tables/<name>.yaml."""
+    try:
+        return load_comparison(CONFIG / "tables" / f"{name}.yaml")
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
 # A study that the command line names is checked here, so that its mistake is one sentence; input
 # functions, which check every study that they touch, can only end with a list of calls.
 for name in studies(CONFIG):
@@ -101,6 +111,19 @@ for name in studies(CONFIG):
         reported_study(name)
     if any(f"results/{name}_tuning.pdf" in word for word in sys.argv):
         tuning(name)
+for name in studies(CONFIG / "tables"):
+    if any(f"results/{name}." in word for word in sys.argv):
+        comparison(name)
+
+
+def compared_metrics(wildcards) -> list[str]:
+    """Metrics tables of a comparison's studies, those that are there.
+
+    By their whole paths, which are no rule's output: a table shows what was run, and asking for it must not bring
+    studies up to date, which may take days.
+    """
+    files = comparison(wildcards.table).metrics_files(Path("results").absolute())
+    return list(map(str, files.values()))
 
 
 def kernel_of(wildcards):

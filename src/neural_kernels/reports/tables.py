@@ -33,10 +33,11 @@ NARROWEST = 8  # characters
 
 @dataclass(frozen=True)
 class Table:
-    """Text in rows and columns.
+    """Text in rows and columns; a cell may have lines.
 
-    ``numbers`` are the columns set flush right, ``alerts`` the rows in bold red, and a thin rule is drawn
-    above every row in ``rules``, where a new group starts. ``notes`` stand below, a paragraph each.
+    ``numbers`` are the columns set flush right, ``alerts`` the rows in bold red, ``quoted`` those in grey
+    italics, and a thin rule is drawn above every row in ``rules``, where a new group starts; a group stays on
+    one page where a page holds it. ``notes`` stand below, a paragraph each.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     numbers: frozenset[int] = frozenset()
     alerts: frozenset[int] = frozenset()
+    quoted: frozenset[int] = frozenset()
     rules: frozenset[int] = frozenset()
     notes: Sequence[str] = field(default=())
 
@@ -105,7 +107,9 @@ def _draw(table: Table, pages: _Pages) -> None:
     below = 0.15 + sum(LINE * len(lines) + 0.04 for lines in notes)
     whole = 0.45 + _height(header) + sum(heights) + below
     start = 0.45 + _height(header) + sum(heights[:KEPT])
-    fits_a_page = whole <= PAGE[1] - 2 * MARGIN - 0.15
+    page = PAGE[1] - 2 * MARGIN - 0.15
+    room = page - 0.45 - _height(header)
+    fits_a_page = whole <= page
     if pages.left() < 0.35 + (whole if fits_a_page else start):
         pages.start()
     else:
@@ -114,13 +118,15 @@ def _draw(table: Table, pages: _Pages) -> None:
     for index, (row, height) in enumerate(zip(rows, heights, strict=True)):
         # Notes alone on a page say nothing: the last rows go with them.
         last = index == max(len(rows) - KEPT, 0)
-        if pages.left() < (sum(heights[index:]) + below if last else height):
+        needed = sum(heights[index:]) + below if last else height
+        if index in table.rules and _group(table, heights, index) <= room:
+            needed = max(needed, _group(table, heights, index))
+        if pages.left() < needed:
             pages.start()
             _head(f"{table.title} (continued)", header, widths, table, pages)
         elif index in table.rules:
             pages.rule(_total(widths), pages.down, 0.5, RULE)
-        alert = {"color": ALERT, "fontweight": "bold"} if index in table.alerts else {}
-        _cells(row, widths, table, pages, pages.down, **alert)
+        _cells(row, widths, table, pages, pages.down, **_style(table, index))
         pages.down += height
     pages.rule(_total(widths), pages.down + 0.02, 0.8, "black")
     pages.down += 0.1
@@ -149,6 +155,17 @@ def _cells(
         x += width + GAP
 
 
+def _group(table: Table, heights: list[float], row: int) -> float:
+    """Height of the group of rows that starts at ``row``."""
+    return sum(heights[row : min((rule for rule in table.rules if rule > row), default=len(heights))])
+
+
+def _style(table: Table, row: int) -> dict[str, str]:
+    if row in table.alerts:
+        return {"color": ALERT, "fontweight": "bold"}
+    return {"color": MUTED, "fontstyle": "italic"} if row in table.quoted else {}
+
+
 def _height(row: list[str]) -> float:
     return LINE * max(cell.count("\n") + 1 for cell in row) + PADDING
 
@@ -161,7 +178,8 @@ def _wrapped(table: Table) -> tuple[list[str], list[list[str]]]:
     """Header and cells with line breaks, the widest column narrowed again and again until all fit."""
     room = PAGE[0] - 2 * MARGIN
     limits = [
-        max(len(row[column]) for row in (table.header, *table.rows)) for column in range(len(table.header))
+        max(len(line) for row in (table.header, *table.rows) for line in row[column].split("\n"))
+        for column in range(len(table.header))
     ]
     while True:
         header, *rows = [
@@ -179,7 +197,7 @@ def _wrapped(table: Table) -> tuple[list[str], list[list[str]]]:
 
 
 def _wrap(cell: str, limit: int) -> str:
-    return "\n".join(textwrap.wrap(cell, limit)) or ""
+    return "\n".join(line for given in cell.split("\n") for line in textwrap.wrap(given, limit))
 
 
 def _widths(header: list[str], rows: list[list[str]]) -> list[float]:
