@@ -208,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = verb(
         "transfer-trial",
         _tuning("transfer", "which", "threads"),
-        "judge one of the selected trials, or the baseline, with more training examples",
+        "judge one of the selected trials, or the baseline, with another number of training examples",
     )
     sub.add_argument("--which", required=True, type=_place, help="0, 1, ... in the selection, or baseline")
     threads(sub)

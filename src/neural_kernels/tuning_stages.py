@@ -7,7 +7,7 @@ tuning/trials/<k>.json        one record a trial
 tuning/trials.csv             all of them
 tuning/selected.json          the winner's number, and those of the trials to look at again
 tuned.yaml                    the winner, for other studies to name
-tuning/transfer/<which>.json  some trials and the baseline with more training examples
+tuning/transfer/<which>.json  some trials and the baseline with another number of training examples
 tuning/test/<which>.json      the winner and the baseline on the test sets
 """
 
@@ -279,7 +279,7 @@ def select(study: Study, results: Path) -> TrialRecord:
 
 
 def transfer(study: Study, results: Path, which: str, threads: int | None = None) -> None:
-    """The objective of one candidate with more training examples.
+    """The objective of one candidate with the second number of training examples.
 
     Args:
         which: a place among the trials that ``select`` chose, as text, or "baseline".

@@ -91,11 +91,18 @@ def test_a_rounded_number_stays_in_its_range():
 
 
 def test_kind_and_regularization_may_be_fixed():
-    section = changed(kind="nngp", preprocessing={"method": "standardize", "regularization": 0.1})
+    section = changed(kind="nngp", preprocessing={"method": "zca", "regularization": 0.1})
     space = parse_space("tuning.space", section)
     (_, values), *_ = drawn(space, 0, trials=1)
     assert space.candidate(values).kind == "nngp"
     assert space.candidate(values).preprocessing == section["preprocessing"]
+
+
+def test_a_candidate_has_only_what_its_preprocessing_uses():
+    section = changed(preprocessing={"method": "standardize", "regularization": 0.1, "fit_examples": 20})
+    space = parse_space("tuning.space", section)
+    (_, values), *_ = drawn(space, 0, trials=1)
+    assert space.candidate(values).preprocessing == {"method": "standardize", "fit_examples": 20}
 
 
 @pytest.mark.parametrize(

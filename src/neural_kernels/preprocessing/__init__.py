@@ -51,7 +51,7 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     input_shape = tuple(summary["input_shape"])
     examples = {part: _read_part(data, part, "x", count, input_shape) for part, count in parts.items()}
     labels = {part: np.asarray(_read_part(data, part, "y", count)) for part, count in parts.items()}
-    used = {key: options[key] for key in _APPLICABLE[_method(options)] if key in options}
+    used = applicable(options)
     encode, scaling = _target_encoding(summary, labels["train"])
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -94,6 +94,15 @@ _APPLICABLE = {
     "standardize": ("method", "fit_examples"),
     "none": ("method",),
 }
+
+
+def applicable(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``options`` its method uses; a config's defaults give the keys of every method.
+
+    Raises:
+        UserError: an unknown method.
+    """
+    return {key: options[key] for key in _APPLICABLE[_method(options)] if key in options}
 
 
 def _method(options: Mapping[str, Any]) -> str:
@@ -233,7 +242,7 @@ def leading_parts(
         UserError: as ``preprocess``, or fewer examples than asked for.
     """
     summary = read_json(data / "data.json")
-    used = {key: options[key] for key in _APPLICABLE[_method(options)] if key in options}
+    used = applicable(options)
     for part, size in sizes.items():
         if size > summary["parts"].get(part, 0):
             raise UserError(f"{data} has {summary['parts'].get(part, 0)} examples of {part}, expected {size}")

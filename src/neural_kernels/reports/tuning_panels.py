@@ -199,7 +199,7 @@ def _draw_slice(ax: Axes, results: Results, hyperparameter: Hyperparameter) -> N
 
 
 def transferred_pairs(results: Results) -> tuple[list[TrialRecord], np.ndarray, np.ndarray]:
-    """Trials with both objectives, and these, (pairs,) each: with fewer and with more training examples."""
+    """Trials with both objectives, and these, (pairs,) each: in the search and in the second look."""
     few = {record.name: record for record in results.ranking}
     both = [r for r in results.transferred if r.state == "complete" and r.name in few]
     return (
@@ -210,12 +210,12 @@ def transferred_pairs(results: Results) -> tuple[list[TrialRecord], np.ndarray, 
 
 
 def transfer_figure(results: Results) -> Figure:
-    """The objective with more training examples against that of the search (paper, Fig. 5), and the ranks."""
+    """The objective of the second look against that of the search (paper, Fig. 5), and the ranks."""
     transfer = results.tuning.transfer
     assert transfer is not None
-    few, many = results.tuning.training_examples, transfer.training_examples
+    searched, again = results.tuning.training_examples, transfer.training_examples
     records, x, y = transferred_pairs(results)
-    figure = _page(results, f"Does what is best with {few:,} training examples stay so with {many:,}?")
+    figure = _page(results, f"Does what is best with {searched:,} training examples stay so with {again:,}?")
     ax = _axes(figure, (1.25, 1.85, 4.4, 4.9))
     ax.plot(x, y, "o", color=TRIAL, markersize=4.5, alpha=0.8, label="Trial", gid="transfer")
     baseline = next((r for r in results.transferred if r.name == "baseline"), None)
@@ -229,8 +229,8 @@ def transfer_figure(results: Results) -> Figure:
             ax.plot(at, value, "s", color=BEST, markersize=7, label=WINNER, zorder=3, gid="winner")
     _value_axis(ax, [*x, *corner], "x", most=5)
     _value_axis(ax, [*y, *beside], "y")
-    ax.set_xlabel(f"{results.objective_label()}, {few:,} training examples")
-    ax.set_ylabel(f"{results.objective_label()}, {many:,} training examples")
+    ax.set_xlabel(f"{results.objective_label()}, {searched:,} training examples")
+    ax.set_ylabel(f"{results.objective_label()}, {again:,} training examples")
     ax.grid(True)
     ax.legend(frameon=False, loc="best")
     _rank_panel(figure, results, x, y, best, records)
@@ -241,6 +241,8 @@ def transfer_figure(results: Results) -> Figure:
 def _rank_panel(
     figure: Figure, results: Results, x: np.ndarray, y: np.ndarray, best: str, records: Sequence[TrialRecord]
 ) -> None:
+    assert results.tuning.transfer is not None
+    searched, again = results.tuning.training_examples, results.tuning.transfer.training_examples
     ax = _axes(figure, (6.75, 1.85, 4.4, 4.9))
     sign = 1 if results.objective.direction == "minimize" else -1
     ranks = stats.rankdata(sign * x), stats.rankdata(sign * y)
@@ -254,8 +256,8 @@ def _rank_panel(
         axis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlim(0, count + 1)
     ax.set_ylim(0, count + 1)
-    ax.set_xlabel("Rank among these trials, fewer training examples (1: best)")
-    ax.set_ylabel("Rank, more training examples")
+    ax.set_xlabel(f"Rank among these trials, {searched:,} training examples (1: best)")
+    ax.set_ylabel(f"Rank, {again:,} training examples")
     ax.grid(True)
 
 
@@ -277,8 +279,8 @@ def _transfer_note(results: Results, x: np.ndarray, y: np.ndarray) -> str:
     return (
         f"{numbers} The trials are spread evenly over the ranking of the complete ones, the best and the worst among "
         "them; the same validation examples, and for both sizes the best ridge on them."
-        + (f" {lost} gave no value with more training examples." if lost else "")
-        + " (The paper's Fig. 5, from 100 to 2,000 examples on other data: 0.918 and 0.700.)"
+        + (f" {lost} gave no value in the second look." if lost else "")
+        + " (The paper's Fig. 5, between 100 and 2,000 examples of AAV: 0.918 and 0.700.)"
     )
 
 

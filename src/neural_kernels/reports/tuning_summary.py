@@ -25,7 +25,7 @@ class Results:
     Attributes:
         trials: by number.
         tested: "tuned" and "baseline", with the scores of the test sets.
-        transferred: with more training examples: the baseline, then the trials that were chosen.
+        transferred: with another number of training examples: the baseline, then the trials that were chosen.
         importances: of hyperparameters, None where there are too few trials.
         test_examples: examples of each test set by name.
     """

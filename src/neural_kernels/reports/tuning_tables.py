@@ -25,7 +25,7 @@ AT_EDGE = "*"
 
 
 def comparison(results: Results) -> Table:
-    """The winner beside the baseline: validation set, test sets, and more training examples."""
+    """The winner beside the baseline: validation set, test sets, and the second look."""
     metrics = METRICS[results.objective.task]
     header = ["Kernel", "n", *(f"Validation {_name(metric)}" for metric in metrics)]
     for test_set in results.test_examples:
@@ -51,7 +51,7 @@ def comparison(results: Results) -> Table:
             + (" ± standard error over the test examples." if "accuracy" in metrics else "")
         )
     if results.transferred:
-        notes.append("Rows without test scores: the second look with more training examples.")
+        notes.append("Rows without test scores: the second look with another number of training examples.")
     notes += [f"{entries[row][0]}: {entries[row][1].reason}" for row in sorted(alerts)]
     notes += _edge_note(record for _, record in entries)
     return Table(

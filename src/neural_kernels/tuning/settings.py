@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neural_kernels.errors import UserError
+from neural_kernels.preprocessing import applicable
 from neural_kernels.tuning.candidate import Candidate
 from neural_kernels.tuning.space import SearchSpace, parse_space
 
@@ -17,7 +18,7 @@ _IDENTITY = ("objective", "training_examples", "validation_examples", "space")
 
 @dataclass(frozen=True)
 class Transfer:
-    """A second look at some trials with more training examples (paper, Fig. 5)."""
+    """A second look at some trials with another number of training examples (paper, Fig. 5)."""
 
     training_examples: int
     trials: int
@@ -78,7 +79,7 @@ def parse_tuning(where: str, config: Mapping[str, Any]) -> Tuning:
         raise UserError(f"{where}.baseline is {section['baseline']!r}, expected one of the kernels {known}")
     kernel = config["kernels"][section["baseline"]]
     baseline = Candidate(
-        kernel["architecture"], kernel["kind"], config["preprocessing"][kernel["preprocessing"]]
+        kernel["architecture"], kernel["kind"], applicable(config["preprocessing"][kernel["preprocessing"]])
     )
     transfer = section.get("transfer")
     # Where the files are and what is tested on changes no trial.

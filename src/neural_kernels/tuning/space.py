@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from neural_kernels.engines import Kind
 from neural_kernels.errors import UserError
+from neural_kernels.preprocessing import applicable
 from neural_kernels.tuning.candidate import Candidate
 
 Section = Literal["architecture", "preprocessing", "kind"]
@@ -136,6 +137,7 @@ def parse_space(where: str, section: Mapping[str, Any]) -> SearchSpace:
                 fixed[part][name] = value
     if not found:
         raise UserError(f"{where} has no hyperparameter, expected choices or a range somewhere")
+    fixed["preprocessing"] = applicable(fixed["preprocessing"])
     free = {h.name: h for h in found if not h.when}
     for hyperparameter in found:
         at = _place(where, hyperparameter.section, hyperparameter.name)
