@@ -3,10 +3,10 @@
 Its covariance is s^2 K and the variance of its noise s^2 shift, K the kernel and shift what the solve added to the
 diagonal. Predictions don't depend on s^2; uncertainties are proportional to it. A kernel's own scale follows from
 how weights are initialised and says nothing of the data, so s^2 is the one of maximum marginal likelihood,
-y^T (K + shift I)^-1 y / n (section 5.4.1, where the covariance is a multiple of a given one), for each task.
+y^T (K + shift I)^-1 y / n for each task: there the derivative of the likelihood of section 5.4.1 by s^2 is zero.
 
-With the NTK as K it is the process that has the NTK as covariance: its mean is what training to convergence
-gives on average, but its variance is not that of trained networks (Lee et al. 2019).
+With the NTK as K it is the process that has the NTK as covariance. Without a ridge its mean is what training to
+convergence gives on average; its variance is not that of trained networks (Lee et al. 2019).
 """
 
 from __future__ import annotations

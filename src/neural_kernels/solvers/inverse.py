@@ -54,7 +54,7 @@ def iterative_inverse(
     ridge: float,
     settings: PreconditionerSettings,
     stopping: Stopping,
-    columns: int,
+    batch: int,
     threads: int = 1,
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """The inverse by preconditioned conjugate gradients, on this process alone.
@@ -62,7 +62,7 @@ def iterative_inverse(
     Args:
         operator: K.
         ridge: that gave the shift, for messages.
-        columns: the most in a batch.
+        batch: right-hand sides that share each pass over the matrix.
 
     Returns:
         A function from B (n, k) to X (n, k) and the true relative residual of each column, (k,).
@@ -70,19 +70,26 @@ def iterative_inverse(
     Raises:
         NotPositiveDefinite: by that function, where it meets a direction of negative curvature.
     """
-    preconditioner: Preconditioner = Identity()
-    if settings.method != "none" and settings.rank > 0:
+
+    @functools.cache
+    def preconditioner() -> Preconditioner:
+        if settings.method == "none" or settings.rank == 0:
+            return Identity()
         factor = iterative.low_rank_factor(operator, settings)
-        family = low_rank_family(factor.rows, None, columns, operator.communicator, threads)
-        preconditioner = family.at(shift)
+        return low_rank_family(factor.rows, None, batch, operator.communicator, threads).at(shift)
 
     def solve(right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # The iteration has its own threads, as in ``iterative``.
-        with ResidualProgress(stopping) as report, blas_threads(1):
-            state = conjugate_gradients(
-                RidgeSystem(operator, shift), right, preconditioner, stopping, after_iteration=report.update
-            )
-        iterative.refuse_indefinite(state, operator.n, ridge)
-        return state.x, state.residuals
+        x, residuals = np.empty(right.shape), np.empty(right.shape[1])
+        for first in range(0, right.shape[1], batch):
+            columns = slice(first, first + batch)
+            few, inverse = np.ascontiguousarray(right[:, columns]), preconditioner()
+            # The iteration has its own threads, as in ``iterative``.
+            with ResidualProgress(stopping) as report, blas_threads(1):
+                state = conjugate_gradients(
+                    RidgeSystem(operator, shift), few, inverse, stopping, after_iteration=report.update
+                )
+            iterative.refuse_indefinite(state, operator.n, ridge)
+            x[:, columns], residuals[columns] = state.x, state.residuals
+        return x, residuals
 
     return solve
