@@ -1,17 +1,15 @@
 """Predictions for new inputs by a tiny study, against the textbook's Gaussian process in dense NumPy."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from neural_kernels import metrics_table, predict_stages, solution_stages, stages
+from neural_kernels import metrics_table, predict_stages, prediction_job, solution_stages, stages
 from neural_kernels.cli import main
 from neural_kernels.engines import kernel_matrix
 from neural_kernels.errors import UserError
@@ -311,60 +309,51 @@ def test_graphs_are_predicted_like_anything_else(tmp_path, monkeypatch):
 # ---------------------------------------------------------------------------------- kill and resume
 
 PROGRAM = """
-import sys
+import os, signal, sys
 from neural_kernels import predict_stages
 from neural_kernels.cli import main
-predict_stages.CHUNK_ROWS = 2
+predict_stages.CHUNK_ROWS = 5
 finish = predict_stages.prediction_job._finish
-def slowly(*arguments):
-    import time
-    time.sleep(0.1)
-    finish(*arguments)
-predict_stages.prediction_job._finish = slowly
-sys.exit(main(sys.argv[1:]))
+def a_few(folder, kernel, chunk, *arguments):
+    if chunk[0] == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+    finish(folder, kernel, chunk, *arguments)
+predict_stages.prediction_job._finish = a_few
+main(sys.argv[1:])
 """
 
 
 def test_a_killed_job_goes_on_where_it_was_and_gives_the_same(run, tmp_path, monkeypatch):
     study, results = run
     np.save(tmp_path / "new.npy", NEW)
-    output = tmp_path / "killed.parquet"
+    output, wanted = tmp_path / "killed.parquet", Wanted(True, samples=2)
     command = [
         sys.executable, "-c", PROGRAM, "predict", str(results.parent / "tiny.yaml"), "--results", str(results),
         "--kernel", "FC", "--inputs", str(tmp_path / "new.npy"), "--output", str(output), "--variance",
         "--samples", "2", "--threads", "1",
     ]  # fmt: skip
-    partial = tmp_path / "killed.parquet.partial"
-    process = subprocess.Popen(
-        command, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    )
-    while len(finished := sorted(partial.glob("chunks/*.npz"))) < 3:
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
     assert not output.exists()
-    assert len(finished) < 12
-    dates = {path: path.stat().st_mtime_ns for path in finished}
+    partial = tmp_path / "killed.parquet.partial"
+    assert sorted(path.name for path in partial.glob("chunks/*.npz")) == ["0.npz", "5.npz"]
 
     with pytest.raises(
         UserError, match="unfinished predictions of other inputs, another solution or other options"
     ):
         predict_inputs(study, results, "FC", tmp_path / "new.npy", output)
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while process.poll() is None:
-        kept = [path for path in finished if path.exists()]
-        for path in kept:
-            try:
-                assert path.stat().st_mtime_ns == dates[path]
-            except FileNotFoundError:
-                break
-        time.sleep(0.005)
-    assert process.returncode == 0
+    monkeypatch.setattr(predict_stages, "CHUNK_ROWS", 5)
+    computed, finish = [], prediction_job._finish
+
+    def recorded(folder, kernel, chunk, *arguments):
+        computed.append(chunk)
+        finish(folder, kernel, chunk, *arguments)
+
+    monkeypatch.setattr(prediction_job, "_finish", recorded)
+    resumed = predicted(run, output, wanted=wanted)
+    assert computed == [(10, 15), (15, 20), (20, 23)]
     assert not partial.exists()
-    monkeypatch.setattr(predict_stages, "CHUNK_ROWS", 2)
-    whole = predicted(run, tmp_path / "whole.parquet", wanted=Wanted(True, samples=2))
-    pd.testing.assert_frame_equal(pd.read_parquet(output), whole, check_exact=True)
+    whole = predicted(run, tmp_path / "whole.parquet", wanted=wanted)
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
 
 
 # --------------------------------------------------------------------------------------- mistakes
@@ -388,14 +377,26 @@ def test_what_is_missing_is_named_with_what_makes_it(run, tmp_path):
         predicted((study, results), tmp_path / "a.csv", wanted=Wanted(True))
     predicted((study, results), tmp_path / "a.csv")
     fitted = results / "tiny/features/scaled/transform.npz"
-    before = (results / "tiny/features/scaled/features.json").read_bytes()
     fitted.unlink()
     verb = "run 'neural-kernels preprocess-data config/tiny.yaml --preprocessing scaled' first"
     with pytest.raises(UserError, match=verb):
         predicted((study, results), tmp_path / "a.csv")
+    dates = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
     stages.preprocess(study, results, "scaled")
-    assert (results / "tiny/features/scaled/features.json").read_bytes() == before
-    predicted((study, results), tmp_path / "a.csv")
+    assert {path for path in results.rglob("*") if path.is_file()} == {*dates, fitted}
+    assert all(path.stat().st_mtime_ns == date for path, date in dates.items())
+    again = predicted((study, results), tmp_path / "again.csv")
+    pd.testing.assert_frame_equal(again, pd.read_csv(tmp_path / "a.csv"), check_exact=True)
+
+    fitted.unlink()
+    data = results / "tiny/data/train_x.npy"
+    np.save(data, np.load(data) + 1e-4 * np.arange(4))
+    stages.preprocess(study, results, "scaled")
+    fitted.unlink()
+    np.save(data, np.load(data) ** 2)
+    with pytest.raises(UserError, match=r"give other features than those in .*train\.npy: remove"):
+        stages.preprocess(study, results, "scaled")
+    assert not fitted.exists()
 
 
 def test_features_that_were_made_anew_are_not_taken_for_those_of_the_kernel(tmp_path):

@@ -160,8 +160,8 @@ def load_model(study: Study, results: Path, kernel_name: str, size: int | None) 
     if not (folder / TRANSFORM_FILE).exists():
         raise UserError(
             f"{folder / TRANSFORM_FILE} is missing, as in results of an earlier version: run 'neural-kernels "
-            f"preprocess-data config/{study.owner}.yaml --preprocessing {kernel.preprocessing}' first, which writes "
-            "it beside the same features"
+            f"preprocess-data config/{study.owner}.yaml --preprocessing {kernel.preprocessing}' first, which "
+            "writes it and leaves the features as they are"
         )
     described = read_json(folder / "features.json")
     saved = transform.load(folder / TRANSFORM_FILE)

@@ -30,6 +30,9 @@ TRANSFORM_FILE = "transform.npz"
 # Enough rows to multiply matrices at full speed; the memory of one batch stays the same for any image size.
 _BATCH_BYTES = 64 * 2**20
 
+# Two fits of the same data differ by less, relative to the largest feature: by rounding, on another machine.
+_SAME = 1e-8
+
 
 def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     """Write features and targets of every part of ``data`` into ``directory``, ``features.json`` last.
@@ -81,6 +84,35 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
             "flipped_images": _flipped_images(summary, directory),
         },
     )
+
+
+def add_transform(options: Mapping[str, Any], data: Path, directory: Path) -> None:
+    """Write ``transform.npz`` beside features that an earlier version wrote without it, and nothing else.
+
+    Fitting anew may change the last bits of features, and so the hash that finished kernel blocks belong to.
+
+    Args:
+        options, data, directory: as of ``preprocess``.
+
+    Raises:
+        UserError: as ``preprocess``, or what is fitted gives other training features than those there.
+    """
+    summary, described = read_json(data / "data.json"), read_json(directory / "features.json")
+    used = {key: options[key] for key in _APPLICABLE[_method(options)] if key in options}
+    shape, path = tuple(summary["input_shape"]), directory / "train.npy"
+    train = _read_part(data, "train", "x", summary["parts"]["train"], shape)
+    fitted = _fit(used, _fit_examples(used, train))
+    rows, features = _rows(train), np.load(path, mmap_mode="r", allow_pickle=False)
+    start = 0
+    for batch in _batches(rows, "checking train"):
+        values, stored = transform.apply(fitted, batch), features[start : start + len(batch)]
+        start += len(batch)
+        if values.shape != stored.shape or not np.abs(values - stored).max() <= _SAME * np.abs(stored).max():
+            raise UserError(
+                f"{data} and the config give other features than those in {path}: remove {directory} and make it again"
+            )
+    saved = SavedTransform(fitted, train.dtype.kind, described["feature_hashes"]["train"])
+    transform.save(directory / TRANSFORM_FILE, saved)
 
 
 def preprocess_inputs(saved: SavedTransform, x: Examples, path: Path) -> str:
