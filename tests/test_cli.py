@@ -10,7 +10,7 @@ from neural_kernels.cli import main
 CONFIG = Path(__file__).parent.parent / "config"
 VERBS = (
     "check", "prepare-data", "preprocess-data", "declare-kernel", "compute-block", "verify-blocks", "solve",
-    "evaluate", "collect-metrics", "report-scaling", "start-tuning", "run-trial", "recompute-trial",
+    "evaluate", "predict", "collect-metrics", "report-scaling", "start-tuning", "run-trial", "recompute-trial",
     "select-tuned", "transfer-trial", "test-tuned", "report-tuning",
 )  # fmt: skip
 
@@ -53,6 +53,10 @@ def test_the_log_holds_what_the_terminal_shows(tmp_path):
         (["declare-kernel", "--kernel", "FC9", "--part", "train"], "has no kernel 'FC9', expected one of"),
         (["compute-block", "--kernel", "FC3", "--part", "train", "--block", "0-0"], "kernel.json is missing"),
         (["solve", "--kernel", "FC3", "--size", "17"], "training size 17 is not on the ladder"),
+        (
+            ["predict", "--kernel", "FC3", "--inputs", "x.npy", "--output", "y.csv"],
+            "features.json is missing: make",
+        ),
         (["collect-metrics"], "n16.parquet does not exist"),
         (["run-trial", "--trial", "0"], "config/demo.yaml has no section tuning"),
     ],

@@ -154,6 +154,15 @@ def _parser() -> argparse.ArgumentParser:
     sub = verb("evaluate", _evaluate, "predict every test set from one training size's solution")
     kernel(sub)
     size(sub)
+    sub = verb("predict", _predict, "predict new inputs without labels and write a table, CSV or Parquet")
+    kernel(sub)
+    sub.add_argument("--inputs", required=True, type=Path, help="file of examples in the data set's form")
+    sub.add_argument("--output", required=True, type=Path, help="table to write, .csv or .parquet")
+    sub.add_argument("--size", type=_positive, help="training size n; default: the kernel's largest")
+    sub.add_argument("--variance", action="store_true", help="add posterior variances")
+    sub.add_argument("--samples", type=_count, default=0, help="add so many samples from the joint posterior")
+    sub.add_argument("--seed", type=_count, default=0, help="of the samples, default %(default)s")
+    threads(sub)
     verb(
         "collect-metrics",
         _collect_metrics,
@@ -241,6 +250,21 @@ def _evaluate(options: argparse.Namespace) -> None:
     from neural_kernels import solution_stages
 
     solution_stages.evaluate(load_study(options.config), options.results, options.kernel, options.size)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from neural_kernels import predict_stages
+
+    predict_stages.predict_inputs(
+        load_study(options.config),
+        options.results,
+        options.kernel,
+        options.inputs,
+        options.output,
+        options.size,
+        predict_stages.Wanted(options.variance, options.samples, options.seed),
+        options.threads,
+    )
 
 
 # The stages of approximations load pandas and the solvers, which no other verb should wait for.

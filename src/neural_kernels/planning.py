@@ -260,7 +260,7 @@ def round_edges() -> Iterator[int]:
 
 
 def feature_bytes(study: Study, input_shape: Sequence[int], outputs: int, results: Path | None = None) -> int:
-    """Bytes of the float64 features and targets that the study's kernels are computed on.
+    """Bytes of the float64 features and targets that the study's kernels are computed on, and of whitenings.
 
     Args:
         results: those that are already there are left out; None counts all.
@@ -272,7 +272,8 @@ def feature_bytes(study: Study, input_shape: Sequence[int], outputs: int, result
     if results is not None:
         folder = results / study.owner / "features"
         names = {name for name in names if not (folder / name / "features.json").exists()}
-    return one * len(names)
+    whitened = [name for name in names if study.config["preprocessing"][name]["method"] == "zca"]
+    return one * len(names) + 8 * size**2 * len(whitened)
 
 
 def check_disk(study: Study, input_shape: Sequence[int], outputs: int, results: Path) -> None:

@@ -53,7 +53,7 @@ def solve(
         tasks: processes that MPI has started to solve together, of which this is one.
     """
     kernel_named(study, kernel_name)
-    _check_size(study, kernel_name, n)
+    check_size(study, kernel_name, n)
     if tasks == 1:
         _solve_draws(study, results, kernel_name, n, threads, None)
         return
@@ -154,7 +154,7 @@ def _ridge_candidates(study: Study, results: Path, kernel: str, n: int) -> tuple
 def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
     """Predict the validation and test sets with every draw's coefficients; write the metrics of size ``n``."""
     kernel = kernel_named(study, kernel_name)
-    _check_size(study, kernel_name, n)
+    check_size(study, kernel_name, n)
     features = features_folder(study, results, kernel)
     task = read_json(features / "features.json")["task"]
     folder = solution_folder(study, results, kernel_name, n)
@@ -313,7 +313,8 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     write_atomically(path, lambda file: file.write(table.to_csv(index=False).encode()))
 
 
-def _check_size(study: Study, kernel: str, n: int) -> None:
+def check_size(study: Study, kernel: str, n: int) -> None:
+    """Raise UserError where ``n`` is not a training size of the kernel."""
     sizes = study.training_sizes(kernel)
     if n not in sizes:
         raise UserError(

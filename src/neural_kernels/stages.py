@@ -102,7 +102,12 @@ def preprocess(study: Study, results: Path, name: str) -> None:
         known = ", ".join(study.config["preprocessing"])
         raise UserError(f"study {study.name} has no preprocessing {name!r}, expected one of {known}")
     folder = results / study.owner / "features" / name
-    preprocessing.preprocess(study.config["preprocessing"][name], data_folder(study, results), folder)
+    # The workflow removes features.json before it calls this: both are there or neither, but for old results.
+    without_transform = (folder / "features.json").exists() and not (
+        folder / preprocessing.TRANSFORM_FILE
+    ).exists()
+    stage = preprocessing.add_transform if without_transform else preprocessing.preprocess
+    stage(study.config["preprocessing"][name], data_folder(study, results), folder)
 
 
 def _check_owner(study: Study) -> None:

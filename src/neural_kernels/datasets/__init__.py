@@ -1,7 +1,8 @@
 """Data sets: from a user's files to shuffled training, validation and test sets in one form.
 
 A data set is a module with ``open_dataset(options) -> Dataset`` (see ``pools``). A test set that other
-studies can add is a module with ``open_test(options) -> Pool``.
+studies can add is a module with ``open_test(options) -> Pool``. New examples without labels come from a
+function ``read(options, path) -> Inputs``.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from neural_kernels.datasets import (
     cifar10,
     cifar10_1,
     digits,
+    inputs,
     tiny_imagenet,
 )
 from neural_kernels.datasets.augmentation import Augmentation
+from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.pools import Dataset, Pool, Task, check_finite, check_labels, joined
 from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
@@ -38,6 +41,14 @@ DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
     "cifar5m": cifar5m.open_dataset,
     "digits": digits.open_dataset,
     "tiny_imagenet": tiny_imagenet.open_dataset,
+}
+# How new examples without labels are read, which are in the form of the data set's own.
+INPUTS: dict[str, inputs.Reader] = {
+    "arrays": inputs.read_arrays,
+    "cifar10": inputs.read_arrays,
+    "cifar5m": inputs.read_arrays,
+    "digits": inputs.read_arrays,
+    "tiny_imagenet": inputs.read_arrays,
 }
 FURTHER_TESTS: dict[str, Callable[[Mapping[str, Any]], Pool]] = {
     "cifar10": cifar10.open_test,
@@ -152,6 +163,26 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
         "seed": seed,
     }
     write_json(summary_file, asdict(study.summary) | described)
+
+
+def read_inputs(
+    options: Mapping[str, Any], path: Path, input_shape: tuple[int | None, ...], kind: str
+) -> Inputs:
+    """The examples in the user's file ``path``, to predict with a study of this data.
+
+    Args:
+        options: as of ``check_data``.
+        input_shape, kind: of a training example, its shape and the kind of its dtype.
+
+    Raises:
+        UserError: a data set that has no such files, or a bad file.
+    """
+    name = options["name"]
+    if name not in INPUTS:
+        raise UserError(
+            f"data.name is {name!r}, expected one that new examples can be read for: {', '.join(INPUTS)}"
+        )
+    return inputs.check_inputs(INPUTS[name](options, path), input_shape, kind)
 
 
 # ----------------------------------------------------------------------------- opening

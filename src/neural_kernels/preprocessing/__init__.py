@@ -20,13 +20,18 @@ from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_json
 from neural_kernels.flip_symmetry import followed_by_flips
 from neural_kernels.graphs import Examples, Graphs, open_examples, write_structure
-from neural_kernels.preprocessing import channels, targets, zca
+from neural_kernels.preprocessing import channels, targets, transform, zca
+from neural_kernels.preprocessing.transform import Fitted, SavedTransform
 from neural_kernels.progress import progress
 
-Transform = Callable[[np.ndarray], np.ndarray]
+TRANSFORM_FILE = "transform.npz"
+"""The fitted preprocessing, beside the features that it gave."""
 
 # Enough rows to multiply matrices at full speed; the memory of one batch stays the same for any image size.
 _BATCH_BYTES = 64 * 2**20
+
+# Two fits of the same data differ by less, relative to the largest feature: by rounding, on another machine.
+_SAME = 1e-8
 
 
 def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
@@ -35,9 +40,10 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     For each part: ``<part>.npy``, float64 of the examples' own shape, channels last, or the nodes of graphs
     and their structure beside them (``graphs.structure_files``); graphs are standardised over all nodes;
     ``<part>_targets.npy``, float64 (n, outputs), one-hot minus 1/classes, or standardised by the training
-    set's statistics; ``<part>_labels.npy``, the labels or values as they came. ``features.json`` holds
-    the parts' sizes, the shape of an example, how many training images are followed by their flips,
-    the scaling of the targets and a hash of each part's features.
+    set's statistics; ``<part>_labels.npy``, the labels or values as they came. ``transform.npz`` is the fitted
+    preprocessing, for ``preprocess_inputs``. ``features.json`` holds the parts' sizes, the shape of an example,
+    how many training images are followed by their flips, the scaling of the targets and a hash of each part's
+    features.
 
     Args:
         options: a ``preprocessing`` entry of a study's config (workflow/schemas/preprocessing.schema.yaml).
@@ -59,12 +65,14 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     # A summary beside arrays that it does not describe would be taken for finished features.
     features_file.unlink(missing_ok=True)
     remove_leftovers(directory)
-    transform = _fit(used, _fit_examples(used, examples["train"]))
+    fitted = _fit(used, _fit_examples(used, examples["train"]))
     hashes = {}
     for part, x in examples.items():
-        hashes[part] = _write_features(directory / f"{part}.npy", transform, x, part)
+        hashes[part] = _write_features(directory / f"{part}.npy", fitted, x, part)
         _write_copy(directory / f"{part}_targets.npy", encode(labels[part]))
         _write_copy(directory / f"{part}_labels.npy", labels[part])
+    saved = SavedTransform(fitted, examples["train"].dtype.kind, hashes["train"])
+    transform.save(directory / TRANSFORM_FILE, saved)
     described = {key: summary[key] for key in _PASSED_ON}
     write_json(
         features_file,
@@ -76,6 +84,40 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
             "flipped_images": _flipped_images(summary, directory),
         },
     )
+
+
+def add_transform(options: Mapping[str, Any], data: Path, directory: Path) -> None:
+    """Write ``transform.npz`` beside features that an earlier version wrote without it, and nothing else.
+
+    Fitting anew may change the last bits of features, and so the hash that finished kernel blocks belong to.
+
+    Args:
+        options, data, directory: as of ``preprocess``.
+
+    Raises:
+        UserError: as ``preprocess``, or what is fitted gives other training features than those there.
+    """
+    summary, described = read_json(data / "data.json"), read_json(directory / "features.json")
+    used = {key: options[key] for key in _APPLICABLE[_method(options)] if key in options}
+    shape, path = tuple(summary["input_shape"]), directory / "train.npy"
+    train = _read_part(data, "train", "x", summary["parts"]["train"], shape)
+    fitted = _fit(used, _fit_examples(used, train))
+    rows, features = _rows(train), np.load(path, mmap_mode="r", allow_pickle=False)
+    start = 0
+    for batch in _batches(rows, "checking train"):
+        values, stored = transform.apply(fitted, batch), features[start : start + len(batch)]
+        start += len(batch)
+        if values.shape != stored.shape or not np.abs(values - stored).max() <= _SAME * np.abs(stored).max():
+            raise UserError(
+                f"{data} and the config give other features than those in {path}: remove {directory} and make it again"
+            )
+    saved = SavedTransform(fitted, train.dtype.kind, described["feature_hashes"]["train"])
+    transform.save(directory / TRANSFORM_FILE, saved)
+
+
+def preprocess_inputs(saved: SavedTransform, x: Examples, path: Path) -> str:
+    """Write the features of further examples as ``<part>.npy`` of ``preprocess``; returns their hash."""
+    return _write_features(path, saved.fitted, x, "inputs")
 
 
 def _flipped_images(summary: Mapping[str, Any], directory: Path) -> int:
@@ -124,13 +166,12 @@ def _fit_examples(options: Mapping[str, Any], train: Examples) -> Examples:
     return train[:asked]
 
 
-def _fit(options: Mapping[str, Any], train: Examples) -> Transform:
+def _fit(options: Mapping[str, Any], train: Examples) -> Fitted:
     if options["method"] == "none":
-        return partial(np.asarray, dtype=np.float64)
+        return None
     if options["method"] == "standardize":
-        return partial(channels.apply, channels.fit(_batches(_rows(train), "fitting")))
-    fitted = zca.fit(_image_batches(train), options["regularization"], options["per_image_normalization"])
-    return partial(zca.apply, fitted)
+        return channels.fit(_batches(_rows(train), "fitting"))
+    return zca.fit(_image_batches(train), options["regularization"], options["per_image_normalization"])
 
 
 def _image_batches(train: Examples) -> Callable[[], Iterator[np.ndarray]]:
@@ -155,14 +196,14 @@ def _batches(x: np.ndarray, what: str) -> Iterator[np.ndarray]:
             bar.update(len(batch))
 
 
-def _write_features(path: Path, transform: Transform, x: Examples, part: str) -> str:
+def _write_features(path: Path, fitted: Fitted, x: Examples, part: str) -> str:
     """Writes the features of ``x`` and returns their hash, over shape, values and a graph's structure."""
     rows = _rows(x)
     digest = hashlib.sha256(f"float64 {rows.shape}".encode())
     with atomic_array(path, rows.shape, np.float64) as features:
         start = 0
         for batch in _batches(rows, f"preprocessing {part}"):
-            values = np.ascontiguousarray(transform(batch))
+            values = np.ascontiguousarray(transform.apply(fitted, batch))
             features[start : start + len(batch)] = values
             digest.update(values.data)
             start += len(batch)
@@ -177,7 +218,7 @@ def _write_features(path: Path, transform: Transform, x: Examples, part: str) ->
 
 def _target_encoding(
     summary: Mapping[str, Any], train: np.ndarray
-) -> tuple[Transform, dict[str, list[float]] | None]:
+) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, list[float]] | None]:
     """What turns labels into targets, and the scaling that undoes it for a regression."""
     if summary["task"] == "classification":
         return partial(targets.one_hot, classes=summary["classes"]), None
@@ -250,14 +291,14 @@ def leading_parts(
     train = _read_part(data, "train", "x", summary["parts"]["train"], shape)
     encode, _ = _target_encoding(summary, _read_labels(data, "train", summary["parts"]["train"]))
     if spectrum is not None and used["method"] == "zca":
-        transform: Transform = partial(zca.apply, zca.whiten(spectrum, used["regularization"]))
+        fitted: Fitted = zca.whiten(spectrum, used["regularization"])
     else:
-        transform = _fit(used, _fit_examples(used, train))
+        fitted = _fit(used, _fit_examples(used, train))
     parts = {}
     for part, size in sizes.items():
         x = _read_part(data, part, "x", summary["parts"][part], shape)[:size]
         labels = np.array(_read_labels(data, part, summary["parts"][part])[:size])
-        rows = np.ascontiguousarray(transform(_rows(x)))
+        rows = np.ascontiguousarray(transform.apply(fitted, _rows(x)))
         features = replace(x, nodes=rows) if isinstance(x, Graphs) else rows
         parts[part] = Part(features, encode(labels), labels)
     return parts

@@ -47,7 +47,7 @@ def solve_cholesky(kernel: np.ndarray, targets: np.ndarray, ridge: float) -> Sol
     shift = ridge * float(np.diag(kernel).mean())
     coefficients, residuals = np.zeros(targets.shape), np.zeros(columns)
     condition = 1.0
-    groups = _tasks_by_mask(~np.isnan(targets))
+    groups = tasks_by_mask(~np.isnan(targets))
     for known, tasks in groups:
         part = kernel if known.all() else np.ascontiguousarray(kernel[np.ix_(known, known)])
         right = targets[np.ix_(known, tasks)]
@@ -71,7 +71,7 @@ def solve_cholesky(kernel: np.ndarray, targets: np.ndarray, ridge: float) -> Sol
     return Solution(coefficients, record)
 
 
-def _tasks_by_mask(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def tasks_by_mask(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Each different column of a mask, (n, C) bool, with the columns that equal it."""
     tasks: dict[bytes, list[int]] = {}
     for task, column in enumerate(np.packbits(known, axis=0).T):
@@ -79,31 +79,49 @@ def _tasks_by_mask(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(known[:, equal[0]], np.array(equal)) for equal in tasks.values()]
 
 
+def factorise(kernel: np.ndarray, shift: float, ridge: float) -> tuple[np.ndarray, float]:
+    """Lower Cholesky factor of K + shift I, for ``solve_factorised``, and its reciprocal condition number.
+
+    Args:
+        kernel: (n, n) float64, C-contiguous and symmetric. Its diagonal and all above it become the factor.
+        ridge: that gave the shift, for messages.
+
+    Raises:
+        NotPositiveDefinite: as ``solve_cholesky``.
+    """
+    n = len(kernel)
+    one_norm = max(_column_sums(kernel) + shift, default=0.0)
+    kernel.flat[:: n + 1] += shift
+    # LAPACK takes columns: the transpose of a symmetric matrix is itself, and needs no copy.
+    factor, minor = lapack.dpotrf(kernel.T, lower=1, overwrite_a=1, clean=0)
+    if minor > 0:
+        raise NotPositiveDefinite(
+            f"the kernel of {n} examples with ridge {ridge:g} is not positive definite (its leading minor of "
+            f"order {minor} is not): choose a larger ridge, or look for duplicate or damaged examples"
+        )
+    condition, _ = lapack.dpocon(factor, one_norm, uplo="L")
+    if not condition > np.finfo(np.float64).eps:
+        raise NotPositiveDefinite(
+            f"the kernel of {n} examples with ridge {ridge:g} is singular to working precision (reciprocal "
+            f"condition number {condition:.1e}): choose a larger ridge, or look for duplicate examples"
+        )
+    return factor, float(condition)
+
+
+def solve_factorised(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(K + shift I)^-1 B, (n, k) float64, from the factor of ``factorise``."""
+    solved, _ = lapack.dpotrs(factor, right, lower=1)
+    return np.ascontiguousarray(solved)
+
+
 def _solve(kernel: np.ndarray, targets: np.ndarray, shift: float, ridge: float) -> tuple[np.ndarray, float]:
     """(K + shift I)^-1 B and the reciprocal condition number; K is restored."""
-    n = len(kernel)
     diagonal = np.diag(kernel).copy()
-    one_norm = max(_column_sums(kernel) + shift, default=0.0)
-    kernel.flat[:: n + 1] = diagonal + shift
-    # LAPACK takes columns: the transpose of a symmetric matrix is itself, and needs no copy.
-    matrix = kernel.T
     try:
-        factor, minor = lapack.dpotrf(matrix, lower=1, overwrite_a=1, clean=0)
-        if minor > 0:
-            raise NotPositiveDefinite(
-                f"the kernel of {n} examples with ridge {ridge:g} is not positive definite (its leading minor of "
-                f"order {minor} is not): choose a larger ridge, or look for duplicate or damaged examples"
-            )
-        condition, _ = lapack.dpocon(factor, one_norm, uplo="L")
-        if not condition > np.finfo(np.float64).eps:
-            raise NotPositiveDefinite(
-                f"the kernel of {n} examples with ridge {ridge:g} is singular to working precision (reciprocal "
-                f"condition number {condition:.1e}): choose a larger ridge, or look for duplicate examples"
-            )
-        coefficients, _ = lapack.dpotrs(factor, targets, lower=1)
+        factor, condition = factorise(kernel, shift, ridge)
+        return solve_factorised(factor, targets), condition
     finally:
         _restore(kernel, diagonal)
-    return np.ascontiguousarray(coefficients), float(condition)
 
 
 def _column_sums(kernel: np.ndarray, panel: int = 256) -> np.ndarray:

@@ -99,7 +99,7 @@ def solver(
             return Identity()
         if family is None:
             begun = time.perf_counter()
-            factor = _factor(operator, settings)
+            factor = low_rank_factor(operator, settings)
             family = low_rank_family(factor.rows, own_known, targets.shape[1], operator.communicator, threads)
             details.update(
                 preconditioner=settings.method,
@@ -119,7 +119,7 @@ def solver(
         if state is None or len(state.active):
             inverse = preconditioner(shift)
             # The iteration has its own threads; those of BLAS, woken between its products, would spin idle.
-            with _Progress(stopping) as report, blas_threads(1):
+            with ResidualProgress(stopping) as report, blas_threads(1):
 
                 def after_iteration(current: State) -> None:
                     report.update(current)
@@ -137,7 +137,7 @@ def solver(
                 )
             if saved is not None:
                 saved.save(state)
-        _refuse_indefinite(state, operator.n, ridge)
+        refuse_indefinite(state, operator.n, ridge)
         record = Record(
             solver="conjugate_gradients",
             n=operator.n,
@@ -174,7 +174,8 @@ def _mean_diagonal(operator: Operator) -> float:
     return float(diagonal.mean())
 
 
-def _factor(operator: Operator, settings: PreconditionerSettings) -> LowRankFactor:
+def low_rank_factor(operator: Operator, settings: PreconditionerSettings) -> LowRankFactor:
+    """L of the preconditioner, by the pivots that ``settings`` choose."""
     if settings.method == "greedy":
         return greedy(operator, settings.rank)
     return randomly_pivoted(operator, settings.rank, settings.seed)
@@ -191,7 +192,8 @@ def _checkpoint(
     )
 
 
-def _refuse_indefinite(state: State, n: int, ridge: float) -> None:
+def refuse_indefinite(state: State, n: int, ridge: float) -> None:
+    """Raise NotPositiveDefinite where the iteration met a direction of negative curvature."""
     if "indefinite" in state.stopped_by:
         column = state.stopped_by.index("indefinite")
         raise NotPositiveDefinite(
@@ -201,14 +203,14 @@ def _refuse_indefinite(state: State, n: int, ridge: float) -> None:
         )
 
 
-class _Progress:
+class ResidualProgress:
     """A bar whose length is the decades from a residual of one to the tolerance."""
 
     def __init__(self, stopping: Stopping) -> None:
         self._goal = -math.log10(stopping.tolerance)
         self._bar = progress(total=100, description="conjugate gradients")
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> ResidualProgress:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,376 @@
+"""From a study's solution to predictions for new inputs: the verb ``predict``.
+
+It reads what the study has under ``results`` and writes one table; no rule of the workflow calls it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from neural_kernels import blocks, datasets, engines, posterior, prediction_job, predictions_table, solvers
+from neural_kernels.blocks import KernelStore
+from neural_kernels.datasets.inputs import Inputs
+from neural_kernels.errors import UserError
+from neural_kernels.files import read_json, write_atomically
+from neural_kernels.graphs import open_examples
+from neural_kernels.prediction_job import CrossKernel, Group, Predicted
+from neural_kernels.predictions_table import Uncertainty
+from neural_kernels.preprocessing import TRANSFORM_FILE, preprocess_inputs, transform
+from neural_kernels.preprocessing.transform import SavedTransform
+from neural_kernels.solution_stages import check_size, solver_settings
+from neural_kernels.solvers import Solution, cholesky, inverse, iterative
+from neural_kernels.solvers.blas import blas_threads
+from neural_kernels.solvers.store_operator import StoreOperator
+from neural_kernels.stages import features_folder, kernel_named, open_features, solution_folder, store_folder
+from neural_kernels.study import Kernel, Study
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".csv", ".parquet")
+
+MOST_SAMPLED = 20_000
+"""Inputs that samples are drawn at: their joint covariance is dense."""
+
+CHUNK_ROWS, ITERATIVE_CHUNK_ROWS = 2048, 256
+"""Inputs between two savings, at most; fewer where each takes an iterative solve."""
+
+RIGHT_HAND_SIDES = 64
+"""Inputs that share an iterative solve: with more of them, arithmetic and not reading sets the pace."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for beside predictions: posterior variances, and a number of samples from a seed."""
+
+    variance: bool = False
+    samples: int = 0
+    seed: int = 0
+
+    @property
+    def covariance(self) -> bool:
+        """Whether anything of the posterior covariance is needed."""
+        return self.variance or self.samples > 0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A solved kernel regression, and what prepares an input for it.
+
+    Attributes:
+        described: features.json.
+        targets: (n, C) float64 of the training examples, NaN where a label is missing.
+    """
+
+    study: Study
+    kernel: Kernel
+    n: int
+    described: dict[str, Any]
+    transform: SavedTransform
+    store: KernelStore
+    solution: Solution
+    targets: np.ndarray
+
+
+def predict_inputs(
+    study: Study,
+    results: Path,
+    kernel_name: str,
+    path: Path,
+    output: Path,
+    size: int | None = None,
+    wanted: Wanted = Wanted(),
+    threads: int | None = None,
+) -> None:
+    """Predict the examples in the user's file ``path`` and write the table ``output``, CSV or Parquet.
+
+    Args:
+        size: training size whose solution predicts (its first draw); the kernel's largest where None.
+
+    Raises:
+        UserError: something of the study is not there yet, a bad file, or more than memory allows.
+    """
+    if output.suffix not in SUFFIXES:
+        raise UserError(f"{output}: found the ending {output.suffix!r}, expected {' or '.join(SUFFIXES)}")
+    if output.is_dir() or output.resolve() == path.resolve():
+        raise UserError(
+            f"{output} is a folder or the file of inputs, expected another place for the predictions"
+        )
+    model = load_model(study, results, kernel_name, size)
+    outputs = predictions_table.outputs_of(model.described)
+    inputs = datasets.read_inputs(
+        study.config["data"], path, tuple(model.described["input_shape"]), model.transform.kind
+    )
+    predictions_table.check_names(inputs.source, inputs.identifiers, outputs, wanted.variance, wanted.samples)
+    settings = solver_settings(study, [model.solution.record.ridge], threads)
+    masks = cholesky.tasks_by_mask(~np.isnan(model.targets))
+    _check_feasible(model, inputs, wanted, settings, masks)
+    for problem in inputs.problems:
+        log.warning("%s", problem)
+    if not model.solution.record.converged:
+        log.warning("the solution of n = %d did not converge (%s)", model.n, model.solution.record.stopped_by)
+
+    folder = output.with_name(output.name + ".partial")
+    rows = _chunk_rows(model, wanted, settings, len(masks))
+    groups = _groups(model, settings, [known for known, _ in masks]) if wanted.covariance else []
+    prediction_job.open_job(folder, _identity(model, path, wanted, rows))
+    with engines.thread_limit(threads), blas_threads(settings.threads):
+        kernel = _cross_kernel(model, results, folder, inputs)
+        predicted = prediction_job.compute(
+            folder, kernel, model.solution.coefficients, groups, rows, keep=wanted.samples > 0
+        )
+        uncertainty = _uncertainty(model, predicted, masks) if wanted.covariance else None
+        samples = _samples(model, kernel, folder, predicted, masks, rows, wanted) if wanted.samples else None
+    table = predictions_table.build(
+        inputs.identifiers, outputs, predicted.mean, uncertainty if wanted.variance else None, samples
+    )
+    write_atomically(output, partial(predictions_table.write, table, output.suffix))
+    prediction_job.close_job(folder)
+    log.info("%s: %d predictions by kernel %s and n = %d", output, len(table), kernel_name, model.n)
+
+
+# ---------------------------------------------------------------------------------------- the model
+
+
+def load_model(study: Study, results: Path, kernel_name: str, size: int | None) -> Model:
+    """What the study has, of its first draw of training size ``size``.
+
+    Raises:
+        UserError: something is missing, and what to make first; or features, kernel and transform that don't
+            belong together.
+    """
+    kernel = kernel_named(study, kernel_name)
+    n = study.training_sizes(kernel_name)[-1] if size is None else size
+    check_size(study, kernel_name, n)
+    folder = features_folder(study, results, kernel)
+    store = store_folder(study, results, kernel_name, "train")
+    solved = solution_folder(study, results, kernel_name, n)
+    for needed in (folder / "features.json", store / "kernel.json", solved / "solved.json"):
+        if not needed.exists():
+            target = solved.relative_to(results) / "solved.json"
+            raise UserError(f"{needed} is missing: make results/{target} with snakemake first")
+    if not (folder / TRANSFORM_FILE).exists():
+        raise UserError(
+            f"{folder / TRANSFORM_FILE} is missing, as in results of an earlier version: run 'neural-kernels "
+            f"preprocess-data config/{study.owner}.yaml --preprocessing {kernel.preprocessing}' first, which "
+            "writes it and leaves the features as they are"
+        )
+    described = read_json(folder / "features.json")
+    saved = transform.load(folder / TRANSFORM_FILE)
+    train = blocks.open_store(store)
+    hashes = {
+        TRANSFORM_FILE: saved.train_hash,
+        "features.json": described["feature_hashes"]["train"],
+        "kernel.json": train.description["columns"]["hash"],
+    }
+    if len(set(hashes.values())) > 1:
+        found = ", ".join(f"{name} {value[:12]}" for name, value in hashes.items())
+        raise UserError(f"{folder} and {store} are of different training features ({found}): make both again")
+    solution = solvers.load_solution(solved / "draw0")
+    targets = np.load(folder / "train_targets.npy", mmap_mode="r", allow_pickle=False)[:n]
+    if solution.coefficients.shape != targets.shape:
+        raise UserError(
+            f"{solved / 'draw0'} has coefficients {solution.coefficients.shape}, expected {targets.shape} as the "
+            "targets"
+        )
+    return Model(study, kernel, n, described, saved, train, solution, np.array(targets))
+
+
+def _identity(model: Model, path: Path, wanted: Wanted, rows: int) -> dict[str, Any]:
+    with path.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "inputs": content,
+        "kernel": model.store.fingerprint,
+        "n": model.n,
+        "coefficients": hashlib.sha256(model.solution.coefficients.tobytes()).hexdigest(),
+        "shift": model.solution.record.shift,
+        "covariance": wanted.covariance,
+        "samples": wanted.samples > 0,
+        "chunk": rows,
+    }
+
+
+def _cross_kernel(model: Model, results: Path, folder: Path, inputs: Inputs) -> CrossKernel:
+    features = folder / "inputs.npy"
+    inputs_hash = preprocess_inputs(model.transform, inputs.examples, features)
+    config = model.study.config
+    shape = tuple(model.described["input_shape"])
+    return CrossKernel(
+        architecture=model.kernel.architecture,
+        kind=model.kernel.kind,
+        engine=config["engine"],
+        precision=config["precision"],
+        tile=config["blocks"].get("tile"),
+        description=model.store.description,
+        train=open_features(model.study, results, model.kernel, "train")[: model.n],
+        inputs=open_examples(features, shape),
+        inputs_hash=inputs_hash,
+    )
+
+
+# ------------------------------------------------------------------------------------ before any work
+
+
+def _check_feasible(
+    model: Model,
+    inputs: Inputs,
+    wanted: Wanted,
+    settings: solvers.Settings,
+    masks: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> None:
+    """Raise UserError for what cannot be computed: missing blocks, tasks, memory."""
+    if not wanted.covariance:
+        return
+    missing = [
+        path
+        for block in model.store.grid.window_blocks(0, model.n)
+        if not (path := model.store.block_path(*block)).exists()
+    ]
+    if missing:
+        raise UserError(
+            f"{missing[0]} is missing, with {len(missing) - 1} more blocks that the posterior variance needs: make "
+            "them with snakemake first"
+        )
+    if _iterative(model) and (len(masks) > 1 or not masks[0][0].all()):
+        raise UserError(
+            f"labels are missing and n = {model.n} is above solver.direct_up_to, {settings.direct_up_to}: the "
+            "posterior variance would take a solve for each task and input; expected a --size that is solved directly"
+        )
+    count = len(inputs.examples)
+    if not wanted.samples:
+        return
+    if count > MOST_SAMPLED:
+        raise UserError(
+            f"{inputs.source}: samples were asked for at {count} inputs, expected at most {MOST_SAMPLED}: their joint "
+            "covariance is dense"
+        )
+    needed = 3 * 8 * count**2
+    if needed > settings.memory_budget:
+        raise UserError(
+            f"{inputs.source}: samples at {count} inputs take {needed / 2**30:.1f} GiB, solver.memory_gib is "
+            f"{settings.memory_budget / 2**30:.1f}: raise it, or give fewer inputs"
+        )
+
+
+def _iterative(model: Model) -> bool:
+    return model.study.method(model.n) == "iterative"
+
+
+def _chunk_rows(model: Model, wanted: Wanted, settings: solvers.Settings, masks: int) -> int:
+    """Inputs in a chunk: as many as the memory holds the kernel rows of a few times."""
+    budget, most = settings.memory_budget, CHUNK_ROWS
+    if wanted.covariance and _iterative(model):
+        # The other half is the solver's.
+        budget, most = budget // 2, ITERATIVE_CHUNK_ROWS
+    elif wanted.covariance:
+        budget -= cholesky.working_bytes(
+            model.n, 0, labels_missing=masks > 1 or bool(np.isnan(model.targets).any())
+        )
+    rows = budget // (4 * 8 * model.n)
+    if rows < 1:
+        raise UserError(
+            f"the posterior variance with n = {model.n} takes more than solver.memory_gib, "
+            f"{settings.memory_budget / 2**30:.1f} GiB: raise it, or choose a smaller --size"
+        )
+    return min(rows, most)
+
+
+# --------------------------------------------------------------------------------------- the posterior
+
+
+def _groups(model: Model, settings: solvers.Settings, masks: list[np.ndarray]) -> list[Group]:
+    """How the rows of new inputs are solved with, for each mask of labels.
+
+    Blocks and memory are checked at once; factors are made when the first chunk needs them.
+    """
+    window, record = (0, model.n), model.solution.record
+    if not _iterative(model):
+        blocks.set_aside_faulty(model.store, model.store.grid.window_blocks(*window))
+
+        @functools.cache
+        def inverses() -> Callable[[int], inverse.Inverse]:
+            kernel = blocks.read_submatrix(model.store, window, window).astype(np.float64, copy=False)
+            return inverse.direct_inverses(kernel, record.shift, record.ridge, masks)
+
+        def solve(mask: int, right: np.ndarray) -> tuple[np.ndarray, None]:
+            return inverses()(mask)(right), None
+
+        return [Group(known, partial(solve, number)) for number, known in enumerate(masks)]
+    rank = 0 if settings.preconditioner.method == "none" else settings.preconditioner.rank
+    working = iterative.working_bytes(model.n, RIGHT_HAND_SIDES, rank)
+    operator = StoreOperator(
+        model.store,
+        window,
+        memory_budget=max(settings.memory_budget // 2 - working, 0),
+        # A true residual is looked at together with a direction: two vectors a column.
+        vectors=2 * RIGHT_HAND_SIDES,
+        threads=settings.threads,
+    )
+    solve_all = inverse.iterative_inverse(
+        operator,
+        record.shift,
+        record.ridge,
+        settings.preconditioner,
+        settings.stopping,
+        RIGHT_HAND_SIDES,
+        settings.threads,
+    )
+    return [Group(masks[0], solve_all)]
+
+
+def _uncertainty(
+    model: Model, predicted: Predicted, masks: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> Uncertainty:
+    """Posterior variances of all tasks in the units of the targets, and those of the noise."""
+    amplitude = posterior.amplitudes(model.targets, model.solution.coefficients)
+    variance = np.empty(predicted.mean.shape)
+    for group, (_, tasks) in enumerate(masks):
+        for task in tasks:
+            variance[:, task] = posterior.variances(
+                predicted.prior, predicted.explained[:, group], amplitude[task]
+            )
+    residuals = predicted.residuals if _iterative(model) else None
+    tolerance = model.study.config["solver"]["tolerance"]
+    if residuals is not None and (residuals > tolerance).any():
+        log.warning(
+            "%d of %d posterior variances: the solve did not converge, largest residual %.1e, and the variance is "
+            "too large",
+            int((residuals > tolerance).sum()),
+            len(residuals),
+            residuals.max(),
+        )
+    return Uncertainty(variance, amplitude * model.solution.record.shift, residuals)
+
+
+def _samples(
+    model: Model,
+    kernel: CrossKernel,
+    folder: Path,
+    predicted: Predicted,
+    masks: Sequence[tuple[np.ndarray, np.ndarray]],
+    rows: int,
+    wanted: Wanted,
+) -> np.ndarray:
+    """Functions from the joint posterior, (m, C, samples) in the units of the targets."""
+    amplitude = posterior.amplitudes(model.targets, model.solution.coefficients)
+    samples = np.empty((*predicted.mean.shape, wanted.samples))
+    for group, (known, tasks) in enumerate(masks):
+        covariance = prediction_job.joint_covariance(folder, kernel, group, known, rows)
+        root = posterior.root(covariance, float(predicted.prior.mean()))
+        log.info("samples: %.1e was added to the diagonal of the joint covariance, whose mean before data is %.1e",
+                 root.jitter, predicted.prior.mean())  # fmt: skip
+        for task in cast(Sequence[int], tasks.tolist()):
+            # Tasks are independent, and one's draws don't depend on which others there are.
+            random = np.random.default_rng([wanted.seed, task])
+            mean = predicted.mean[:, task]
+            samples[:, task] = posterior.draws(mean, root, float(amplitude[task]), wanted.samples, random)
+    return samples

@@ -1,0 +1,95 @@
+"""(K + shift I)^-1 times many vectors, a batch at a time: what the posterior variance needs of a solver.
+
+The factorisation, or the preconditioner, is made once for all batches.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from neural_kernels.solvers import cholesky, iterative
+from neural_kernels.solvers.blas import blas_threads
+from neural_kernels.solvers.conjugate_gradients import Stopping, conjugate_gradients
+from neural_kernels.solvers.iterative import PreconditionerSettings, ResidualProgress
+from neural_kernels.solvers.operator import Operator, RidgeSystem
+from neural_kernels.solvers.preconditioners import Identity, Preconditioner, low_rank_family
+
+Inverse = Callable[[np.ndarray], np.ndarray]
+"""(n, k) float64 to (n, k) float64."""
+
+
+def direct_inverses(
+    kernel: np.ndarray, shift: float, ridge: float, masks: Sequence[np.ndarray]
+) -> Callable[[int], Inverse]:
+    """For each mask the inverse of the rows and columns of K + shift I that it keeps, by Cholesky.
+
+    One factor is in memory at a time: it is made again where the masks are asked for in turns.
+
+    Args:
+        kernel: (n, n) float64, C-contiguous and symmetric; overwritten where one mask keeps everything.
+        ridge: that gave the shift, for messages.
+        masks: (n,) bool each.
+
+    Raises:
+        NotPositiveDefinite: as ``cholesky.solve_cholesky``, when a mask is asked for.
+    """
+    whole = len(masks) == 1 and bool(masks[0].all())
+
+    @functools.lru_cache(maxsize=1)
+    def inverse(mask: int) -> Inverse:
+        known = masks[mask]
+        part = kernel if whole else np.ascontiguousarray(kernel[np.ix_(known, known)])
+        factor, _ = cholesky.factorise(part, shift, ridge)
+        return functools.partial(cholesky.solve_factorised, factor)
+
+    return inverse
+
+
+def iterative_inverse(
+    operator: Operator,
+    shift: float,
+    ridge: float,
+    settings: PreconditionerSettings,
+    stopping: Stopping,
+    batch: int,
+    threads: int = 1,
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The inverse by preconditioned conjugate gradients, on this process alone.
+
+    Args:
+        operator: K.
+        ridge: that gave the shift, for messages.
+        batch: right-hand sides that share each pass over the matrix.
+
+    Returns:
+        A function from B (n, k) to X (n, k) and the true relative residual of each column, (k,).
+
+    Raises:
+        NotPositiveDefinite: by that function, where it meets a direction of negative curvature.
+    """
+
+    @functools.cache
+    def preconditioner() -> Preconditioner:
+        if settings.method == "none" or settings.rank == 0:
+            return Identity()
+        factor = iterative.low_rank_factor(operator, settings)
+        return low_rank_family(factor.rows, None, batch, operator.communicator, threads).at(shift)
+
+    def solve(right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x, residuals = np.empty(right.shape), np.empty(right.shape[1])
+        for first in range(0, right.shape[1], batch):
+            columns = slice(first, first + batch)
+            few, inverse = np.ascontiguousarray(right[:, columns]), preconditioner()
+            # The iteration has its own threads, as in ``iterative``.
+            with ResidualProgress(stopping) as report, blas_threads(1):
+                state = conjugate_gradients(
+                    RidgeSystem(operator, shift), few, inverse, stopping, after_iteration=report.update
+                )
+            iterative.refuse_indefinite(state, operator.n, ridge)
+            x[:, columns], residuals[columns] = state.x, state.residuals
+        return x, residuals
+
+    return solve

@@ -1,0 +1,67 @@
+"""New examples without labels, from a user's file."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from neural_kernels.datasets import DATASETS, INPUTS, read_inputs
+from neural_kernels.datasets.inputs import Inputs
+from neural_kernels.errors import UserError
+from neural_kernels.graphs import Graphs, stack
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
+
+
+def test_every_data_set_of_arrays_reads_them():
+    assert set(INPUTS) >= {"arrays", "cifar10", "cifar5m", "digits", "tiny_imagenet"}
+    assert set(INPUTS) <= set(DATASETS)
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_arrays_of_both_kinds_of_files(tmp_path, ending):
+    path = tmp_path / f"new{ending}"
+    np.save(path, IMAGES) if ending == ".npy" else np.savez_compressed(path, x=IMAGES, other=1)
+    found = read_inputs({"name": "digits"}, path, (8, 8, 1), "u")
+    np.testing.assert_array_equal(found.examples, IMAGES)
+    assert found.identifiers.to_dict("list") == {"row": [0, 1, 2, 3, 4]}
+
+
+def test_files_that_are_none_are_one_sentence(tmp_path):
+    def read(name):
+        return read_inputs({"name": "arrays"}, tmp_path / name, (8, 8, 1), "u")
+
+    with pytest.raises(UserError, match=r"a\.npy: no such file"):
+        read("a.npy")
+    (tmp_path / "a.npy").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.npy: damaged or not an \.npy file"):
+        read("a.npy")
+    np.save(tmp_path / "a.npy", np.array([{}]), allow_pickle=True)
+    with pytest.raises(UserError, match=r"a\.npy: damaged or not an \.npy file"):
+        read("a.npy")
+    np.save(tmp_path / "a.npy", np.float64(1))
+    with pytest.raises(UserError, match=r"a\.npy: found examples of shape \(\)"):
+        read("a.npy")
+    np.savez(tmp_path / "a.npz", y=IMAGES)
+    with pytest.raises(UserError, match=r"a\.npz: found the keys y, expected x"):
+        read("a.npz")
+    (tmp_path / "a.txt").write_text("1")
+    with pytest.raises(UserError, match=r"a\.txt: found a file ending in '\.txt', expected \.npy or \.npz"):
+        read("a.txt")
+    with pytest.raises(UserError, match=r"data\.name is 'nothing', expected one that new examples"):
+        read_inputs({"name": "nothing"}, tmp_path / "a.npy", (8, 8, 1), "u")
+
+
+def test_graphs_are_checked_like_those_of_a_data_set(tmp_path, monkeypatch):
+    def read(graphs: Graphs):
+        monkeypatch.setitem(INPUTS, "arrays", lambda options, path: Inputs("g", graphs, names[: len(graphs)]))
+        return read_inputs({"name": "arrays"}, Path("g"), (None, 2), "f").examples
+
+    names = pd.DataFrame({"name": ["a", "b"]})
+    nodes, edges = [np.ones((2, 2)), np.ones((1, 2))], [[(0, 1), (1, 0)], []]
+    assert len(read(stack(nodes, edges))) == 2
+    with pytest.raises(UserError, match="g: a node feature of example 1 is inf"):
+        read(stack([nodes[0], np.full((1, 2), np.inf)], edges))
+    with pytest.raises(UserError, match=r"g: found examples of shape \(any, 3\).*expected \(any, 2\)"):
+        read(stack([np.ones((1, 3))], [[]]))
