@@ -91,7 +91,7 @@ def _flipped_images(summary: Mapping[str, Any], directory: Path) -> int:
 _PASSED_ON = ("parts", "test_sets", "input_shape", "task", "outputs", "classes", "class_names")
 _APPLICABLE = {
     "zca": ("method", "regularization", "per_image_normalization", "fit_examples"),
-    "standardize": ("method", "fit_examples"),
+    "standardize": ("method", "fit_examples", "each_position"),
     "none": ("method",),
 }
 
@@ -119,7 +119,10 @@ def _fit(options: Mapping[str, Any], train: Examples) -> Transform:
     if options["method"] == "none":
         return partial(np.asarray, dtype=np.float64)
     if options["method"] == "standardize":
-        return partial(channels.apply, channels.fit(_batches(_rows(train), "fitting")))
+        each_position = options.get("each_position", False)
+        if each_position and isinstance(train, Graphs):
+            raise UserError("preprocessing each_position is true, but the nodes of graphs have no positions")
+        return partial(channels.apply, channels.fit(_batches(_rows(train), "fitting"), each_position))
     fitted = zca.fit(_image_batches(train), options["regularization"], options["per_image_normalization"])
     return partial(zca.apply, fitted)
 
