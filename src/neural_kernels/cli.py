@@ -164,6 +164,14 @@ def _parser() -> argparse.ArgumentParser:
         _report_augmentation,
         "draw the report of accuracy against the augmentation factor",
     )
+    sub = verb(
+        "predict-tests", _predict_tests, "keep what one training size's solution predicts for test sets"
+    )
+    kernel(sub)
+    size(sub)
+    verb(
+        "report-splits", _report_splits, "draw the report of a comparison of splits, config/<comparison>.yaml"
+    )
     sub = verb("approximate", _approximate, "approximate the full solution by one method of one size")
     kernel(sub)
     sub.add_argument("--method", required=True, help="one of the study's section approximations")
@@ -249,6 +257,19 @@ def _report_augmentation(options: argparse.Namespace) -> None:
     from neural_kernels import solution_stages
 
     solution_stages.report_augmentation(load_study(options.config), options.results)
+
+
+def _predict_tests(options: argparse.Namespace) -> None:
+    from neural_kernels import split_stages
+
+    study = load_study(options.config)
+    split_stages.predict_tests(study, options.results, options.kernel, options.size)
+
+
+def _report_splits(options: argparse.Namespace) -> None:
+    from neural_kernels import split_comparison, split_stages
+
+    split_stages.report_splits(split_comparison.load_comparison(options.config), options.results)
 
 
 def _approximate(options: argparse.Namespace) -> None:
