@@ -184,6 +184,14 @@ def _parser() -> argparse.ArgumentParser:
         "write a table of what was run beside what is published, from the studies that have been run",
         "the table, config/tables/<table>.yaml",
     )
+    sub = verb(
+        "predict-tests", _predict_tests, "keep what one training size's solution predicts for test sets"
+    )
+    kernel(sub)
+    size(sub)
+    verb(
+        "report-splits", _report_splits, "draw the report of a comparison of splits, config/<comparison>.yaml"
+    )
     sub = verb("approximate", _approximate, "approximate the full solution by one method of one size")
     kernel(sub)
     sub.add_argument("--method", required=True, help="one of the study's section approximations")
@@ -290,6 +298,19 @@ def _report_comparison(options: argparse.Namespace) -> None:
     from neural_kernels import solution_stages
 
     solution_stages.report_comparison(options.config, options.results)
+
+
+def _predict_tests(options: argparse.Namespace) -> None:
+    from neural_kernels import split_stages
+
+    study = load_study(options.config)
+    split_stages.predict_tests(study, options.results, options.kernel, options.size)
+
+
+def _report_splits(options: argparse.Namespace) -> None:
+    from neural_kernels import split_comparison, split_stages
+
+    split_stages.report_splits(split_comparison.load_comparison(options.config), options.results)
 
 
 def _approximate(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from neural_kernels.errors import UserError
-from neural_kernels.study import Study, load_study, validate
+from neural_kernels.study import Study, check_schema, load_study
 
 Method = Literal["none", "flips", "augmentation", "cifar5m", "finite"]
 # Rows of an architecture, in this order. No kernel of ours is a finite network.
@@ -42,7 +42,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonTable:
     """A validated table; ``studies_folder`` is where the configs of its studies are."""
 
     name: str
@@ -63,7 +63,7 @@ class Comparison:
         return load_study(self.studies_folder / f"{name}.yaml")
 
 
-def load_comparison(path: Path) -> Comparison:
+def load_table(path: Path) -> ComparisonTable:
     """The table in ``path``, config/tables/<table>.yaml; its studies are in config.
 
     Raises:
@@ -76,13 +76,13 @@ def load_comparison(path: Path) -> Comparison:
         raise UserError(f"there is no table {path.stem}: {path} is missing") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    validate(str(path), config, "comparison.schema.yaml")
+    check_schema(str(path), config, "comparison.schema.yaml")
     groups = tuple(_group(path, entry, config["test_sets"]) for entry in config["architectures"])
     runs = [run for group in groups for run in group.runs]
     for run in runs:
         if runs.count(run) > 1:
             raise UserError(f"{path}: {'/'.join(run)} is in the runs of two architectures, expected one")
-    return Comparison(
+    return ComparisonTable(
         path.stem,
         config["title"],
         tuple(config["test_sets"]),

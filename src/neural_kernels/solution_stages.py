@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from neural_kernels import blocks, metrics_table, solvers
-from neural_kernels.comparison import load_comparison
+from neural_kernels.comparison import load_table
 from neural_kernels.datasets import COPIES_FILE
 from neural_kernels.errors import UserError
 from neural_kernels.evaluation import evaluate as score
@@ -296,9 +296,9 @@ def report_comparison(path: Path, results: Path) -> None:
     """The table in ``path``, config/tables/<table>.yaml, of the studies that have been run, as PDF and Markdown.
 
     Raises:
-        UserError: see ``load_comparison`` and ``comparison.lines``.
+        UserError: see ``load_table`` and ``comparison.lines``.
     """
-    asked = load_comparison(path)
+    asked = load_table(path)
     run = {
         name: (asked.study(name), metrics_table.read(file))
         for name, file in asked.metrics_files(results).items()

@@ -15,7 +15,7 @@ import referencing
 import yaml
 from jsonschema.exceptions import ValidationError, best_match
 
-from neural_kernels import architectures, datasets
+from neural_kernels import architectures, config_files, datasets
 from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Kind
 from neural_kernels.errors import UserError
@@ -30,7 +30,7 @@ SHARED = ("data", "preprocessing", "kernels", "precision", "engine", "blocks")
 TRUNCATED = "truncated_cg"
 
 # A study may have a report of its own, results/<study>.pdf, beside that of its scaling.
-ReportKind = Literal["approximations", "augmentation"]
+ReportKind = Literal["approximations", "augmentation", "splits"]
 
 SCHEMAS = Path(__file__).parent / "schemas"
 
@@ -246,8 +246,12 @@ def load_study(path: Path) -> Study:
 
 
 def studies(directory: Path) -> Iterator[str]:
-    """Names of the studies in a config directory."""
-    return (path.stem for path in sorted(directory.glob("*.yaml")))
+    """Names of the studies in a config directory; comparisons of studies are none."""
+    return (
+        name
+        for name in config_files.names(directory)
+        if not config_files.is_comparison(directory / f"{name}.yaml")
+    )
 
 
 def report_kind(path: Path) -> ReportKind | None:
@@ -255,25 +259,24 @@ def report_kind(path: Path) -> ReportKind | None:
 
     The file is looked at, not checked: one that is damaged has no report.
     """
+    if config_files.is_comparison(path):
+        return "splits"
     try:
-        config = yaml.safe_load(path.read_text())
+        config = config_files.read_config(path)
         if config.get("approximations") is not None:
             return "approximations"
         if "kernels_from" in config:
-            config = yaml.safe_load(path.with_name(f"{config['kernels_from']}.yaml").read_text())
+            config = config_files.read_config(path.with_name(f"{config['kernels_from']}.yaml"))
         return "augmentation" if config["data"]["augmentation"]["factor"] > 1 else None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+    except (OSError, UserError, AttributeError, KeyError, TypeError):
         return None
 
 
 def _read(path: Path, prefix: str = "") -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{prefix}there is no study {path.stem}: {path} is missing") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    validate(str(path), config, "config.schema.yaml")
+    if config_files.is_comparison(path):
+        raise UserError(f"{prefix}{path} compares studies, expected one of those that it names")
+    config = config_files.read_config(path, prefix)
+    check_schema(str(path), config, "config.schema.yaml")
     return config
 
 
@@ -304,7 +307,7 @@ def _take_over_tuned(name: str, options: dict[str, Any], config: dict[str, Any])
         raise UserError(
             f"the preprocessing in {file} gets the kernel's name, but preprocessing.{name} is there"
         )
-    validate(f"{file}, preprocessing", found["preprocessing"], "preprocessing.schema.yaml")
+    check_schema(f"{file}, preprocessing", found["preprocessing"], "preprocessing.schema.yaml")
     config["preprocessing"][name] = found["preprocessing"]
     options |= {"architecture": found["architecture"], "kind": found["kind"], "preprocessing": name}
 
@@ -372,7 +375,7 @@ def _schemas() -> dict[str, dict[str, Any]]:
     return {path.name: yaml.safe_load(path.read_text()) for path in sorted(SCHEMAS.glob("*.schema.yaml"))}
 
 
-def validate(where: str, value: Any, schema: str) -> None:
+def check_schema(where: str, value: Any, schema: str) -> None:
     """Check ``value``, which is found at ``where``, against a schema and fill its defaults in."""
     schemas = _schemas()
     resources = [

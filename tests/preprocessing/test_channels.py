@@ -43,3 +43,18 @@ def test_constant_channel_becomes_zero_and_not_nan(value):
     statistics = channels.fit(batches(x, 7))
     assert (channels.apply(statistics, x)[..., 1] == 0).all()
     assert statistics.scale[1] == 1
+
+
+@settings(max_examples=15)
+@given(size=st.integers(1, 25), seed=st.integers(0, 100))
+def test_each_position_by_itself(size, seed):
+    x = np.random.default_rng(seed).integers(0, 2, (20, 5, 3), dtype=np.uint8)
+    x[:, 2] = 1
+    statistics = channels.fit(batches(x, size), each_position=True)
+    standardised = channels.apply(statistics, x)
+    constant = np.ptp(x, axis=0) == 0
+    np.testing.assert_allclose(standardised.mean(axis=0), 0, atol=1e-13)
+    np.testing.assert_allclose(standardised.std(axis=0)[~constant], 1, rtol=1e-12)
+    # Exactly zero, so that what is the same in all examples does not count.
+    assert (standardised[:, constant] == 0).all()
+    assert constant[2].all()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from neural_kernels import metrics_table
 from neural_kernels.cli import main
-from neural_kernels.comparison import Comparison, Published, load_comparison
+from neural_kernels.comparison import ComparisonTable, Published, load_table
 from neural_kernels.errors import UserError
 from neural_kernels.reports.comparison import (
     NOTHING_RUN,
@@ -27,8 +27,8 @@ from neural_kernels.reports.tables import Table
 TESTS = ("cifar10", "cifar10_1", "cifar5m")
 
 
-def fill(folder: Path, **changes: object) -> tuple[Comparison, list[Line]]:
-    comparison = load_comparison(write_table(folder, **changes))
+def fill(folder: Path, **changes: object) -> tuple[ComparisonTable, list[Line]]:
+    comparison = load_table(write_table(folder, **changes))
     files = comparison.metrics_files(folder / "results")
     run = {name: (comparison.study(name), metrics_table.read(file)) for name, file in files.items()}
     return comparison, lines(comparison, run)

@@ -8,10 +8,12 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from neural_kernels.blocks import Grid
-from neural_kernels.comparison import Comparison, load_comparison
+from neural_kernels.comparison import ComparisonTable, load_table
 from neural_kernels.errors import UserError
 from neural_kernels.flip_symmetry import same_block
+from neural_kernels.config_files import is_comparison, names
 from neural_kernels.planning import planned_blocks
+from neural_kernels.split_comparison import Comparison, load_comparison
 from neural_kernels.study import Study, load_study, report_kind, studies
 from neural_kernels.tuning.settings import Tuning
 
@@ -19,7 +21,7 @@ CONFIG = Path(workflow.basedir) / "config"
 
 
 wildcard_constraints:
-    study="|".join(studies(CONFIG)),
+    study="|".join(names(CONFIG)),
     kernel=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
     preprocessing=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
     part=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
@@ -64,10 +66,19 @@ def augmented_study(name: str) -> Study:
 
 def reported_as(kind: str) -> str:
     """Wildcard constraint: the studies whose results/<study>.pdf is of this kind."""
-    names = [
-        name for name in studies(CONFIG) if report_kind(CONFIG / f"{name}.yaml") == kind
+    reported = [
+        name for name in names(CONFIG) if report_kind(CONFIG / f"{name}.yaml") == kind
     ]
-    return "|".join(names) or "(?!)"
+    return "|".join(reported) or "(?!)"
+
+
+@functools.cache
+def comparison(name: str) -> Comparison:
+    """The validated comparison of splits, with its studies."""
+    try:
+        return load_comparison(CONFIG / f"{name}.yaml")
+    except UserError as error:
+        raise WorkflowError(str(error))
 
 
 def reported_study(name: str) -> Study:
@@ -92,10 +103,10 @@ def tuning(name: str) -> Tuning:
     return found
 
 
-def comparison(name: str) -> Comparison:
+def comparison_table(name: str) -> ComparisonTable:
     """The validated table config/tables/<name>.yaml."""
     try:
-        return load_comparison(CONFIG / "tables" / f"{name}.yaml")
+        return load_table(CONFIG / "tables" / f"{name}.yaml")
     except UserError as error:
         raise WorkflowError(str(error))
 
@@ -111,9 +122,14 @@ for name in studies(CONFIG):
         reported_study(name)
     if any(f"results/{name}_tuning.pdf" in word for word in sys.argv):
         tuning(name)
+for name in filter(lambda name: is_comparison(CONFIG / f"{name}.yaml"), names(CONFIG)):
+    if any(f"results/{name}.pdf" in word for word in sys.argv):
+        comparison(name)
+    if any(f"results/{name}_scaling.pdf" in word for word in sys.argv):
+        study(name)
 for name in studies(CONFIG / "tables"):
     if any(f"results/{name}." in word for word in sys.argv):
-        comparison(name)
+        comparison_table(name)
 
 
 def compared_metrics(wildcards) -> list[str]:
@@ -122,7 +138,7 @@ def compared_metrics(wildcards) -> list[str]:
     By their whole paths, which are no rule's output: a table shows what was run, and asking for it must not bring
     studies up to date, which may take days.
     """
-    files = comparison(wildcards.table).metrics_files(Path("results").absolute())
+    files = comparison_table(wildcards.table).metrics_files(Path("results").absolute())
     return list(map(str, files.values()))
 
 
@@ -280,6 +296,27 @@ def augmentation_files(wildcards):
         f"results/{this.name}/convergence.parquet",
         f"results/{this.owner}/data/data.json",
     ]
+
+
+def split_files(wildcards):
+    """Of every study that is compared, its metrics and what each kernel predicts at its largest n."""
+    files = []
+    for this in comparison(wildcards.study).run.values():
+        files.append(f"results/{this.name}/metrics.parquet")
+        files += [
+            f"results/{this.name}/test_predictions/{kernel}/n{this.training_sizes(kernel)[-1]}.parquet"
+            for kernel in this.kernels
+        ]
+    return files
+
+
+def published(wildcards):
+    """What a comparison's report shows that no study has computed."""
+    this = comparison(wildcards.study)
+    columns = [
+        [column.name, column.source, dict(column.values)] for column in this.published
+    ]
+    return [this.title, this.note, list(this.studies), columns]
 
 
 def force_missing(files: list[str]) -> None:

@@ -23,6 +23,7 @@ from neural_kernels.datasets import (
     cifar10,
     cifar10_1,
     digits,
+    flip,
     inputs,
     tiny_imagenet,
 )
@@ -40,6 +41,7 @@ DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
     "cifar10": cifar10.open_dataset,
     "cifar5m": cifar5m.open_dataset,
     "digits": digits.open_dataset,
+    "flip": flip.open_dataset,
     "tiny_imagenet": tiny_imagenet.open_dataset,
 }
 # How new examples without labels are read, which are in the form of the data set's own.
@@ -196,6 +198,9 @@ def _open(options: Mapping[str, Any]) -> _Study:
         raise UserError(f"data.path is not given, expected where the files of {name} are")
     if name != "cifar5m" and options.get("train_parts"):
         raise UserError(f"data.train_parts is given for {name}, expected only with cifar5m")
+    for key in ("split", "targets", "alphabet", "sequence_length"):
+        if name != "flip" and options.get(key):
+            raise UserError(f"data.{key} is given for {name}, expected only with flip")
     if name != "tiny_imagenet" and options.get("image_size"):
         raise UserError(f"data.image_size is given for {name}, expected only with tiny_imagenet")
     dataset = DATASETS[name](options)

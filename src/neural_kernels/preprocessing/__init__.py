@@ -133,7 +133,7 @@ def _flipped_images(summary: Mapping[str, Any], directory: Path) -> int:
 _PASSED_ON = ("parts", "test_sets", "input_shape", "task", "outputs", "classes", "class_names")
 _APPLICABLE = {
     "zca": ("method", "regularization", "per_image_normalization", "fit_examples"),
-    "standardize": ("method", "fit_examples"),
+    "standardize": ("method", "fit_examples", "each_position"),
     "none": ("method",),
 }
 
@@ -170,7 +170,10 @@ def _fit(options: Mapping[str, Any], train: Examples) -> Fitted:
     if options["method"] == "none":
         return None
     if options["method"] == "standardize":
-        return channels.fit(_batches(_rows(train), "fitting"))
+        each_position = options.get("each_position", False)
+        if each_position and isinstance(train, Graphs):
+            raise UserError("preprocessing each_position is true, but the nodes of graphs have no positions")
+        return channels.fit(_batches(_rows(train), "fitting"), each_position)
     return zca.fit(_image_batches(train), options["regularization"], options["per_image_normalization"])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from neural_kernels import metrics_table
-from neural_kernels.comparison import OWN_METHODS, Comparison, Group, Method, Published
+from neural_kernels.comparison import OWN_METHODS, ComparisonTable, Group, Method, Published
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_atomically
 from neural_kernels.reports import style
@@ -128,7 +128,7 @@ def best_runs(runs: list[Run], test_sets: tuple[str, ...]) -> list[Run]:
     ]
 
 
-def lines(comparison: Comparison, run: Mapping[str, tuple[Study, pd.DataFrame]]) -> list[Line]:
+def lines(comparison: ComparisonTable, run: Mapping[str, tuple[Study, pd.DataFrame]]) -> list[Line]:
     """The rows of the table: for each architecture and method what was run, then what is published.
 
     Args:
@@ -166,7 +166,7 @@ def _published(group: Group, method: Method) -> Iterator[Line]:
 # ------------------------------------------------------------------------------------------- table
 
 
-def write_comparison(comparison: Comparison, rows: list[Line], pdf: Path, markdown: Path) -> None:
+def write_comparison(comparison: ComparisonTable, rows: list[Line], pdf: Path, markdown: Path) -> None:
     """The table as PDF pages and as Markdown; each file appears whole or not at all."""
     table = comparison_table(comparison, rows)
     with style.context():
@@ -175,7 +175,7 @@ def write_comparison(comparison: Comparison, rows: list[Line], pdf: Path, markdo
     write_atomically(markdown, lambda file: file.write(text.encode()))
 
 
-def comparison_table(comparison: Comparison, rows: list[Line]) -> Table:
+def comparison_table(comparison: ComparisonTable, rows: list[Line]) -> Table:
     """The rows as text; published ones are quoted, and marked with the letter of their source."""
     sources = list(dict.fromkeys(row.entry.source for row in rows if isinstance(row.entry, Published)))
     letters = {source: chr(ord("a") + place) for place, source in enumerate(sources)}
@@ -238,7 +238,7 @@ def _method_name(method: Method, factor: int) -> str:
             return "CIFAR-5m"
 
 
-def _notes(comparison: Comparison, rows: list[Line], letters: Mapping[str, str]) -> list[str]:
+def _notes(comparison: ComparisonTable, rows: list[Line], letters: Mapping[str, str]) -> list[str]:
     runs = [row.entry for row in rows if isinstance(row.entry, Run)]
     notes = [
         "Accuracy in %. Upright: run here, for each method at the largest n that was run; n counts augmented copies, "

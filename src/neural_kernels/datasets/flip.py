@@ -1,0 +1,200 @@
+"""Tables of sequences and measured values in the form of FLIP (Dallago et al. 2021), or a user's own.
+
+A CSV with the columns ``sequence``, ``target``, ``set`` and, where the split has validation rows of its own,
+``validation``. ``set`` is train or test; rows where it is empty belong to no split and are left out. Training rows
+whose ``validation`` is True are the validation split.
+
+An example is one-hot, (length, letters + 1) uint8: a channel for each letter of the alphabet, and a last one for
+the positions beyond the sequence's end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neural_kernels.datasets.csv_files import numbered_rows, open_csv
+from neural_kernels.datasets.pools import Chunk, Dataset, Pool
+from neural_kernels.errors import UserError
+
+# The twenty amino acids, and the stop or gap that FLIP's AAV sequences hold.
+ALPHABET = "ACDEFGHIKLMNPQRSTVWY*"
+TARGET = "target"
+TEST = "test"
+
+# One-hot, a chunk of any length of sequence takes so much memory.
+CHUNK_BYTES = 64 * 2**20
+
+_UNKNOWN = 255
+
+
+@dataclass
+class _Rows:
+    """The rows of one part: codes of each sequence, a byte a letter, and the values (outputs) of each."""
+
+    codes: list[bytes] = field(default_factory=list)
+    values: list[tuple[float, ...]] = field(default_factory=list)
+
+
+def open_dataset(options: Mapping[str, Any]) -> Dataset:
+    """The split ``split`` in ``path``; every row is read and checked, and kept a byte a letter.
+
+    Raises:
+        UserError: a missing file, member or column, a row with an unknown letter, an empty sequence or a value that
+            is no number, or a split without training or test rows.
+    """
+    alphabet = _alphabet(options)
+    targets = tuple(options.get("targets") or (TARGET,))
+    source, parts = _read(options, alphabet, targets)
+    for part in ("train", "test"):
+        if not parts[part].codes:
+            raise UserError(f"{source}: found no row whose set is {part!r}, expected some")
+    length = _length(options, source, parts.values())
+
+    def pool(part: str) -> Pool:
+        return _pool(source, parts[part], length, len(alphabet))
+
+    validation = pool("validation") if parts["validation"].codes else None
+    names = targets if len(targets) > 1 else ()
+    return Dataset(pool("train"), {TEST: lambda: pool("test")}, "regression", len(targets), names, validation)
+
+
+def one_hot(codes: Sequence[bytes], length: int, letters: int) -> np.ndarray:
+    """Sequences as (n, ``length``, ``letters`` + 1) uint8, the last channel 1 beyond a sequence's end.
+
+    Args:
+        codes: for each sequence the places of its letters in the alphabet, a byte each, at most ``length``.
+    """
+    places = np.full((len(codes), length), letters, np.uint8)
+    for row, code in zip(places, codes, strict=True):
+        row[: len(code)] = np.frombuffer(code, np.uint8)
+    return (places[..., np.newaxis] == np.arange(letters + 1, dtype=np.uint8)).view(np.uint8)
+
+
+def encoder(alphabet: str) -> Callable[[str], bytes]:
+    """A function from a sequence to the places of its letters in ``alphabet``, a byte each.
+
+    A lower-case letter that the alphabet lacks is read as its capital, as FLIP's baselines do.
+
+    Raises (the function):
+        ValueError: an empty sequence, or a letter that the alphabet lacks; what is wrong, to stand after "the
+            sequence".
+    """
+    table = bytearray([_UNKNOWN] * 256)
+    for place, letter in enumerate(alphabet):
+        table[ord(letter)] = place
+    for place, letter in enumerate(alphabet):
+        if letter.isupper() and letter.lower() not in alphabet:
+            table[ord(letter.lower())] = place
+    unknown = bytes([_UNKNOWN])
+
+    def encode(sequence: str) -> bytes:
+        if not sequence:
+            raise ValueError("is empty")
+        code = sequence.encode("ascii", "replace").translate(table)
+        at = code.find(unknown)
+        if at >= 0:
+            raise ValueError(f"has {sequence[at]!r} at position {at + 1}, expected letters of {alphabet}")
+        return code
+
+    return encode
+
+
+# ----------------------------------------------------------------------------- options
+
+
+def _alphabet(options: Mapping[str, Any]) -> str:
+    alphabet = options.get("alphabet") or ALPHABET
+    twice = [letter for letter in alphabet if alphabet.count(letter) > 1]
+    if twice:
+        raise UserError(f"data.alphabet has {twice[0]!r} twice, expected each letter once")
+    strange = [letter for letter in alphabet if not "!" <= letter <= "~" or letter in ',"?']
+    if strange:
+        raise UserError(
+            f'data.alphabet has {strange[0]!r}, expected visible ASCII letters other than , " and ?'
+        )
+    return alphabet
+
+
+def _length(options: Mapping[str, Any], source: str, parts: Any) -> int:
+    longest = max(len(code) for part in parts for code in part.codes)
+    asked = options.get("sequence_length")
+    if asked is not None and asked < longest:
+        raise UserError(
+            f"data.sequence_length is {asked}, expected at least {longest}, the longest sequence of {source}"
+        )
+    return asked or longest
+
+
+# ----------------------------------------------------------------------------- reading
+
+
+def _read(
+    options: Mapping[str, Any], alphabet: str, targets: tuple[str, ...]
+) -> tuple[str, dict[str, _Rows]]:
+    parts = {"train": _Rows(), "validation": _Rows(), "test": _Rows()}
+    encode = encoder(alphabet)
+    with open_csv(Path(options["path"]), options.get("split")) as (source, lines):
+        header, rows = numbered_rows(source, lines, required=("sequence", "set", *targets))
+        sequence_at, set_at = header.index("sequence"), header.index("set")
+        targets_at = [header.index(name) for name in targets]
+        validation_at = header.index("validation") if "validation" in header else None
+        for line, row in rows:
+            part = row[set_at].strip()
+            if not part:
+                continue
+            if part not in ("train", "test"):
+                raise UserError(f"{source}, line {line}: set is {part!r}, expected train, test or nothing")
+            if validation_at is not None and _is_true(source, line, row[validation_at]):
+                if part == "test":
+                    raise UserError(
+                        f"{source}, line {line}: set is 'test' and validation {row[validation_at]!r}, expected "
+                        "validation rows among those whose set is train"
+                    )
+                part = "validation"
+            try:
+                code = encode(row[sequence_at].strip())
+            except ValueError as error:
+                raise UserError(f"{source}, line {line}: the sequence {error}") from None
+            parts[part].codes.append(code)
+            values = tuple(
+                _number(source, line, name, row[at]) for name, at in zip(targets, targets_at, strict=True)
+            )
+            parts[part].values.append(values)
+    return source, parts
+
+
+def _is_true(source: str, line: int, text: str) -> bool:
+    value = text.strip().lower()
+    if value in ("true", "1"):
+        return True
+    if value in ("", "false", "0"):
+        return False
+    raise UserError(f"{source}, line {line}: validation is {text!r}, expected True, False or nothing")
+
+
+def _number(source: str, line: int, column: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{source}, line {line}: {column} is {text!r}, expected a finite number")
+    return value
+
+
+def _pool(source: str, rows: _Rows, length: int, letters: int) -> Pool:
+    values = np.array(rows.values, np.float64)
+    step = max(1, CHUNK_BYTES // (length * (letters + 1)))
+
+    def chunks() -> Iterator[Chunk]:
+        for start in range(0, len(rows.codes), step):
+            x = one_hot(rows.codes[start : start + step], length, letters)
+            yield Chunk(start, x, values[start : start + step], source, start)
+
+    return Pool(source, len(rows.codes), (length, letters + 1), np.dtype(np.uint8), chunks)

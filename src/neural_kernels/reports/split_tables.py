@@ -1,0 +1,94 @@
+"""The tables of the report of a comparison of splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from neural_kernels.reports.tables import Table
+from neural_kernels.split_comparison import Comparison
+
+HERE = "Here"
+
+
+def beside_published(comparison: Comparison, summary: pd.DataFrame) -> Table:
+    """Spearman of every split: what is published, and the kernel that validation chose (paper, Table 2)."""
+    chosen = summary.loc[summary["chosen"]].to_dict("records")
+    names = [column.name for column in comparison.published]
+    rows = []
+    for record in chosen:
+        cells = [record["split"], *(_number(record[name], 2) for name in names)]
+        if pd.isna(record["kernel"]):
+            rows.append([*cells, "", "", "", ""])
+            continue
+        here = [
+            _number(record["spearman"], 3),
+            record["label"],
+            f"{record['n']:,}",
+            f"{record['test_examples']:,}",
+        ]
+        rows.append([*cells, *here])
+    notes = [f"{column.name}: {column.source}." for column in comparison.published]
+    notes.append(
+        f"{HERE}: the kernel with the smallest validation error, at its largest n; nothing is chosen on test examples."
+    )
+    if len(comparison.run) < len(comparison.studies):
+        notes.append("Empty: not run here, or not published.")
+    alerts = _unconverged(chosen)
+    if alerts:
+        notes.append("Bold red: a solve that did not converge.")
+    notes.append(comparison.note)
+    return Table(
+        "Spearman correlation on the test set of each split",
+        ["Split", *names, HERE, "Kernel", "n", "Test examples"],
+        rows,
+        numbers=frozenset({*range(1, 2 + len(names)), 3 + len(names), 4 + len(names)}),
+        alerts=alerts,
+        notes=[note for note in notes if note],
+    )
+
+
+def all_kernels(comparison: Comparison, summary: pd.DataFrame) -> Table:
+    """Every kernel of every split that was run."""
+    records = summary.loc[summary["kernel"].notna()].to_dict("records")
+    rows = [
+        [
+            record["split"],
+            record["label"] + (" *" if record["chosen"] else ""),
+            f"{record['n']:,}",
+            str(record["draws"]),
+            f"{record['ridge']:.1e}",
+            _number(record["validation_mse"], 4),
+            _number(record["mse"], 4),
+            _number(record["spearman"], 4),
+            _number(record["pearson"], 4),
+        ]
+        for record in records
+    ]
+    splits = [record["split"] for record in records]
+    starts = frozenset(row for row in range(1, len(rows)) if splits[row] != splits[row - 1])
+    notes = [
+        "*: smallest validation error of the split. Mean squared errors in units of the variance of the training "
+        "values. Ridge: relative to the mean diagonal of the kernel, chosen by the validation error."
+    ]
+    alerts = _unconverged(records)
+    if alerts:
+        notes.append("Bold red: a solve that did not converge.")
+    header = ["Split", "Kernel", "n", "Draws", "Ridge", "Validation MSE", "Test MSE", "Spearman", "Pearson"]
+    return Table(
+        "Every kernel at its largest n",
+        header,
+        rows,
+        numbers=frozenset(range(2, len(header))),
+        alerts=alerts,
+        rules=starts if len(starts) < len(rows) - 1 else frozenset(),
+        notes=notes,
+    )
+
+
+def _number(value: float, digits: int) -> str:
+    return "" if value is None or np.isnan(value) else f"{value:.{digits}f}"
+
+
+def _unconverged(records: list[dict]) -> frozenset[int]:
+    return frozenset(row for row, record in enumerate(records) if record["converged"] is False)
