@@ -22,6 +22,8 @@ from neural_kernels.datasets import (
     cifar10,
     cifar10_1,
     digits,
+    ogb,
+    smiles,
     tiny_imagenet,
 )
 from neural_kernels.datasets.augmentation import Augmentation
@@ -37,6 +39,8 @@ DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
     "cifar10": cifar10.open_dataset,
     "cifar5m": cifar5m.open_dataset,
     "digits": digits.open_dataset,
+    "ogb": ogb.open_dataset,
+    "smiles": smiles.open_dataset,
     "tiny_imagenet": tiny_imagenet.open_dataset,
 }
 FURTHER_TESTS: dict[str, Callable[[Mapping[str, Any]], Pool]] = {
@@ -167,6 +171,9 @@ def _open(options: Mapping[str, Any]) -> _Study:
         raise UserError(f"data.train_parts is given for {name}, expected only with cifar5m")
     if name != "tiny_imagenet" and options.get("image_size"):
         raise UserError(f"data.image_size is given for {name}, expected only with tiny_imagenet")
+    for key in smiles.KEYS:
+        if name != "smiles" and options.get(key) is not None:
+            raise UserError(f"data.{key} is given for {name}, expected only with smiles")
     dataset = DATASETS[name](options)
     asked = options.get("test_sets") or {test: {} for test in dataset.tests}
     tests = {test: _open_test(dataset, name, test, entry or {}) for test, entry in asked.items()}
