@@ -2,7 +2,7 @@
 #
 #     snakemake --profile profiles/default results/<study>_scaling.pdf
 #     snakemake --profile profiles/default results/<study>.pdf            where it compares approximations, or
-#                                                                         data augmentation
+#                                                                         data augmentation, or each task
 #     snakemake --profile profiles/default results/<study>_tuning.pdf     where it searches hyperparameters
 #
 # The studies are the files config/<study>.yaml; the target's name picks the study.
@@ -19,6 +19,7 @@ include: "workflow/rules/solve.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/approximations.smk"
 include: "workflow/rules/augmentation.smk"
+include: "workflow/rules/tasks.smk"
 include: "workflow/rules/tune.smk"
 
 

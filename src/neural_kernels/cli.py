@@ -164,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         _report_augmentation,
         "draw the report of accuracy against the augmentation factor",
     )
+    verb("report-tasks", _report_tasks, "draw the report of each task's scores, beside published ones")
     sub = verb("approximate", _approximate, "approximate the full solution by one method of one size")
     kernel(sub)
     sub.add_argument("--method", required=True, help="one of the study's section approximations")
@@ -249,6 +250,12 @@ def _report_augmentation(options: argparse.Namespace) -> None:
     from neural_kernels import solution_stages
 
     solution_stages.report_augmentation(load_study(options.config), options.results)
+
+
+def _report_tasks(options: argparse.Namespace) -> None:
+    from neural_kernels import solution_stages
+
+    solution_stages.report_tasks(load_study(options.config), options.results)
 
 
 def _approximate(options: argparse.Namespace) -> None:

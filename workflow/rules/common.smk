@@ -68,15 +68,27 @@ def reported_as(kind: str) -> str:
     return "|".join(names) or "(?!)"
 
 
+def without_tasks() -> str:
+    """Wildcard constraint: the studies whose tasks are not reported one by one."""
+    names = [
+        name
+        for name in studies(CONFIG)
+        if report_kind(CONFIG / f"{name}.yaml") != "tasks"
+    ]
+    return "|".join(names) or "(?!)"
+
+
 def reported_study(name: str) -> Study:
     """The validated study, which has a report results/<study>.pdf."""
     this = study(name)
     kind = report_kind(CONFIG / f"{name}.yaml")
     if kind is None:
         raise WorkflowError(
-            f"config/{name}.yaml has no section approximations and no data.augmentation of factor 2 or more, one "
-            f"of which results/{name}.pdf would report: expected one, or the target results/{name}_scaling.pdf"
+            f"config/{name}.yaml has no section approximations or tasks and no data.augmentation of factor 2 or more, "
+            f"one of which results/{name}.pdf would report: expected one, or the target results/{name}_scaling.pdf"
         )
+    if kind == "tasks":
+        return this
     return augmented_study(name) if kind == "augmentation" else approximated_study(name)
 
 
@@ -257,6 +269,15 @@ def augmentation_files(wildcards):
         f"results/{this.name}/convergence.parquet",
         f"results/{this.owner}/data/data.json",
     ]
+
+
+def tasks_files(wildcards):
+    """The tables of a study whose tasks are reported one by one."""
+    this = study(wildcards.study)
+    return [
+        f"results/{this.name}/metrics.parquet",
+        f"results/{this.name}/convergence.parquet",
+    ] + [file.replace(".parquet", ".tasks.parquet") for file in metrics_files(wildcards)]
 
 
 def force_missing(files: list[str]) -> None:

@@ -13,7 +13,13 @@ from neural_kernels.errors import UserError
 
 PARTS = ("train", "validation", "test")
 # What a column of a table may call them.
-NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+NAMES = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+}
 
 
 @dataclass(frozen=True)
@@ -69,10 +75,14 @@ def split_rows(
         found = at_random(len(rows), settings.fractions, settings.seed)
     elif settings.method == "column":
         if parts is None:
-            raise UserError("data.split.column is not given, expected the column that says train, validation or test")
+            raise UserError(
+                "data.split.column is not given, expected the column that says train, validation or test"
+            )
         found = _by_column(path, rows, parts)
     elif settings.folder is None:
-        raise UserError("data.split.folder is not given, expected a folder of train.csv.gz, valid.csv.gz, test.csv.gz")
+        raise UserError(
+            "data.split.folder is not given, expected a folder of train.csv.gz, valid.csv.gz, test.csv.gz"
+        )
     else:
         places = np.full(count, -1)
         places[rows] = np.arange(len(rows))

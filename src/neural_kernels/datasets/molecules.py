@@ -58,7 +58,8 @@ def parse(smiles: Sequence[str], scaffolds: bool = False) -> Molecules:
             for atom in molecule.GetAtoms():
                 features += features_of(atom)
             bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in molecule.GetBonds()]
-            edges.append(np.array([*bonds, *(bond[::-1] for bond in bonds)], np.int32).reshape(-1, 2))
+            both = [end for first, second in bonds for end in (first, second, second, first)]
+            edges.append(np.array(both, np.int32).reshape(-1, 2))
             node_counts.append(molecule.GetNumAtoms())
             edge_counts.append(2 * len(bonds))
             if scaffolds:
@@ -72,7 +73,9 @@ def parse(smiles: Sequence[str], scaffolds: bool = False) -> Molecules:
 def _features_of(Chem: Any) -> Callable[[Any], bytes]:
     """A function from an atom of RDKit to its indices in ``atoms.SIZES``, a byte each."""
     chirality = {getattr(Chem.ChiralType, name): index for index, name in enumerate(CHIRALITIES)}
-    hybridisation = {getattr(Chem.HybridizationType, name): index for index, name in enumerate(HYBRIDISATIONS)}
+    hybridisation = {
+        getattr(Chem.HybridizationType, name): index for index, name in enumerate(HYBRIDISATIONS)
+    }
     others = {name: size - 1 for name, size in atoms.SIZES.items()}
     elements, degrees, hydrogens = others["atomic number"], others["degree"], others["hydrogens"]
 

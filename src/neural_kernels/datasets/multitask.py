@@ -10,9 +10,7 @@ from neural_kernels.datasets.pools import Task
 from neural_kernels.errors import UserError
 
 
-def task_of(
-    source: str, values: np.ndarray, asked: str | None = None, names: Sequence[str] = ()
-) -> Task:
+def task_of(source: str, values: np.ndarray, asked: str | None = None, names: Sequence[str] = ()) -> Task:
     """``multilabel`` where every known value is 0 or 1, and ``regression`` elsewhere.
 
     Args:
@@ -30,9 +28,7 @@ def task_of(
     infinite = np.argwhere(np.isinf(values))
     if len(infinite):
         row, column = infinite[0]
-        raise UserError(
-            f"{place(row, column)} is {values[row, column]}, expected a finite number"
-        )
+        raise UserError(f"{place(row, column)} is {values[row, column]}, expected a finite number")
     other = np.argwhere(~np.isnan(values) & (values != 0) & (values != 1))
     if asked == "multilabel" and len(other):
         row, column = other[0]

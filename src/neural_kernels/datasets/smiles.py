@@ -52,9 +52,13 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
     path = require_file(Path(options["path"]), ORIGIN)
     settings = SplitSettings(**(SPLIT_DEFAULTS | (options.get("split") or {})))
     column = settings.column if settings.method == "column" else None
-    table = read_table(path, _smiles_column(options), options.get("task_columns"), options.get("id_column"), column)
+    table = read_table(
+        path, _smiles_column(options), options.get("task_columns"), options.get("id_column"), column
+    )
     task = multitask.task_of(str(path), table.values, options.get("task"), table.tasks)
-    molecules = _molecules(path, table.smiles, settings.method == "scaffold", options.get("invalid") or "error")
+    molecules = _molecules(
+        path, table.smiles, settings.method == "scaffold", options.get("invalid") or "error"
+    )
     rows = molecules.rows
     splits = split_rows(settings, path, rows, molecules.scaffolds, table.parts, len(table.smiles))
     labels = table.values[rows]
@@ -131,7 +135,11 @@ def read_table(
     for name in text:
         # A row that ends early.
         frame[name] = frame[name].fillna("").str.strip()
-    values = np.stack([_numbers(path, frame, name) for name in tasks], axis=1) if tasks else np.empty((len(frame), 0))
+    values = (
+        np.stack([_numbers(path, frame, name) for name in tasks], axis=1)
+        if tasks
+        else np.empty((len(frame), 0))
+    )
     parts = None if part is None else tuple(frame[part])
     return Table(path, tuple(frame[smiles]), tuple(tasks), values, parts)
 
@@ -161,7 +169,9 @@ def _molecules(path: Path, smiles: tuple[str, ...], scaffolds: bool, invalid: st
             f"{path}: {len(missing)} SMILES are no molecules to RDKit, the first in {first}: mend them, or leave their "
             "rows out by data.invalid: drop"
         )
-    log.warning("%s: left out %d SMILES that are no molecules to RDKit, the first in %s", path, len(missing), first)
+    log.warning(
+        "%s: left out %d SMILES that are no molecules to RDKit, the first in %s", path, len(missing), first
+    )
     return found
 
 
