@@ -17,8 +17,8 @@ from neural_kernels.reports import style
 from neural_kernels.reports.convergence import convergence_figures
 from neural_kernels.reports.scaling_tables import solves
 from neural_kernels.reports.summary import checked, footer, kernel_labels, task_of, title
-from neural_kernels.reports.task_panels import each_task_figure, means_figure
 from neural_kernels.reports.tables import Table, table_pages
+from neural_kernels.reports.task_panels import each_task_figure, means_figure
 from neural_kernels.task_scores import SCORES
 
 
