@@ -2,7 +2,7 @@
 #
 #     snakemake --profile profiles/default results/<study>_scaling.pdf
 #     snakemake --profile profiles/default results/<study>.pdf            where it compares approximations, or
-#                                                                         data augmentation
+#                                                                         data augmentation, or each task
 #     snakemake --profile profiles/default results/<comparison>.pdf       several splits beside published figures
 #     snakemake --profile profiles/default results/<study>_tuning.pdf     where it searches hyperparameters
 #     snakemake --profile profiles/default results/table1.pdf             what has been run beside what is
@@ -23,6 +23,7 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/approximations.smk"
 include: "workflow/rules/augmentation.smk"
 include: "workflow/rules/splits.smk"
+include: "workflow/rules/tasks.smk"
 include: "workflow/rules/tune.smk"
 include: "workflow/rules/compare.smk"
 

@@ -192,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     verb(
         "report-splits", _report_splits, "draw the report of a comparison of splits, config/<comparison>.yaml"
     )
+    verb("report-tasks", _report_tasks, "draw the report of each task's scores, beside published ones")
     sub = verb("approximate", _approximate, "approximate the full solution by one method of one size")
     kernel(sub)
     sub.add_argument("--method", required=True, help="one of the study's section approximations")
@@ -311,6 +312,12 @@ def _report_splits(options: argparse.Namespace) -> None:
     from neural_kernels import split_comparison, split_stages
 
     split_stages.report_splits(split_comparison.load_comparison(options.config), options.results)
+
+
+def _report_tasks(options: argparse.Namespace) -> None:
+    from neural_kernels import solution_stages
+
+    solution_stages.report_tasks(load_study(options.config), options.results)
 
 
 def _approximate(options: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ error and ranking of each label in a multilabel task."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 import numpy as np
@@ -90,20 +90,39 @@ def top_accuracy(predictions: np.ndarray, labels: np.ndarray, k: int) -> float:
     return float(np.mean(ahead < k))
 
 
-def label_rankings(predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """``RANKINGS`` of each column over its known labels, (C,) float64; NaN where not both labels occur.
+def label_rankings(
+    predictions: np.ndarray, labels: np.ndarray, names: Sequence[str] = tuple(RANKINGS)
+) -> dict[str, np.ndarray]:
+    """Those ``RANKINGS`` of each column over its known labels, (C,) float64; NaN where not both labels occur.
 
     Args:
         predictions: (n, C) float64.
         labels: (n, C) of 0, 1 and NaN.
     """
-    rankings = {name: np.full(labels.shape[1], np.nan) for name in RANKINGS}
+    rankings = {name: np.full(labels.shape[1], np.nan) for name in names}
     for column, (scores, own) in enumerate(zip(predictions.T, labels.T, strict=True)):
         known = ~np.isnan(own)
         if 0 < own[known].sum() < known.sum():
-            for name, ranking in RANKINGS.items():
-                rankings[name][column] = ranking(own[known], scores[known])
+            for name in names:
+                rankings[name][column] = RANKINGS[name](own[known], scores[known])
     return rankings
+
+
+def mean_average_precision(predictions: np.ndarray, targets: np.ndarray) -> float:
+    """Mean over the columns in which both labels occur; NaN where there is none.
+
+    Args:
+        predictions: (n, C) float64.
+        targets: (n, C) float64, labels standardised in any way, so that of the two values of a column the larger
+            one is the label 1; NaN where a label is missing.
+    """
+    with warnings.catch_warnings():
+        # A column without any label: it has no mean either.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        labels = np.where(np.isnan(targets), np.nan, targets == np.nanmax(targets, axis=0))
+        return float(
+            np.nanmean(label_rankings(predictions, labels, ("average_precision",))["average_precision"])
+        )
 
 
 def _mean_rankings(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:

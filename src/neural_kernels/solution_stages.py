@@ -2,9 +2,11 @@
 
 solutions/<kernel>/<method>/n<n>/    solved.json, draw<d>/ with the dual coefficients
 metrics/<kernel>/n<n>.parquet        every number of one training size
+metrics/<kernel>/n<n>.tasks.parquet  scores of each task, in a study with the section tasks
 metrics.parquet                      the tidy table
 convergence.parquet                  residuals of every iterative solve
 fits.csv, final.csv                  the power laws, the numbers at the largest n
+tasks.png                            mean scores against n; the report is results/<study>.pdf
 augmentation.png                     accuracy against the augmentation factor; the report is results/<study>.pdf
 """
 
@@ -17,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neural_kernels import blocks, metrics_table, solvers
+from neural_kernels import blocks, metrics_table, solvers, task_scores
 from neural_kernels.comparison import load_table
 from neural_kernels.datasets import COPIES_FILE
 from neural_kernels.errors import UserError
 from neural_kernels.evaluation import evaluate as score
 from neural_kernels.files import read_json, write_atomically, write_json
 from neural_kernels.prediction import predict
-from neural_kernels.reports import augmentation, comparison, scaling
+from neural_kernels.reports import augmentation, comparison, scaling, tasks
 from neural_kernels.reports.contact_sheet import MOST_COPIES, ContactSheet
 from neural_kernels.reports.convergence import COLUMNS
 from neural_kernels.solvers import Record, checkpoint, mpi
@@ -37,6 +39,7 @@ from neural_kernels.stages import (
     store_folder,
 )
 from neural_kernels.study import Kernel, Study
+from neural_kernels.tuning.objectives import ridge_objective
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +141,13 @@ def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, 
     cross = blocks.read_submatrix(store, (0, size), window)
     folder = features_folder(study, results, kernel)
     targets = np.load(folder / "validation_targets.npy", allow_pickle=False)[:size]
-    return solvers.Validation(lambda coefficients: cross @ coefficients, targets)
+    objective = ridge_objective(study.config["ridge"], read_json(folder / "features.json")["task"])
+    if not np.isfinite(objective.loss(np.zeros_like(targets), targets)):
+        raise UserError(
+            f"{folder}: none of the tasks has both labels among the {size} validation examples, expected one for "
+            f"ridge.objective {objective.name}: take more examples, or mse"
+        )
+    return solvers.Validation(lambda coefficients: cross @ coefficients, targets, objective.loss)
 
 
 def _ridge_candidates(study: Study, results: Path, kernel: str, n: int) -> tuple[list[float], str]:
@@ -156,13 +165,14 @@ def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
     kernel = kernel_named(study, kernel_name)
     check_size(study, kernel_name, n)
     features = features_folder(study, results, kernel)
-    task = read_json(features / "features.json")["task"]
+    data = read_json(features / "features.json")
+    task = data["task"]
     folder = solution_folder(study, results, kernel_name, n)
     windows = study.windows(n, kernel_name)
     solutions = [solvers.load_solution(folder / f"draw{draw}") for draw in range(len(windows))]
     facts = [_facts(study, results, kernel, window, draw, solution.record)
              for draw, (window, solution) in enumerate(zip(windows, solutions, strict=True))]  # fmt: skip
-    tables = []
+    tables, scores_of_tasks = [], []
     for solution, row in zip(solutions, facts, strict=True):
         record = solution.record
         values = {
@@ -178,10 +188,23 @@ def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
         labels = np.load(features / f"{part}_labels.npy", allow_pickle=False)[:size]
         for prediction, row in zip(predictions, facts, strict=True):
             values = score(prediction, targets, labels, task)
+            if study.has_tasks:
+                named = {key: row[key] for key in ("kernel", "n", "draw")} | {"split": part}
+                found = task_scores.rows(
+                    named, data["class_names"], prediction, labels, task, data["target_scaling"]
+                )
+                scores_of_tasks.append(found)
+                if task == "regression":
+                    values["rmse"] = float(found["rmse"].mean())
             tables.append(metrics_table.rows(row, part, values))
-    metrics_table.write(
-        metrics_table.concat(tables), results / study.name / "metrics" / kernel_name / f"n{n}.parquet"
-    )
+    path = metrics_file(study, results, kernel_name, n)
+    if study.has_tasks:
+        task_scores.write(scores_of_tasks, path.with_suffix(".tasks.parquet"))
+    metrics_table.write(metrics_table.concat(tables), path)
+
+
+def metrics_file(study: Study, results: Path, kernel: str, n: int) -> Path:
+    return results / study.name / "metrics" / kernel / f"n{n}.parquet"
 
 
 def _facts(
@@ -271,6 +294,21 @@ def report_augmentation(study: Study, results: Path) -> None:
         table, config, augmented, results / study.name / "augmentation.png"
     )
     augmentation.write_augmentation_report(table, config, augmented, results / f"{study.name}.pdf", histories)
+    log.info("%s", results / f"{study.name}.pdf")
+
+
+def report_tasks(study: Study, results: Path) -> None:
+    """Figure and PDF of the scores of each task, and their means beside published ones."""
+    histories = pd.read_parquet(results / study.name / "convergence.parquet")
+    table = metrics_table.read(results / study.name / "metrics.parquet")
+    config = {"study": study.name, **study.config}
+    scores = task_scores.read(
+        metrics_file(study, results, kernel, n).with_suffix(".tasks.parquet")
+        for kernel in study.kernels
+        for n in study.training_sizes(kernel)
+    )
+    tasks.write_tasks_figure(table, config, results / study.name / "tasks.png")
+    tasks.write_tasks_report(table, scores, config, results / f"{study.name}.pdf", histories)
     log.info("%s", results / f"{study.name}.pdf")
 
 

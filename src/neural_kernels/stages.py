@@ -84,6 +84,10 @@ def check(study: Study, results: Path) -> None:
     for kernel in study.kernels.values():
         output_shape(kernel.architecture, summary.input_shape)
         engines.select(study.config["engine"], kernel.architecture, summary.input_shape)
+    # Metrics take long to load, and of the stages here only this one looks at them.
+    from neural_kernels.tuning.objectives import ridge_objective
+
+    ridge_objective(study.config["ridge"], summary.task)
     planning.check_disk(study, summary.input_shape, summary.outputs, results)
     log.info("study %s: config, data, engines and disk are in order", study.name)
 

@@ -30,7 +30,7 @@ SHARED = ("data", "preprocessing", "kernels", "precision", "engine", "blocks")
 TRUNCATED = "truncated_cg"
 
 # A study may have a report of its own, results/<study>.pdf, beside that of its scaling.
-ReportKind = Literal["approximations", "augmentation", "splits"]
+ReportKind = Literal["approximations", "augmentation", "splits", "tasks"]
 
 SCHEMAS = Path(__file__).parent / "schemas"
 
@@ -93,6 +93,11 @@ class Study:
     def augmentation_factor(self) -> int:
         """Examples of the training set for each of its images: 1 without data augmentation."""
         return (self.config["data"].get("augmentation") or {"factor": 1})["factor"]
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether the scores of each task are kept and reported."""
+        return self.config.get("tasks") is not None
 
     @property
     def images(self) -> int:
@@ -265,6 +270,8 @@ def report_kind(path: Path) -> ReportKind | None:
         config = config_files.read_config(path)
         if config.get("approximations") is not None:
             return "approximations"
+        if config.get("tasks") is not None:
+            return "tasks"
         if "kernels_from" in config:
             config = config_files.read_config(path.with_name(f"{config['kernels_from']}.yaml"))
         return "augmentation" if config["data"]["augmentation"]["factor"] > 1 else None

@@ -28,6 +28,7 @@ from neural_kernels import engines, preprocessing
 from neural_kernels.errors import UserError
 from neural_kernels.evaluation import Task
 from neural_kernels.files import read_json, write_json
+from neural_kernels.graphs import Graphs, open_examples
 from neural_kernels.preprocessing import Part, zca
 from neural_kernels.stages import data_folder
 from neural_kernels.study import Study
@@ -149,9 +150,14 @@ def _open(study: Study, results: Path) -> _Run:
 
 def _examples_hash(data: Path, sizes: Mapping[str, int]) -> str:
     digest = hashlib.sha256()
+    shape = tuple(read_json(data / "data.json")["input_shape"])
     for part, size in sizes.items():
-        for what in ("x", "y"):
-            array = np.load(data / f"{part}_{what}.npy", mmap_mode="r", allow_pickle=False)[:size]
+        examples = open_examples(data / f"{part}_x.npy", shape)[:size]
+        labels = np.load(data / f"{part}_y.npy", mmap_mode="r", allow_pickle=False)[:size]
+        named = {"x": examples.nodes if isinstance(examples, Graphs) else examples, "y": labels}
+        if isinstance(examples, Graphs):
+            named |= {name: getattr(examples, name) for name in ("node_offsets", "edges", "edge_offsets")}
+        for what, array in named.items():
             digest.update(f"{part} {what} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -37,7 +37,7 @@ def validation():
     return Validation(lambda coefficients: cross @ coefficients, TARGETS[N:])
 
 
-def solve(store, validation, method, budget, rank=0, iterations=1000):
+def solve(store, validation, method, budget, rank=0, iterations=1000, targets=TARGETS):
     """The solution, and the most bytes of arrays and objects that were there at a time."""
     settings = Settings(
         RIDGES,
@@ -47,7 +47,7 @@ def solve(store, validation, method, budget, rank=0, iterations=1000):
         memory_budget=int(budget),
         threads=2,
     )
-    targets = TARGETS[:N].copy()
+    targets = targets[:N].copy()
     tracemalloc.start()
     try:
         solution = solve_system(store, (0, N), targets, settings, validation)
@@ -82,3 +82,34 @@ def test_a_direct_solve_keeps_to_its_budget(store, validation):
     assert budget / 2 < peak <= budget
     with pytest.raises(UserError, match=r"a direct solve of n = 1000 takes"):
         solve(store, validation, "cholesky", budget - 1)
+
+
+def test_tasks_with_labels_missing_each_in_its_own_way(store, validation):
+    """Of 128 tasks one has no label at all and one a single label; the others lack half, or nearly all."""
+    random = np.random.default_rng(1)
+    shares = np.where(np.arange(128) % 2, 0.5, 0.97)
+    targets = np.where(random.random((N, 128)) < shares, np.nan, TARGETS[:N, :128])
+    targets[:, 7] = np.nan
+    targets[:, 8] = np.where(np.arange(N) == 3, 1.0, np.nan)
+    few = Validation(validation.predict, TARGETS[N:, :128])
+    budget = iterative.working_bytes(N, 128, 100, masks=128) + 11 * 2**20
+    iterated, peak = solve(store, few, "conjugate_gradients", budget, rank=100, targets=targets)
+    assert peak <= budget
+    assert iterated.record.converged
+    assert iterated.record.ridge in RIDGES
+    scale = np.abs(iterated.coefficients).max()
+    shift = iterated.record.shift
+    for task in range(128):
+        known = ~np.isnan(targets[:, task])
+        expected = np.zeros(N)
+        matrix = KERNEL[:N, :N][np.ix_(known, known)] + shift * np.eye(known.sum())
+        expected[known] = np.linalg.solve(matrix, targets[known, task])
+        np.testing.assert_allclose(iterated.coefficients[:, task], expected, atol=1e-4 * scale)
+    assert not iterated.coefficients[:, 7].any()
+
+
+def test_the_triangles_of_many_masks_are_part_of_the_budget(store, validation):
+    targets = np.where(np.random.default_rng(1).random((N, 128)) < 0.5, np.nan, TARGETS[:N, :128])
+    few = Validation(validation.predict, TARGETS[N:, :128])
+    with pytest.raises(UserError, match="the vectors and the preconditioner of n = 1000 alone take"):
+        solve(store, few, "conjugate_gradients", iterative.working_bytes(N, 128, 300), 300, targets=targets)

@@ -81,15 +81,27 @@ def comparison(name: str) -> Comparison:
         raise WorkflowError(str(error))
 
 
+def without_tasks() -> str:
+    """Wildcard constraint: the studies whose tasks are not reported one by one."""
+    others = [
+        name
+        for name in studies(CONFIG)
+        if report_kind(CONFIG / f"{name}.yaml") != "tasks"
+    ]
+    return "|".join(others) or "(?!)"
+
+
 def reported_study(name: str) -> Study:
     """The validated study, which has a report results/<study>.pdf."""
     this = study(name)
     kind = report_kind(CONFIG / f"{name}.yaml")
     if kind is None:
         raise WorkflowError(
-            f"config/{name}.yaml has no section approximations and no data.augmentation of factor 2 or more, one "
-            f"of which results/{name}.pdf would report: expected one, or the target results/{name}_scaling.pdf"
+            f"config/{name}.yaml has no section approximations or tasks and no data.augmentation of factor 2 or more, "
+            f"one of which results/{name}.pdf would report: expected one, or the target results/{name}_scaling.pdf"
         )
+    if kind == "tasks":
+        return this
     return augmented_study(name) if kind == "augmentation" else approximated_study(name)
 
 
@@ -317,6 +329,17 @@ def published(wildcards):
         [column.name, column.source, dict(column.values)] for column in this.published
     ]
     return [this.title, this.note, list(this.studies), columns]
+
+
+def tasks_files(wildcards):
+    """The tables of a study whose tasks are reported one by one."""
+    this = study(wildcards.study)
+    return [
+        f"results/{this.name}/metrics.parquet",
+        f"results/{this.name}/convergence.parquet",
+    ] + [
+        file.replace(".parquet", ".tasks.parquet") for file in metrics_files(wildcards)
+    ]
 
 
 def force_missing(files: list[str]) -> None:

@@ -50,6 +50,8 @@ rule evaluate_predictions:
         "results/{study}/metrics/{kernel}/n{n}.parquet",
     log:
         "results/{study}/logs/evaluate_predictions/{kernel}/n{n}.log",
+    wildcard_constraints:
+        study=without_tasks(),
     conda:
         "../../environment.yml"
     params:

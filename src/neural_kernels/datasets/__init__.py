@@ -25,6 +25,8 @@ from neural_kernels.datasets import (
     digits,
     flip,
     inputs,
+    ogb,
+    smiles,
     tiny_imagenet,
 )
 from neural_kernels.datasets.augmentation import Augmentation
@@ -42,6 +44,8 @@ DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
     "cifar5m": cifar5m.open_dataset,
     "digits": digits.open_dataset,
     "flip": flip.open_dataset,
+    "ogb": ogb.open_dataset,
+    "smiles": smiles.open_dataset,
     "tiny_imagenet": tiny_imagenet.open_dataset,
 }
 # How new examples without labels are read, which are in the form of the data set's own.
@@ -203,6 +207,9 @@ def _open(options: Mapping[str, Any]) -> _Study:
             raise UserError(f"data.{key} is given for {name}, expected only with flip")
     if name != "tiny_imagenet" and options.get("image_size"):
         raise UserError(f"data.image_size is given for {name}, expected only with tiny_imagenet")
+    for key in smiles.KEYS:
+        if name != "smiles" and options.get(key) is not None:
+            raise UserError(f"data.{key} is given for {name}, expected only with smiles")
     dataset = DATASETS[name](options)
     asked = options.get("test_sets") or {test: {} for test in dataset.tests}
     tests = {test: _open_test(dataset, name, test, entry or {}) for test, entry in asked.items()}

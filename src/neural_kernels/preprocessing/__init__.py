@@ -225,7 +225,7 @@ def _target_encoding(
     """What turns labels into targets, and the scaling that undoes it for a regression."""
     if summary["task"] == "classification":
         return partial(targets.one_hot, classes=summary["classes"]), None
-    scaling = targets.fit_scaling(np.asarray(train))
+    scaling = targets.fit_scaling(np.asarray(train), labels=summary["task"] == "multilabel")
     described = {"mean": scaling.mean.tolist(), "scale": scaling.scale.tolist()}
     return partial(targets.standardize, scaling), described
 

@@ -24,13 +24,22 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     return targets
 
 
-def fit_scaling(values: np.ndarray) -> TargetScaling:
+def fit_scaling(values: np.ndarray, labels: bool = False) -> TargetScaling:
     """Mean and standard deviation of each task over the training examples (n, tasks) whose value is not NaN.
 
+    Args:
+        labels: the tasks are labels, some of which may be missing, or all the same, in a small training set: of
+            these the scale is 1, and the mean 0 where there is no label at all.
+
     Raises:
-        UserError: a task whose training values are all missing, or all the same.
+        UserError: without ``labels``, a task whose training values are all missing, or all the same.
     """
     known = ~np.isnan(values)
+    if labels:
+        counts = known.sum(axis=0)
+        mean = np.nansum(values, axis=0) / np.maximum(counts, 1)
+        scale = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / np.maximum(counts, 1))
+        return TargetScaling(mean, np.where(scale == 0, 1.0, scale))
     for task, (column, there) in enumerate(zip(values.T, known.T, strict=True)):
         if not there.any():
             raise UserError(f"task {task}: none of the {len(values)} training values is there, expected some")

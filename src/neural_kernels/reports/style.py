@@ -78,6 +78,9 @@ METRIC_NAMES = {
     "top5_accuracy": "Top-5 accuracy (%)",
     "spearman": "Spearman correlation",
     "pearson": "Pearson correlation",
+    "average_precision": "Mean average precision",
+    "roc_auc": "Mean ROC-AUC",
+    "rmse": "RMSE, units of the data",
 }
 
 

@@ -15,6 +15,7 @@ from neural_kernels.tuning.settings import Tuning
 from neural_kernels.tuning.space import Choices, Hyperparameter
 
 OBJECTIVE_NAMES = {"loss": "loss", "accuracy": "accuracy (%)", "mse": "mean squared error"}
+OBJECTIVE_NAMES["average_precision"] = "mean average precision"
 WINNER = "Best trial"
 
 

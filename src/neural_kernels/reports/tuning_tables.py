@@ -20,7 +20,11 @@ from neural_kernels.reports.tuning_summary import (
 from neural_kernels.tuning.records import TrialRecord
 
 TOP = 10
-METRICS = {"classification": ("loss", "accuracy"), "regression": ("mse", "spearman")}
+METRICS = {
+    "classification": ("loss", "accuracy"),
+    "regression": ("mse", "spearman"),
+    "multilabel": ("mse", "average_precision"),
+}
 AT_EDGE = "*"
 
 

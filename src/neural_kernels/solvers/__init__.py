@@ -193,7 +193,8 @@ def _check_direct_memory(n: int, targets: np.ndarray, settings: Settings) -> Non
 def _spare_memory(n: int, targets: np.ndarray, settings: Settings) -> int:
     """Bytes that the vectors and the preconditioner leave for the matrix."""
     rank = 0 if settings.preconditioner.method == "none" else settings.preconditioner.rank
-    working = iterative.working_bytes(n, targets.shape[1], rank)
+    masks = len({column.tobytes() for column in np.packbits(np.isnan(targets), axis=0).T})
+    working = iterative.working_bytes(n, targets.shape[1], rank, masks)
     if working >= settings.memory_budget:
         raise UserError(
             f"the vectors and the preconditioner of n = {n} alone take {working / 2**30:.1f} GiB, the memory budget "

@@ -56,13 +56,14 @@ class CheckpointSettings:
     seconds: float = 300.0
 
 
-def working_bytes(n: int, columns: int, rank: int) -> int:
-    """Bytes that an iteration holds: vectors, the factor, and the columns it came from.
+def working_bytes(n: int, columns: int, rank: int, masks: int = 1) -> int:
+    """Bytes that an iteration holds: vectors, the factor, the columns it came from, and two triangles for each of
+    the ``masks``, the different sets of examples that have a label.
 
     Entries of the matrix and the products of its panels are the operator's (``StoreOperator``).
     """
     rank = min(rank, n)
-    return 8 * n * (16 * columns + 2 * rank) + 8 * 4 * rank * rank
+    return 8 * n * (16 * columns + 2 * rank) + 8 * (2 + 2 * masks) * rank * rank
 
 
 def solver(

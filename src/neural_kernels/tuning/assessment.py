@@ -144,5 +144,5 @@ def _finite(entries: np.ndarray) -> np.ndarray:
 
 
 def _scores(predictions: np.ndarray, part: Part, objective: Objective) -> dict[str, float]:
-    labels = part.labels if objective.task == "classification" else None
+    labels = None if objective.task == "regression" else part.labels
     return evaluation.evaluate(predictions, part.targets, labels, objective.task)

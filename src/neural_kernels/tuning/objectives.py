@@ -1,15 +1,16 @@
-"""What a trial is judged by, from its predictions on the validation examples. A new objective is an entry here."""
+"""What a trial or a ridge is judged by, from predictions on the validation examples. A new objective is an entry
+here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from neural_kernels.errors import UserError
-from neural_kernels.evaluation import Task, top_accuracy
+from neural_kernels.evaluation import Task, mean_average_precision, top_accuracy
 from neural_kernels.solvers.ridge import mean_squared_error
 
 
@@ -38,24 +39,47 @@ def _accuracy(predictions: np.ndarray, targets: np.ndarray) -> float:
     return top_accuracy(predictions, targets.argmax(axis=1), 1)
 
 
+def _average_precision(predictions: np.ndarray, targets: np.ndarray) -> float:
+    if not np.isfinite(predictions).all():
+        return float("nan")
+    return mean_average_precision(predictions, targets)
+
+
 OBJECTIVES = {
     objective.name: objective
     for objective in (
         Objective("loss", "classification", "minimize", mean_squared_error),
         Objective("accuracy", "classification", "maximize", _accuracy),
         Objective("mse", "regression", "minimize", mean_squared_error),
+        Objective("average_precision", "multilabel", "maximize", _average_precision),
     )
 }
 
 
-def objective_named(name: str, task: Task) -> Objective:
-    """The objective ``name`` of a study whose data is of ``task``.
+# Those of a name that is another task's as well.
+ALSO = {("mse", "multilabel"): replace(OBJECTIVES["mse"], task="multilabel")}
+
+# What a ridge is chosen by where the config does not say.
+USUAL: dict[Task, str] = {"classification": "loss", "regression": "mse", "multilabel": "average_precision"}
+
+
+def objective_named(name: str, task: Task, key: str = "tuning.objective") -> Objective:
+    """The objective ``name`` of a study whose data is of ``task``; ``key`` of the config asks for it.
 
     Raises:
-        UserError: an objective of the other task.
+        UserError: an objective of another task.
     """
-    objective = OBJECTIVES[name]
+    objective = ALSO.get((name, task), OBJECTIVES[name])
     if objective.task != task:
-        known = ", ".join(o.name for o in OBJECTIVES.values() if o.task == task)
-        raise UserError(f"tuning.objective is {name!r}, but the data is a {task}: expected one of {known}")
+        known = [o.name for o in (*OBJECTIVES.values(), *ALSO.values()) if o.task == task]
+        raise UserError(f"{key} is {name!r}, but the data is a {task}: expected one of {', '.join(known)}")
     return objective
+
+
+def ridge_objective(section: Mapping[str, Any], task: Task) -> Objective:
+    """What the ridge is chosen by, from the section ``ridge`` of a study.
+
+    Raises:
+        UserError: an objective of another task.
+    """
+    return objective_named(section.get("objective") or USUAL[task], task, "ridge.objective")

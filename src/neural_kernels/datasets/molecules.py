@@ -1,0 +1,109 @@
+"""SMILES to graphs of atoms, and the scaffolds that molecules are split by; the one place that knows of RDKit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neural_kernels.datasets import atoms
+from neural_kernels.errors import UserError
+from neural_kernels.graphs import Graphs
+from neural_kernels.progress import progress
+
+CHIRALITIES = ("CHI_UNSPECIFIED", "CHI_TETRAHEDRAL_CW", "CHI_TETRAHEDRAL_CCW", "CHI_OTHER")
+HYBRIDISATIONS = ("SP", "SP2", "SP3", "SP3D", "SP3D2")
+LOWEST_CHARGE, HIGHEST_CHARGE = -5, 5
+
+
+@dataclass(frozen=True)
+class Molecules:
+    """What became of some SMILES.
+
+    Attributes:
+        graphs: of those that are molecules, in their order, with ``atoms.encode``'s channels as nodes.
+        rows: (molecules,) int64, their places among the SMILES.
+        scaffolds: SMILES of the Murcko scaffold of each, with its chirality, and empty where there is no ring; None
+            where they were not asked for.
+    """
+
+    graphs: Graphs
+    rows: np.ndarray
+    scaffolds: tuple[str, ...] | None
+
+
+def parse(smiles: Sequence[str], scaffolds: bool = False) -> Molecules:
+    """The molecules among ``smiles``: without those that RDKit refuses, and those that have no atoms.
+
+    Features are those of OGB (Hu et al. 2020, their ``smiles2graph``): hydrogens are counted at their atom and are
+    no nodes, and a bond is two edges.
+
+    Raises:
+        UserError: RDKit is not installed.
+    """
+    Chem, murcko, rdBase = _rdkit()
+    features_of = _features_of(Chem)
+    features, edges = bytearray(), []
+    node_counts, edge_counts, rows, found = [0], [0], [], []
+    # RDKit would print what it thinks of every molecule.
+    with rdBase.BlockLogs(), progress(total=len(smiles), description="reading molecules") as bar:
+        for row, text in enumerate(smiles):
+            bar.update(1)
+            molecule = Chem.MolFromSmiles(text)
+            if molecule is None or molecule.GetNumAtoms() == 0:
+                continue
+            rows.append(row)
+            for atom in molecule.GetAtoms():
+                features += features_of(atom)
+            bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in molecule.GetBonds()]
+            both = [end for first, second in bonds for end in (first, second, second, first)]
+            edges.append(np.array(both, np.int32).reshape(-1, 2))
+            node_counts.append(molecule.GetNumAtoms())
+            edge_counts.append(2 * len(bonds))
+            if scaffolds:
+                found.append(murcko(mol=molecule, includeChirality=True))
+    table = np.frombuffer(bytes(features), np.uint8).reshape(-1, len(atoms.SIZES))
+    pairs = np.concatenate([np.empty((0, 2), np.int32), *edges])
+    graphs = Graphs(atoms.encode(table), np.cumsum(node_counts), pairs, np.cumsum(edge_counts))
+    return Molecules(graphs, np.array(rows, np.int64), tuple(found) if scaffolds else None)
+
+
+def _features_of(Chem: Any) -> Callable[[Any], bytes]:
+    """A function from an atom of RDKit to its indices in ``atoms.SIZES``, a byte each."""
+    chirality = {getattr(Chem.ChiralType, name): index for index, name in enumerate(CHIRALITIES)}
+    hybridisation = {
+        getattr(Chem.HybridizationType, name): index for index, name in enumerate(HYBRIDISATIONS)
+    }
+    others = {name: size - 1 for name, size in atoms.SIZES.items()}
+    elements, degrees, hydrogens = others["atomic number"], others["degree"], others["hydrogens"]
+
+    def features_of(atom: Any) -> bytes:
+        number, charge = atom.GetAtomicNum(), atom.GetFormalCharge()
+        return bytes(
+            (
+                number - 1 if 1 <= number <= elements else elements,
+                chirality.get(atom.GetChiralTag(), others["chirality"]),
+                min(atom.GetTotalDegree(), degrees),
+                charge - LOWEST_CHARGE if LOWEST_CHARGE <= charge <= HIGHEST_CHARGE else others["charge"],
+                min(atom.GetTotalNumHs(), hydrogens),
+                min(atom.GetNumRadicalElectrons(), others["radical electrons"]),
+                hybridisation.get(atom.GetHybridization(), others["hybridisation"]),
+                atom.GetIsAromatic(),
+                atom.IsInRing(),
+            )
+        )
+
+    return features_of
+
+
+def _rdkit() -> tuple[Any, Any, Any]:
+    try:
+        from rdkit import Chem, rdBase
+        from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
+    except ImportError:
+        raise UserError(
+            "reading SMILES needs the package rdkit: pip install neural-kernels[molecules]"
+        ) from None
+    return Chem, MurckoScaffoldSmiles, rdBase

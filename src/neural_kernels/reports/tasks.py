@@ -1,0 +1,180 @@
+"""The report of many tasks: their mean scores against n beside published ones, and the scores of each task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from neural_kernels import metrics_table
+from neural_kernels.datasets.pools import Task
+from neural_kernels.evaluation import LOSS
+from neural_kernels.metrics_table import VALIDATION
+from neural_kernels.reports import style
+from neural_kernels.reports.convergence import convergence_figures
+from neural_kernels.reports.scaling_tables import solves
+from neural_kernels.reports.summary import checked, footer, kernel_labels, task_of, title
+from neural_kernels.reports.tables import Table, table_pages
+from neural_kernels.reports.task_panels import each_task_figure, means_figure
+from neural_kernels.task_scores import SCORES
+
+
+def write_tasks_report(
+    metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, out: Path, histories: pd.DataFrame
+) -> None:
+    """The report as a PDF of A4 pages: mean scores against n, each task, tables, and how iterative solves converged.
+
+    Args:
+        metrics: a metrics table of one study.
+        scores: the scores of each of its tasks (``neural_kernels.task_scores``).
+        study: the study's config with its defaults; title, kernels, data, ridge, solver and tasks are read.
+        out: path of the PDF; it appears whole or not at all, and equal input gives equal bytes.
+        histories: residuals of the iterative solves (``reports.convergence``).
+
+    Raises:
+        ValueError: not a metrics table, or one of several studies.
+    """
+    metrics = checked(metrics)
+    foot, test_sets = footer(metrics, study), metrics_table.test_sets(metrics)
+    with style.context():
+        pages = [_means_page(metrics, study, test_set) for test_set in test_sets]
+        if scores["task"].nunique() > 1:
+            pages += [_each_page(metrics, scores, study, test_set) for test_set in test_sets]
+        tables = [means_table(metrics, scores, study, test_set) for test_set in test_sets]
+        pages += table_pages(tables, foot, len(pages) + 1)
+        each = [tasks_table(metrics, scores, study, test_set) for test_set in test_sets]
+        pages += table_pages(each, foot, len(pages) + 1)
+        pages += table_pages([solves(metrics, study)], foot, len(pages) + 1)
+        pages += convergence_figures(histories, study["solver"]["tolerance"])
+        style.write_pdf(pages, out, title(metrics, study))
+
+
+def write_tasks_figure(metrics: pd.DataFrame, study: dict, out: Path) -> None:
+    """The mean scores of the first test set alone, as .png or .svg by the name of ``out``."""
+    metrics = checked(metrics)
+    with style.context():
+        style.write_image(_means_page(metrics, study, metrics_table.test_sets(metrics)[0]), out)
+
+
+def at_largest(metrics: pd.DataFrame, scores: pd.DataFrame, test_set: str) -> pd.DataFrame:
+    """Scores of each task at the largest n of each kernel, its first draw."""
+    largest = metrics.groupby("kernel")["n"].max()
+    chosen = (scores["n"] == scores["kernel"].map(largest)) & (scores["draw"] == 0)
+    return scores.loc[chosen & (scores["split"] == test_set)]
+
+
+def _means_page(metrics: pd.DataFrame, study: dict, test_set: str) -> Figure:
+    heading = title(metrics, study), f"Mean over tasks, {style.test_set_name(test_set)} set"
+    names, labels = SCORES[task_of(metrics)], kernel_labels(metrics, study)
+    return means_figure(metrics, names, heading, labels, test_set, _published(study, test_set))
+
+
+def _each_page(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, test_set: str) -> Figure:
+    heading = title(metrics, study), f"Each task on the {style.test_set_name(test_set)} set, at the largest n"
+    labels, score = kernel_labels(metrics, study), SCORES[task_of(metrics)][0]
+    return each_task_figure(
+        at_largest(metrics, scores, test_set), score, heading, labels, chosen_kernel(metrics)
+    )
+
+
+def _published(study: dict, test_set: str) -> list[dict[str, Any]]:
+    entries = (study.get("tasks") or {}).get("published") or []
+    return [entry for entry in entries if entry["test_set"] == test_set]
+
+
+# -------------------------------------------------------------------------------------------- tables
+
+
+def means_table(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, test_set: str) -> Table:
+    """The mean scores of each kernel at its largest n, then the published ones with their sources."""
+    shown = SCORES[task_of(metrics)]
+    rows: list[list[str]] = []
+    alerts: set[int] = set()
+    for kernel, label in kernel_labels(metrics, study).items():
+        own = metrics.loc[(metrics["kernel"] == kernel) & (metrics["split"] == test_set)]
+        own = own.loc[own["n"] == own["n"].max()]
+        if not own["converged"].all():
+            alerts.add(len(rows))
+        means = [_mean(own, metric) for metric in shown]
+        rows.append([label, f"{own['n'].iloc[0]:,}", *means, "this study"])
+    ours = len(rows)
+    for entry in _published(study, test_set):
+        spread = f" ± {entry['spread']:g}" if "spread" in entry else ""
+        cells = [f"{entry['value']:g}{spread}" if entry["metric"] == metric else "" for metric in shown]
+        rows.append([entry["name"], "", *cells, entry["source"]])
+    counted = at_largest(metrics, scores, test_set)
+    counted = counted.loc[counted["kernel"] == counted["kernel"].iloc[0]]
+    there = int(counted[shown[0]].notna().sum())
+    notes = [
+        f"Means over {there} of {len(counted)} tasks" + _left_out(task_of(metrics), there < len(counted))
+    ]
+    if alerts:
+        notes.append("Bold red: a solve that did not converge.")
+    header = ["Method", "n", *map(style.metric_name, shown), "Source"]
+    return Table(
+        f"Results on the {style.test_set_name(test_set)} set at the largest n",
+        header,
+        rows,
+        numbers=frozenset({1, 2, 3}),
+        alerts=frozenset(alerts),
+        rules=frozenset({ours}) if len(rows) > ours else frozenset(),
+        notes=notes,
+    )
+
+
+def _left_out(task: Task, some: bool) -> str:
+    if task != "multilabel":
+        return "."
+    return ": those with both labels in the test set, as OGB's evaluator takes them." if some else "."
+
+
+def _mean(own: pd.DataFrame, metric: str) -> str:
+    values = own.loc[own["metric"] == metric, "value"]
+    return f"{values.mean():.4f}" if len(values) else ""
+
+
+def tasks_table(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, test_set: str) -> Table:
+    """Each task at the largest n, by the kernel with the best validation loss."""
+    task = task_of(metrics)
+    found = at_largest(metrics, scores, test_set)
+    kernel = chosen_kernel(metrics)
+    own = found.loc[found["kernel"] == kernel]
+    label = kernel_labels(metrics, study)[kernel]
+    rows = []
+    for row in own.to_dict("records"):
+        counts = [f"{row['labelled']:,.0f}"]
+        if task == "multilabel":
+            counts.append(f"{row['positives']:,.0f}")
+        rows.append([str(row["task"]), *counts, *(_number(row[name]) for name in SCORES[task])])
+    header = ["Task", "Labelled", *(["Positives"] if task == "multilabel" else [])]
+    header += [style.metric_name(name).removeprefix("Mean ").capitalize() for name in SCORES[task]]
+    header = [name.replace("Roc-auc", "ROC-AUC").replace("Rmse", "RMSE") for name in header]
+    return Table(
+        f"Each task on the {style.test_set_name(test_set)} set: {label}, n = {int(own['n'].iloc[0]):,}",
+        header,
+        rows,
+        numbers=frozenset(range(1, len(header))),
+        notes=["Blank: the task lacks one of both labels there."] if task == "multilabel" else [],
+    )
+
+
+def chosen_kernel(metrics: pd.DataFrame) -> str:
+    """The kernel that does best on the validation set at its largest n; the first where there is none."""
+    task = task_of(metrics)
+    best: tuple[float, str] | None = None
+    for kernel, own in metrics.groupby("kernel", sort=False):
+        own = own.loc[(own["n"] == own["n"].max()) & (own["split"] == VALIDATION)]
+        metric = "average_precision" if (own["metric"] == "average_precision").any() else LOSS[task]
+        values = own.loc[own["metric"] == metric, "value"]
+        cost = values.mean() * (-1 if metric == "average_precision" else 1) if len(values) else np.inf
+        if best is None or cost < best[0]:
+            best = float(cost), str(kernel)
+    assert best is not None
+    return best[1]
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,91 @@
+"""How good the predictions of each task are, a row a task, beside the metrics that are means over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from neural_kernels.datasets.pools import Task
+from neural_kernels.errors import UserError
+from neural_kernels.evaluation import RANKINGS, label_rankings
+from neural_kernels.files import write_atomically
+
+KEY = ("kernel", "n", "draw", "split", "task")
+SCORES: dict[Task, tuple[str, ...]] = {
+    "multilabel": tuple(RANKINGS),
+    "regression": ("rmse", "spearman"),
+}
+COLUMNS = (*KEY, "labelled", "positives", *(score for scores in SCORES.values() for score in scores))
+
+
+def rows(
+    facts: Mapping[str, object],
+    names: Sequence[str],
+    predictions: np.ndarray,
+    labels: np.ndarray,
+    task: Task,
+    scaling: Mapping[str, Sequence[float]],
+) -> pd.DataFrame:
+    """A row for each task: examples that are labelled, how many of them with the label 1, and its scores.
+
+    Args:
+        facts: kernel, n, draw and split.
+        names: of the tasks, their numbers where it is empty.
+        predictions: (n, tasks) float64, of standardised targets.
+        labels: (n, tasks) float64, labels or values as they came, NaN where one is missing.
+        task: multilabel or regression.
+        scaling: mean and scale of each task, which undo the standardisation.
+
+    Returns:
+        Columns ``COLUMNS``. Scores that the kind of task does not have, or that do not exist, are NaN: rankings of a
+        task that lacks one of both labels, the correlation with a constant. ``rmse`` is in the units of the values.
+    """
+    tasks = labels.shape[1]
+    known = ~np.isnan(labels)
+    table = pd.DataFrame({column: np.full(tasks, np.nan) for column in COLUMNS})
+    for column, value in facts.items():
+        table[column] = value
+    table["task"] = list(names) or [str(number) for number in range(tasks)]
+    table["labelled"] = known.sum(axis=0)
+    if task == "multilabel":
+        table["positives"] = np.nansum(labels, axis=0)
+        for name, values in label_rankings(predictions, labels).items():
+            table[name] = values
+        return table
+    values = np.asarray(scaling["mean"]) + np.asarray(scaling["scale"]) * predictions
+    for column in np.flatnonzero(known.any(axis=0)):
+        ours, theirs = values[known[:, column], column], labels[known[:, column], column]
+        table.loc[column, "rmse"] = np.sqrt(np.mean((ours - theirs) ** 2))
+        if len(ours) > 1 and np.ptp(ours) > 0 and np.ptp(theirs) > 0:
+            table.loc[column, "spearman"] = stats.spearmanr(ours, theirs).statistic
+    return table
+
+
+def write(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    """All rows as Parquet; the file appears whole or not at all."""
+    table = pd.concat(tables, ignore_index=True)
+    write_atomically(path, lambda file: table.to_parquet(file, index=False))
+
+
+def read(paths: Iterable[Path]) -> pd.DataFrame:
+    """The rows of all ``paths``.
+
+    Raises:
+        UserError: a file is missing, or of another form.
+    """
+    tables = []
+    for path in paths:
+        try:
+            table = pd.read_parquet(path)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path}: cannot be read ({error}), expected the scores of each task") from error
+        if tuple(table.columns) != COLUMNS:
+            raise UserError(
+                f"{path}: found the columns {', '.join(table.columns)}, expected {', '.join(COLUMNS)}"
+            )
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
