@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from neural_kernels import metrics_table
-from neural_kernels.evaluation import LOSS, SCORE, TOP5, Task
+from neural_kernels.evaluation import LOSS, RANKINGS, SCORE, TOP5, Task
 from neural_kernels.metrics_table import TRAIN
 from neural_kernels.scaling_laws import NoFit, PowerLaw, fit_power_law
 
@@ -54,6 +54,8 @@ def task_of(metrics: pd.DataFrame) -> Task:
     """
     found = set(metrics.loc[metrics["split"].isin(metrics_table.test_sets(metrics)), "metric"])
     tasks: list[Task] = [task for task, loss in LOSS.items() if loss in found]
+    if "mse" in found:
+        tasks = ["multilabel" if found & RANKINGS.keys() else "regression"]
     if len(tasks) != 1:
         raise ValueError(f"the metrics table has {sorted(found)} for its test sets, expected loss or mse")
     return tasks[0]
