@@ -76,8 +76,8 @@ def test_every_form_of_file_gives_the_same(tmp_path, contents_of):
         options(plain),
         options(tmp_path / "mine.csv.gz"),
         options(tmp_path / "marked.csv"),
-        options(archive, split="mine"),
-        options(tmp_path, split="mine"),
+        options(archive, table="mine"),
+        options(tmp_path, table="mine"),
     ]
     first, *rest = [contents_of_parts(flip.open_dataset(form), contents_of) for form in forms]
     for other in rest:
@@ -150,7 +150,7 @@ def test_missing_columns_are_named(tmp_path, column):
         ({"alphabet": "ACÇ"}, "data.alphabet has 'Ç'"),
         ({"alphabet": "ACDE"}, r"has '\*' at position 3, expected letters of ACDE"),
         ({"sequence_length": 3}, "data.sequence_length is 3, expected at least 4"),
-        ({"split": "mine"}, "the table 'mine' is asked for, expected so only of a .zip or a folder"),
+        ({"table": "mine"}, "the table 'mine' is asked for, expected so only of a .zip or a folder"),
         ({"validation_examples": 2}, "data.validation_examples is 2, expected at most the 1"),
         ({"train_examples": 4}, "data.train_examples is 4, expected at most the 3"),
         ({"test_sets": {"valid": {}}}, "data.test_sets.valid: no such test set, expected one of .*test"),
@@ -164,8 +164,8 @@ def test_bad_options_are_named(tmp_path, changes, message):
 def test_archives_say_which_splits_they_hold(tmp_path):
     archive = write_zip(tmp_path / "all.zip", {"splits/a.csv": text(), "splits/b.csv": text()})
     with pytest.raises(UserError, match=r"all.zip: found the tables a, b, expected 'c' once"):
-        check_data(options(archive, split="c"))
-    with pytest.raises(UserError, match=r"found the tables a, b, expected data.split to name one"):
+        check_data(options(archive, table="c"))
+    with pytest.raises(UserError, match=r"found the tables a, b, expected data.table to name one"):
         check_data(options(archive))
     with pytest.raises(UserError, match="no such file"):
         check_data(options(tmp_path / "gone.csv"))
@@ -205,10 +205,33 @@ def test_prepared_examples_are_those_of_the_table(tmp_path):
 )
 def test_official_gb1(shared_data, split, train, validation, test, contents_of):
     path = shared_data("flip_gb1/splits.zip")
-    dataset = flip.open_dataset(options(path, split=split))
+    dataset = flip.open_dataset(options(path, table=split))
     assert (dataset.train.count, dataset.validation.count) == (train, validation)
     assert dataset.tests["test"]().count == test
     assert dataset.train.input_shape == (265, LETTERS + 1)
     x, _ = contents_of(dataset.train)
     # Variants of one protein at four sites: V39, D40, G41 and V54, and nowhere else.
     assert np.flatnonzero((x != x[0]).any(axis=(0, 2))).size <= 4
+
+
+def test_new_sequences_are_encoded_as_the_table_is(tmp_path, contents_of):
+    """Rows that no example can be made of are named, and the others are known by their sequences."""
+    table = options(write_csv(tmp_path / "mine.csv"))
+    rows = ["1,ACDE", "2,ac", "3,AXC", "4,", "5,ACDEF", "6,WYCA"]
+    new = write_csv(tmp_path / "new.csv", rows, "id,sequence")
+    found = flip.read_inputs(table, new)
+    assert found.identifiers["sequence"].tolist() == ["ACDE", "ac", "WYCA"]
+    assert decoded(found.examples) == ["ACDE", "AC", "WYCA"]
+    trained = flip.open_dataset(table).tests["test"]()
+    np.testing.assert_array_equal(found.examples[[0, 2]], contents_of(trained)[0])
+    assert [problem.split("new.csv, ")[1] for problem in found.problems] == [
+        f"line 4: the sequence has 'X' at position 2, expected letters of {flip.ALPHABET}",
+        "line 5: the sequence is empty",
+        "line 6: the sequence has 5 letters, expected at most 4",
+    ]
+    longer = flip.read_inputs(table | {"sequence_length": 7}, new)
+    assert (longer.examples.shape, len(longer.problems)) == ((4, 7, LETTERS + 1), 2)
+    # With a length of its own, the table need not be there.
+    assert len(flip.read_inputs({"path": "gone.csv", "sequence_length": 7}, new).examples) == 4
+    with pytest.raises(UserError, match="expected 'sequence' once"):
+        flip.read_inputs(table, write_csv(tmp_path / "other.csv", ["1,ACD"], "id,seq"))

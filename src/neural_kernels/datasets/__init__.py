@@ -202,7 +202,7 @@ def _open(options: Mapping[str, Any]) -> _Study:
         raise UserError(f"data.path is not given, expected where the files of {name} are")
     if name != "cifar5m" and options.get("train_parts"):
         raise UserError(f"data.train_parts is given for {name}, expected only with cifar5m")
-    for key in ("split", "targets", "alphabet", "sequence_length"):
+    for key in ("table", "targets", "alphabet", "sequence_length"):
         if name != "flip" and options.get(key):
             raise UserError(f"data.{key} is given for {name}, expected only with flip")
     if name != "tiny_imagenet" and options.get("image_size"):

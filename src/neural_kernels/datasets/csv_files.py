@@ -98,7 +98,7 @@ def _member(path: Path, names: Sequence[str], table: str | None) -> str:
 def _chosen(source: str, tables: Sequence[str], table: str | None) -> str:
     found = ", ".join(sorted(tables)) or "none"
     if table is None and len(tables) != 1:
-        raise UserError(f"{source}: found the tables {found}, expected data.split to name one of them")
+        raise UserError(f"{source}: found the tables {found}, expected data.table to name one of them")
     chosen = tables[0] if table is None else table
     if tables.count(chosen) != 1:
         raise UserError(f"{source}: found the tables {found}, expected {chosen!r} once among them")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from neural_kernels.datasets.csv_files import numbered_rows, open_csv
+from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.pools import Chunk, Dataset, Pool
 from neural_kernels.errors import UserError
 
@@ -42,7 +43,7 @@ class _Rows:
 
 
 def open_dataset(options: Mapping[str, Any]) -> Dataset:
-    """The split ``split`` in ``path``; every row is read and checked, and kept a byte a letter.
+    """The table ``table`` in ``path``; every row is read and checked, and kept a byte a letter.
 
     Raises:
         UserError: a missing file, member or column, a row with an unknown letter, an empty sequence or a value that
@@ -62,6 +63,43 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
     validation = pool("validation") if parts["validation"].codes else None
     names = targets if len(targets) > 1 else ()
     return Dataset(pool("train"), {TEST: lambda: pool("test")}, "regression", len(targets), names, validation)
+
+
+def read_inputs(options: Mapping[str, Any], path: Path) -> Inputs:
+    """The sequences in the column ``sequence`` of a CSV, one-hot as those of the data set, to predict.
+
+    Other columns are passed over. A row whose sequence has an unknown letter, or is longer than the data set's
+    positions, is named among the problems.
+
+    Args:
+        options: the ``data`` section of a study; its table is read for the longest sequence where
+            ``sequence_length`` is not given.
+
+    Raises:
+        UserError: a missing or damaged file, or one without the column.
+    """
+    import pandas as pd
+
+    alphabet = _alphabet(options)
+    encode = encoder(alphabet)
+    length = options.get("sequence_length") or _longest(options, alphabet)
+    codes, sequences, problems = [], [], []
+    with open_csv(path) as (source, lines):
+        header, rows = numbered_rows(source, lines, required=("sequence",))
+        at = header.index("sequence")
+        for line, row in rows:
+            sequence = row[at].strip()
+            try:
+                code = encode(sequence)
+                if len(code) > length:
+                    raise ValueError(f"has {len(code)} letters, expected at most {length}")
+            except ValueError as error:
+                problems.append(f"{source}, line {line}: the sequence {error}")
+                continue
+            codes.append(code)
+            sequences.append(sequence)
+    examples = one_hot(codes, length, len(alphabet))
+    return Inputs(source, examples, pd.DataFrame({"sequence": sequences}, dtype=str), tuple(problems))
 
 
 def one_hot(codes: Sequence[bytes], length: int, letters: int) -> np.ndarray:
@@ -121,6 +159,11 @@ def _alphabet(options: Mapping[str, Any]) -> str:
     return alphabet
 
 
+def _longest(options: Mapping[str, Any], alphabet: str) -> int:
+    source, parts = _read(options, alphabet, tuple(options.get("targets") or (TARGET,)))
+    return _length(options, source, parts.values())
+
+
 def _length(options: Mapping[str, Any], source: str, parts: Any) -> int:
     longest = max(len(code) for part in parts for code in part.codes)
     asked = options.get("sequence_length")
@@ -139,7 +182,7 @@ def _read(
 ) -> tuple[str, dict[str, _Rows]]:
     parts = {"train": _Rows(), "validation": _Rows(), "test": _Rows()}
     encode = encoder(alphabet)
-    with open_csv(Path(options["path"]), options.get("split")) as (source, lines):
+    with open_csv(Path(options["path"]), options.get("table")) as (source, lines):
         header, rows = numbered_rows(source, lines, required=("sequence", "set", *targets))
         sequence_at, set_at = header.index("sequence"), header.index("set")
         targets_at = [header.index(name) for name in targets]

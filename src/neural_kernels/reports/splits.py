@@ -155,11 +155,12 @@ def _prediction_page(comparison: Comparison, runs: Mapping[str, Run], records: l
         hexagons.append(_draw(ax, part["measured"].to_numpy(), part["predicted"].to_numpy()))
         ax.set_gid(f"predictions {record['split']}")
         ax.set_title(record["split"], fontweight="bold", pad=20)
-        ax.text(
-            0.5,
-            1.03,
+        ax.annotate(
             f"Spearman {record['spearman']:.3f}, {record['label']}, $n$ = {record['n']:,}",
-            transform=ax.transAxes,
+            (0.5, 1.0),
+            (0, 6),
+            xycoords="axes fraction",
+            textcoords="offset points",
             ha="center",
             size=style.SMALL,
         )
@@ -169,8 +170,9 @@ def _prediction_page(comparison: Comparison, runs: Mapping[str, Run], records: l
     norm = LogNorm(1, max(2.0, *(float(np.max(np.asarray(drawn.get_array()))) for drawn in hexagons)))
     for drawn in hexagons:
         drawn.set_norm(norm)
-    width, height = figure.get_size_inches()
-    bar = figure.add_axes(((width - 0.85) / width, BOTTOM / height, 0.14 / width, 2.2 / height))
+    _, low, _, tall = axes[-1].get_position().bounds
+    right = max(ax.get_position().x1 for ax in axes)
+    bar = figure.add_axes((right + 0.3 / style.PAGE[0], low, 0.14 / style.PAGE[0], tall))
     figure.colorbar(hexagons[0], cax=bar).set_label("Test examples in a hexagon")
     style.draw_notes(
         figure,
