@@ -1,5 +1,5 @@
-import io
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neural_kernels import architectures as arch
-from neural_kernels import block_computation, engines
+from neural_kernels import block_computation, engines, planning
 from neural_kernels.block_computation import compute_block
 from neural_kernels.blocks import Grid, declare_store, read_block
 from neural_kernels.engines import common_windows, native_engine
 from neural_kernels.errors import UserError
-from neural_kernels.preprocessing import channels
+from neural_kernels.preprocessing import Part, channels
+from neural_kernels.tuning.assessment import Computation, assess
+from neural_kernels.tuning.candidate import Candidate
+from neural_kernels.tuning.objectives import OBJECTIVES
 
 needs_library = pytest.mark.skipif(
     native_engine.unavailable() is not None, reason=f"native engine: {native_engine.unavailable()}"
@@ -220,6 +223,52 @@ def test_library_functions_use_it():
     np.testing.assert_allclose(engines.variances(network, x), np.diag(expected), rtol=1e-12)
 
 
+@pytest.fixture
+def windows_used(monkeypatch):
+    """A list of every WindowedEngine that has computed a kernel."""
+    used = []
+    computed = common_windows.WindowedEngine.kernel
+
+    def kernel(self, *arguments):
+        used.append(self)
+        return computed(self, *arguments)
+
+    monkeypatch.setattr(common_windows.WindowedEngine, "kernel", kernel)
+    return used
+
+
+@needs_library
+def test_a_search_uses_it_and_finds_the_same(windows_used, monkeypatch):
+    random = np.random.default_rng(1)
+    x = variants(60, 40, 46)
+    values = x[:, 40:46].sum(axis=(1, 2))[:, None] + 0.1 * random.standard_normal((60, 1))
+    parts = {
+        "train": Part(x[:40], values[:40], values[:40]),
+        "validation": Part(x[40:], values[40:], values[40:]),
+    }
+    candidate = Candidate({"name": "Conv1D", "pooling": "average"}, "ntk", {"method": "none"})
+    settings = Computation("native", "float64", [1e-4, 1e-3], largest_seconds=1000.0)
+    found = assess(candidate, parts, OBJECTIVES["mse"], settings)
+    assert windows_used
+    monkeypatch.setattr(common_windows, "cheapest", lambda engine, *_: engine)
+    expected = assess(candidate, parts, OBJECTIVES["mse"], settings)
+    assert found.value == pytest.approx(expected.value, rel=1e-8)
+
+
+@needs_library
+def test_the_plan_measures_what_will_be_computed(windows_used):
+    network = arch.build("Conv1D")
+    study = SimpleNamespace(config={"engine": "native", "precision": "float64"}, block_edge=lambda _: 500)
+    kernel = SimpleNamespace(name="K", architecture=network, kind="nngp")
+    x = variants(40, 20, 23)
+    planning.calibrate(study, kernel, x.shape[1:], 0.01)
+    assert not windows_used
+    engine, rate = planning.calibrate(study, kernel, x.shape[1:], 0.01, x)
+    assert engine == "native"
+    assert rate > 0
+    assert windows_used
+
+
 # ---------------------------------------------------------------------------------------- blocks
 
 NETWORK = arch.build("Conv1D", pooling="average")
@@ -299,21 +348,61 @@ def one_hot(sequences):
     return (letters[..., None] == np.array(list(LETTERS))).astype(np.float64)
 
 
+@pytest.fixture
+def capsids(shared_data):
+    """Features (1000, 735, 20) of variants of AAV, standardised in batches as a study does."""
+    path = shared_data("aav/splits_reconstructed.zip")
+    with zipfile.ZipFile(path) as archive, archive.open("splits/two_vs_many.csv") as file:
+        table = pd.read_csv(file, nrows=3000).sample(1000, random_state=0)
+    x = one_hot(table.sequence)
+    statistics = channels.fit([x])
+    return np.concatenate([channels.apply(statistics, batch) for batch in np.split(x, [1, 7, 500])])
+
+
 @pytest.mark.parametrize("pooling", ["flatten", "average"])
 @needs_library
-def test_variants_of_aav_capsids(pooling, shared_data):
-    with zipfile.ZipFile(shared_data("aav/splits_reconstructed.zip")) as archive:
-        text = io.BytesIO(archive.read("splits/two_vs_many.csv")).read()
-    table = pd.read_csv(io.BytesIO(text), nrows=3000).sample(1000, random_state=0)
-    x = one_hot(table.sequence)
-    features = np.concatenate(
-        [channels.apply(channels.fit([x]), batch) for batch in np.split(x, [1, 7, 500])]
-    )
+def test_variants_of_aav_capsids(pooling, capsids):
     network = arch.build("Conv1D", pooling=pooling)
-    chosen = windowed(network, "ntk", features)
+    chosen = windowed(network, "ntk", capsids)
     crop = chosen.crops[-1]
     # Substitutions within residues 561 to 588, counted from 1, and twice the reach of two filters of 3.
-    assert 560 - 4 <= crop.first
+    assert crop.first >= 560 - 4
     assert crop.end <= 588 + 4
-    few = features[:: 50 if pooling == "average" else 10]
+    few = capsids[:: 50 if pooling == "average" else 10]
     np.testing.assert_allclose(through(chosen, few), full(network, "ntk", few), rtol=1e-12)
+
+
+def extended_ntk(x, y, layers=2):
+    """Of one pair of sequences, Conv1D with filters of 3, ReLU and Flatten, from equal positions alone."""
+    weight, bias = np.longdouble(arch.SQRT2) ** 2, np.longdouble(0.1) ** 2
+    x, y = x.astype(np.longdouble), y.astype(np.longdouble)
+    pi = np.longdouble("3.14159265358979323846264338327950288")
+
+    def convolved(values):
+        padded = np.pad(values, 1)
+        return weight * (padded[:-2] + padded[1:-1] + padded[2:]) / 3 + bias
+
+    own_x, own_y, K = ((a * b).mean(axis=1) for a, b in ((x, x), (y, y), (x, y)))
+    T = np.zeros_like(K)
+    for _ in range(layers):
+        own_x, own_y, K, T = convolved(own_x), convolved(own_y), convolved(K), convolved(T) - bias
+        T = T + K
+        size = np.sqrt(own_x * own_y)
+        c = K / size
+        # Equal sequences around a position, which rounding would else take for an angle of 1e-10.
+        c = np.where(np.abs(c - 1) < 1e-17, 1, c)
+        theta = np.arccos(c)
+        K, T = size * (np.sqrt(1 - c * c) + (pi - theta) * c) / (2 * pi), T * (pi - theta) / (2 * pi)
+        own_x, own_y = own_x / 2, own_y / 2
+    K, T = K.mean(), T.mean()
+    return weight * T + weight * K + bias
+
+
+@needs_library
+def test_the_ntk_of_aav_capsids_agrees_with_extended_precision(capsids):
+    x, y = capsids[:3], capsids[3:6]
+    network = arch.build("Conv1D")
+    expected = np.array([[extended_ntk(one, other) for other in y] for one in x])
+    np.testing.assert_allclose(full(network, "ntk", x, y), expected.astype(float), rtol=1e-13)
+    found = through(windowed(network, "ntk", capsids), x, y)
+    np.testing.assert_allclose(found, expected.astype(float), rtol=1e-13)

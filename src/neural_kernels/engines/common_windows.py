@@ -165,7 +165,10 @@ def _sample(sets: Sequence[np.ndarray]) -> np.ndarray:
     places = np.unique(np.linspace(0, total - 1, min(SAMPLE, total)).astype(int))
     firsts = np.cumsum([0, *map(len, sets)])
     return np.concatenate(
-        [x[places[(places >= first) & (places < first + len(x))] - first] for x, first in zip(sets, firsts)]
+        [
+            x[places[(places >= first) & (places < first + len(x))] - first]
+            for x, first in zip(sets, firsts, strict=False)
+        ]
     )
 
 
