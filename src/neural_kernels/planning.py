@@ -202,6 +202,8 @@ def calibrate(
     """
     precision, architecture = study.config["precision"], kernel.architecture
     name, engine = engines.select(study.config["engine"], architecture, input_shape)
+    if features is not None and features.shape[1:] != tuple(input_shape):
+        features = None  # of other data, before the study changed
     if features is not None:
         block = features[: study.block_edge(kernel.name)]
         engine = common_windows.cheapest(
@@ -221,7 +223,7 @@ def measure_rate(
     examples: Examples | None = None,
 ) -> float:
     """Pairs per second of this machine, measured for some ``seconds`` on the first of ``examples``, or on
-    random ones.
+    random ones; without what an example costs once.
     """
     edge = 4
     if examples is None or len(examples) < 2 * edge:

@@ -137,8 +137,9 @@ def plan(
     for kernel in study.kernels.values():
         rate, engine = rates.get(kernel.name, rates.get(None)), None
         if rate is None:
-            there = at_hand and (features_folder(study, results, kernel) / "features.json").exists()
-            examples = open_features(study, results, kernel, "train") if there else None
+            examples = None
+            if at_hand and (features_folder(study, results, kernel) / "features.json").exists():
+                examples = open_features(study, results, kernel, "train")
             engine, rate = planning.calibrate(study, kernel, input_shape, features=examples)
         sizes = planning.kernel_sizes(study, kernel.name, outputs)
         plans.append(planning.plan_kernel(sizes, engine, rate))

@@ -248,7 +248,7 @@ class Prepared:
     parts: tuple[_Part, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WindowedEngine:
     """``engine`` on sequences near a common one, for one architecture, kind and precision.
 
@@ -357,7 +357,7 @@ class WindowedEngine:
         """The linear kernel (n,) of crops of ``x`` with that of the common sequence."""
         # A register, or a row of a tile, holds several right examples, so the many are there.
         common = self._cut(self.common[None], crop)
-        chunks = [self._cut(x[i : i + CHUNK], crop) for i in range(0, len(x), CHUNK)]
+        chunks = (self._cut(x[i : i + CHUNK], crop) for i in range(0, len(x), CHUNK))
         return np.concatenate([self._engine_kernel(common, chunk)[0] for chunk in chunks])
 
     def _engine_kernel(self, left: Any, right: Any | None) -> np.ndarray:
