@@ -2,12 +2,16 @@
 
     make bench-kernels                       (a few minutes)
     make bench-kernels ARGS="--full"         (more architectures and kinds)
+    make bench-kernels ARGS="--only CV8 Conv1D"    (the rows whose names begin so)
 
 Each measurement is a process of its own, so that its peak memory is its own. Prints a table and writes
 results/benchmarks/kernels.json. Images are CIFAR-10's where they are given (--images, or the test data
 folder), else random ones of that form: the speed does not depend on the values, the differences do.
 Molecules, for SimpleGNN, are those of ogbg-molbace with 25 to 32 atoms where that is in the test data folder,
 else made-up ones of these sizes: engines that fill graphs up to one size waste little on them.
+Sequences, for Conv1D, are variants of the AAV capsid (735 residues) from the test data folder; without it these rows
+are left out. "windowed" is the same kernel where the engine makes use of what the variants share, at the rate of
+a whole block, with what each example costs once.
 """
 
 from __future__ import annotations
@@ -20,7 +24,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +35,7 @@ import pandas as pd
 
 from neural_kernels import architectures, engines
 from neural_kernels.architectures import Architecture, Conv, Dense, covariance_entries
+from neural_kernels.engines import common_windows
 from neural_kernels.files import write_json, write_npy
 from neural_kernels.graphs import (
     Examples,
@@ -38,6 +46,7 @@ from neural_kernels.graphs import (
     typical_shape,
     write_structure,
 )
+from neural_kernels.preprocessing import channels
 
 ROOT = Path(__file__).parent.parent
 SHAPE = (32, 32, 3)
@@ -49,13 +58,34 @@ EDGES: dict[str, dict[str, tuple[int, ...]]] = {
     "CV8": {"native": (512,), "jax": (192,), "neural_tangents": (16, 64)},
     "FC3": {"native": (2048,), "jax": (2048,), "neural_tangents": (512, 2048)},
     "SimpleGNN": {"native": (256,), "jax": (128,), "neural_tangents": (16, 64)},
+    "Conv1D flatten, full": {"native": (256,), "jax": (128,), "neural_tangents": (16, 64)},
+    "Conv1D average, full": {"native": (16,), "jax": (8,), "neural_tangents": (3,)},
+    # Of the fast engines, the block of a study: Neural Tangents is at full length all the same.
+    "Conv1D flatten, windowed": {"native": (2048,), "jax": (512,), "neural_tangents": (16, 64)},
+    "Conv1D average, windowed": {"native": (1024,), "jax": (128,), "neural_tangents": (3,)},
 }
+ARCHITECTURES: dict[str, Architecture] = {
+    "Myrtle10": architectures.build("Myrtle10"),
+    "CV8": architectures.build("CV8"),
+    "FC3": architectures.build("FC3"),
+    "SimpleGNN": architectures.build("SimpleGNN"),
+    **{
+        f"Conv1D {pooling}, {how}": architectures.build("Conv1D", pooling=pooling)
+        for pooling in ("flatten", "average")
+        for how in ("full", "windowed")
+    },
+    "Myrtle5": architectures.build("Myrtle5"),
+    "Myrtle7": architectures.build("Myrtle7"),
+}
+EXTRA = ("Myrtle5", "Myrtle7")
+LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 ATOMS = (25, 32)
 
 # Operations on one entry of a covariance in one convolution and its ReLU, NTK, as the offset layout does
 # them: two separable 3x3 box filters (2 x 4 additions), their scale and bias (5), the correlation and its
 # clipping (3), a square root (1), two polynomials by Horner's rule (2 x 26), and what joins them (9). Sums over
-# a node and two neighbours, on both sides, are as many additions as the box filters.
+# a node and two neighbours, on both sides, are as many additions as the box filters, but of graphs and sequences no
+# share of the peak is given: what several nodes share is computed once, and a filter along a line is cheaper.
 FLOPS_PER_ENTRY = 78
 
 
@@ -72,30 +102,41 @@ class Measurement:
     ratio_to_neural_tangents: float | None
     max_relative_difference: float | None
     peak_memory_bytes: int
-    entries_per_second: float
-    fraction_of_peak: float
+    entries_per_second: float | None
+    fraction_of_peak: float | None
 
 
 def measure(
     name: str, kind: engines.Kind, precision: engines.Precision, engine: str, edge: int, out: Path
 ) -> None:
     """One process: warm up, measure, and leave the time, the memory and a corner of the kernel in ``out``."""
-    architecture = architectures.build(name)
+    architecture = ARCHITECTURES[name]
     images = open_benchmark_examples(name, out.parent)
     chosen = engines.load(engine)
-    left = chosen.prepare(architecture, images[:edge], precision)
-    right = chosen.prepare(architecture, images[edge : 2 * edge], precision)
-    kernel = chosen.kernel(architecture, kind, left, right, precision)
+    rows, columns = images[:edge], images[edge : 2 * edge]
+
+    def whole_block() -> tuple[engines.Engine, np.ndarray]:
+        best = common_windows.cheapest(chosen, architecture, kind, precision, [rows, columns], edge**2)
+        left, right = (best.prepare(architecture, x, precision) for x in (rows, columns))
+        return best, best.kernel(architecture, kind, left, right, precision)
+
+    if "windowed" in name and engine != "neural_tangents":
+        best, kernel = whole_block()
+        work: Callable[[], object] = whole_block
+    else:
+        best = chosen
+        left, right = (chosen.prepare(architecture, x, precision) for x in (rows, columns))
+        work = partial(chosen.kernel, architecture, kind, left, right, precision)
+        kernel = work()
     repeats, started = 0, time.perf_counter()
     while repeats == 0 or time.perf_counter() - started < SECONDS:
-        chosen.kernel(architecture, kind, left, right, precision)
+        work()
         repeats += 1
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     # Corners are compared between engines, so they are of the same images whatever the edge.
-    corner = engines.kernel_matrix(
-        architecture, images[:2], images[2:6], kind=kind, engine=engine, precision=precision
-    )
+    first, others = (best.prepare(architecture, x, precision) for x in (images[:2], images[2:6]))
+    corner = best.kernel(architecture, kind, first, others, precision)
     result = {"pairs_per_second": repeats * kernel.size / seconds, "peak": peak, "corner": corner.tolist()}
     out.write_text(json.dumps(result))
 
@@ -103,6 +144,8 @@ def measure(
 def open_benchmark_examples(name: str, folder: Path) -> Examples:
     if name == "SimpleGNN":
         return open_examples(folder / "molecules.npy", (None, 0))
+    if name.startswith("Conv1D"):
+        return open_examples(folder / "sequences.npy", (0, 0))
     return open_examples(folder / "images.npy", SHAPE)
 
 
@@ -142,8 +185,11 @@ def run(name: str, kind: str, precision: str, engine: str, edge: int, folder: Pa
     return json.loads(out.read_text()) | {"edge": edge}
 
 
-def cases(full: bool) -> list[tuple[str, str, str]]:
-    names = ["Myrtle10", "CV8", "FC3", "SimpleGNN"] + (["Myrtle5", "Myrtle7"] if full else [])
+def cases(full: bool, only: Sequence[str] | None, sequences: bool) -> list[tuple[str, str, str]]:
+    names = [name for name in ARCHITECTURES if full or only or name not in EXTRA]
+    if only:
+        names = [name for name in names if name.startswith(tuple(only))]
+    names = [name for name in names if sequences or not name.startswith("Conv1D")]
     kinds = ["ntk", "nngp"] if full else ["ntk"]
     return [
         (name, kind, precision) for name in names for kind in kinds for precision in ("float64", "float32")
@@ -180,6 +226,18 @@ def molecules(count: int) -> tuple[Graphs, str]:
     return graphs[chosen], f"{source} of {ATOMS[0]} to {ATOMS[1]} atoms"
 
 
+def capsids(count: int) -> np.ndarray | None:
+    """Variants of the AAV capsid, one-hot and standardised (count, 735, 20), or None where they are not there."""
+    path = test_data() / "aav" / "splits_reconstructed.zip"
+    if not path.exists():
+        return None
+    with zipfile.ZipFile(path) as archive, archive.open("splits/two_vs_many.csv") as file:
+        sequences = pd.read_csv(file, usecols=["sequence"]).sequence.sample(count, random_state=0)
+    letters = np.array([list(sequence) for sequence in sequences])
+    one_hot = (letters[:, :, None] == np.array(list(LETTERS))).astype(np.float64)
+    return channels.apply(channels.fit([one_hot]), one_hot)
+
+
 def images(path: Path | None, count: int) -> tuple[np.ndarray, str]:
     """Images scaled to [-1, 1], and where they are from."""
     from neural_kernels.datasets import cifar10
@@ -196,6 +254,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--full", action="store_true", help="Myrtle5 and Myrtle7 and NNGP kernels as well")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help=f"begin of names: {', '.join(ARCHITECTURES)}"
+    )
     parser.add_argument("--images", type=Path, help="CIFAR-10, as a study's data.path")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "kernels.json")
     parser.add_argument("--measure", nargs=6, help=argparse.SUPPRESS)
@@ -207,19 +268,28 @@ def main() -> None:
     largest = max(edge for edges in EDGES.values() for each in edges.values() for edge in each)
     pictures, source = images(options.images, 2 * largest)
     graphs, graphs_source = molecules(2 * max(EDGES["SimpleGNN"]["native"]))
-    shapes = {"SimpleGNN": typical_shape(graphs)}
+    longest = max(edge for name in ARCHITECTURES if "Conv1D" in name for (edge,) in [EDGES[name]["native"]])
+    sequences = capsids(2 * longest)
+    wanted = cases(options.full, options.only, sequences is not None)
+    if sequences is None:
+        print(f"no rows of Conv1D: aav/splits_reconstructed.zip is not in {test_data()}")
+    shapes = {"SimpleGNN": typical_shape(graphs)} | {
+        name: (735, 20) for name in ARCHITECTURES if name.startswith("Conv1D")
+    }
     peaks = {"float64": machine_peak(np.float64), "float32": machine_peak(np.float32)}
     cores = len(os.sched_getaffinity(0))
     print(f"{cores} cores; matrix product {peaks['float64'] / 1e9:.0f} GFLOP/s float64, "
           f"{peaks['float32'] / 1e9:.0f} float32; {source}; {graphs_source}")  # fmt: skip
-    print(f"{'architecture':14}{'kind':6}{'precision':10}{'engine':17}{'pairs/s':>12}{'ratio':>8}"
+    print(f"{'architecture':26}{'kind':6}{'precision':10}{'engine':17}{'pairs/s':>12}{'ratio':>8}"
           f"{'difference':>12}{'memory':>10}{'entries/s':>11}{'of peak':>9}")  # fmt: skip
     rows: list[Measurement] = []
     with tempfile.TemporaryDirectory() as folder:
         write_npy(Path(folder) / "images.npy", pictures)
         write_npy(Path(folder) / "molecules.npy", graphs.nodes)
         write_structure(Path(folder) / "molecules.npy", graphs)
-        for name, kind, precision in cases(options.full):
+        if sequences is not None:
+            write_npy(Path(folder) / "sequences.npy", sequences)
+        for name, kind, precision in wanted:
             edges = EDGES["Myrtle" if name.startswith("Myrtle") else name]
             references = [
                 run(name, kind, precision, "neural_tangents", edge, Path(folder))
@@ -238,18 +308,22 @@ def main() -> None:
                 )  # fmt: skip
                 corner, expected = np.array(result["corner"]), np.array(exact["corner"])
                 shape = shapes.get(name, SHAPE)
-                rate = result["pairs_per_second"] * entries(architectures.build(name), shape)
+                rate = None
+                if "windowed" not in name or engine == "neural_tangents":
+                    rate = result["pairs_per_second"] * entries(ARCHITECTURES[name], shape)
                 row = Measurement(
                     name, kind, precision, engine, result["edge"], result["pairs_per_second"],
                     result["pairs_per_second"] / reference["pairs_per_second"],
                     float(np.max(np.abs(corner - expected) / np.abs(expected))),
-                    result["peak"], rate, rate * FLOPS_PER_ENTRY / peaks[precision],
+                    result["peak"], rate,
+                    rate * FLOPS_PER_ENTRY / peaks[precision] if rate and name not in shapes else None,
                 )  # fmt: skip
                 rows.append(row)
-                print(f"{name:14}{kind:6}{precision:10}{engine:17}{row.pairs_per_second:12,.1f}"
+                print(f"{name:26}{kind:6}{precision:10}{engine:17}{row.pairs_per_second:12,.1f}"
                       f"{row.ratio_to_neural_tangents:8.1f}{row.max_relative_difference:12.1e}"
-                      f"{row.peak_memory_bytes / 2**20:6,.0f} MiB{row.entries_per_second:11.1e}"
-                      f"{row.fraction_of_peak:9.1%}", flush=True)  # fmt: skip
+                      f"{row.peak_memory_bytes / 2**20:6,.0f} MiB"
+                      + (f"{row.entries_per_second:11.1e}" if row.entries_per_second else f"{'':11}")
+                      + (f"{row.fraction_of_peak:9.1%}" if row.fraction_of_peak else ""), flush=True)  # fmt: skip
     write_json(options.out, [asdict(row) for row in rows])
     print(options.out)
 

@@ -25,9 +25,10 @@ import numpy as np
 from neural_kernels import __version__, engines
 from neural_kernels.architectures import Architecture, covariance_entries
 from neural_kernels.blocks import KernelStore, read_block, write_block
+from neural_kernels.engines import common_windows
 from neural_kernels.errors import UserError
 from neural_kernels.flip_symmetry import is_symmetric_block, same_block
-from neural_kernels.graphs import Examples, typical_shape
+from neural_kernels.graphs import Examples
 from neural_kernels.progress import progress
 
 log = logging.getLogger(__name__)
@@ -66,11 +67,15 @@ def compute_block(
         return
     precision: engines.Precision = "float64" if store.dtype == np.float64 else "float32"
     engine_name, chosen = engines.select(engine, architecture, rows.shape[1:])
-    tile = tile or default_tile(architecture, typical_shape(rows))
     (r0, r1), (c0, c1) = store.grid.row_range(i), store.grid.column_range(j)
+    diagonal = store.grid.symmetric and i == j
+    sets = [rows[r0:r1]] if diagonal else [rows[r0:r1], columns[c0:c1]]
+    pairs = (r1 - r0) * (c1 - c0) // (3 - len(sets))
+    chosen = common_windows.cheapest(chosen, architecture, kind, precision, sets, pairs)
+    tile = tile or default_tile(architecture, common_windows.equivalent_shape(chosen, rows))
     symmetric = is_symmetric_block(store.grid, i, j, flipped_images)
     tiles = _tiles((r1 - r0, c1 - c0), tile, symmetric)
-    identity = f"{store.fingerprint} {engine_name} tile {tile}"
+    identity = f"{store.fingerprint} {engine_name} tile {tile}{common_windows.description(chosen)}"
 
     partial = store.directory / "partial" / f"{i}-{j}.npy"
     with _locked(partial.with_suffix(".lock"), f"block {i}-{j} of {store.directory}"):
@@ -90,9 +95,9 @@ def compute_block(
         for _, panel_tiles in _by(todo, lambda t: t[1] // (PANEL_TILES * tile)):
             right = {c: prepare(columns, c0 + c, c1) for c in sorted({c for _, c in panel_tiles})}
             for r, row_tiles in _by(panel_tiles, lambda t: t[0]):
-                left = prepare(rows, r0 + r, r1)
+                left = right[r] if diagonal and r in right else prepare(rows, r0 + r, r1)
                 for _, c in row_tiles:
-                    other = None if store.grid.symmetric and i == j and r == c else right[c]
+                    other = None if diagonal and r == c else right[c]
                     entries = chosen.kernel(architecture, kind, left, other, precision)
                     if not np.isfinite(entries).all():
                         raise UserError(

@@ -16,6 +16,7 @@ from neural_kernels import engines
 from neural_kernels.architectures import Architecture
 from neural_kernels.block_computation import default_tile
 from neural_kernels.blocks import Grid
+from neural_kernels.engines import common_windows
 from neural_kernels.errors import UserError
 from neural_kernels.flip_symmetry import is_symmetric_block, same_block
 from neural_kernels.graphs import TYPICAL_NODES, Examples, is_graphs, made_up
@@ -187,13 +188,28 @@ def planned_blocks(study: Study) -> Iterator[tuple[str, str, int, int, int]]:
 
 
 def calibrate(
-    study: Study, kernel: Kernel, input_shape: tuple[int, ...], seconds: float = 3.0
+    study: Study,
+    kernel: Kernel,
+    input_shape: tuple[int, ...],
+    seconds: float = 3.0,
+    features: Examples | None = None,
 ) -> tuple[str, float]:
-    """Engine and pairs per second of this machine, measured on random examples for some ``seconds``."""
-    name, engine = engines.select(study.config["engine"], kernel.architecture, input_shape)
-    rate = measure_rate(
-        engine, kernel.architecture, kernel.kind, study.config["precision"], input_shape, seconds
-    )
+    """Engine and pairs per second of this machine, measured for some ``seconds``.
+
+    Args:
+        features: of the training set, where they are there already. On sequences that differ only in a window
+            they tell what the kernel will take; random examples differ everywhere.
+    """
+    precision, architecture = study.config["precision"], kernel.architecture
+    name, engine = engines.select(study.config["engine"], architecture, input_shape)
+    if features is not None and features.shape[1:] != tuple(input_shape):
+        features = None  # of other data, before the study changed
+    if features is not None:
+        block = features[: study.block_edge(kernel.name)]
+        engine = common_windows.cheapest(
+            engine, architecture, kernel.kind, precision, [block], len(block) ** 2
+        )
+    rate = measure_rate(engine, architecture, kernel.kind, precision, input_shape, seconds, features)
     return name, rate
 
 
@@ -204,12 +220,19 @@ def measure_rate(
     precision: engines.Precision,
     input_shape: tuple[int, ...],
     seconds: float,
+    examples: Examples | None = None,
 ) -> float:
-    """Pairs per second of this machine, measured on random examples for some ``seconds``."""
+    """Pairs per second of this machine, measured for some ``seconds`` on the first of ``examples``, or on
+    random ones; without what an example costs once.
+    """
     edge = 4
-    largest = default_tile(architecture, input_shape)
+    if examples is None or len(examples) < 2 * edge:
+        examples, largest = None, default_tile(architecture, input_shape)
+    else:
+        shape = common_windows.equivalent_shape(engine, examples)
+        largest = min(default_tile(architecture, shape), len(examples) // 2)
     while True:
-        x = _random_examples(2 * edge, input_shape)
+        x = _random_examples(2 * edge, input_shape) if examples is None else examples[: 2 * edge]
         left = engine.prepare(architecture, x[:edge], precision)
         right = engine.prepare(architecture, x[edge:], precision)
         engine.kernel(architecture, kind, left, right, precision)

@@ -138,6 +138,7 @@ def plan(
         node_memory: bytes of memory of one node; this machine's where it is None.
         outputs: classes or regression tasks where the data is not at hand.
     """
+    at_hand = input_shape is None
     if input_shape is None:
         summary = datasets.check_data(study.config["data"])
         input_shape, outputs = summary.input_shape, summary.outputs
@@ -145,7 +146,10 @@ def plan(
     for kernel in study.kernels.values():
         rate, engine = rates.get(kernel.name, rates.get(None)), None
         if rate is None:
-            engine, rate = planning.calibrate(study, kernel, input_shape)
+            examples = None
+            if at_hand and (features_folder(study, results, kernel) / "features.json").exists():
+                examples = open_features(study, results, kernel, "train")
+            engine, rate = planning.calibrate(study, kernel, input_shape, features=examples)
         sizes = planning.kernel_sizes(study, kernel.name, outputs)
         plans.append(planning.plan_kernel(sizes, engine, rate))
     features = planning.feature_bytes(study, input_shape, outputs)

@@ -132,7 +132,12 @@ def kernel_matrix(
     Returns:
         (n1, n2) array of dtype ``precision``; exactly symmetric where ``x2`` is None.
     """
+    from neural_kernels.engines import common_windows
+
     _, chosen = select(engine, architecture, x1.shape[1:])
+    pairs = len(x1) * (len(x1) + 1) // 2 if x2 is None else len(x1) * len(x2)
+    sets = [x1] if x2 is None else [x1, x2]
+    chosen = common_windows.cheapest(chosen, architecture, kind, precision, sets, pairs)
     left = chosen.prepare(architecture, x1, precision)
     right = None if x2 is None else chosen.prepare(architecture, x2, precision)
     return chosen.kernel(architecture, kind, left, right, precision)
@@ -151,7 +156,11 @@ def variances(
     precision: Precision = "float64",
 ) -> np.ndarray:
     """The kernel of each example with itself, (n,) of dtype ``precision``; arguments as of ``kernel_matrix``."""
+    from neural_kernels.engines import common_windows
+
     _, chosen = select(engine, architecture, x.shape[1:])
+    pairs = len(x) * (VARIANCE_CHUNK + 1) // 2
+    chosen = common_windows.cheapest(chosen, architecture, kind, precision, [x], pairs)
     out = np.empty(len(x), precision)
     for first in range(0, len(x), VARIANCE_CHUNK):
         few = chosen.prepare(architecture, x[first : first + VARIANCE_CHUNK], precision)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neural_kernels import engines, evaluation, planning
+from neural_kernels.engines import common_windows
 from neural_kernels.errors import UserError
 from neural_kernels.preprocessing import Part
 from neural_kernels.solvers.cholesky import solve_cholesky
@@ -88,9 +89,13 @@ def assess(
     except UserError as error:
         raise Unusable(str(error)) from None
     precision, kind = computation.precision, candidate.kind
+    sets = [part.features for part in parts.values()]
+    engine = common_windows.cheapest(engine, architecture, kind, precision, sets, _pairs(parts))
     if computation.largest_seconds is not None:
         shape = train.features.shape[1:]
-        rate = planning.measure_rate(engine, architecture, kind, precision, shape, RATE_SECONDS)
+        rate = planning.measure_rate(
+            engine, architecture, kind, precision, shape, RATE_SECONDS, train.features
+        )
         _check_cost(_pairs(parts) / rate, computation.largest_seconds)
     left = engine.prepare(architecture, train.features, precision)
     kernel = _finite(engine.kernel(architecture, kind, left, None, precision))

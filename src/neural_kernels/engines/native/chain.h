@@ -70,6 +70,22 @@ static void input_row(const char *left, const Vec<T> *right, int64_t channels, i
         input_row_of<own, 0, T>(left, right, channels, n, out);
 }
 
+// The same for SHARED left examples at once: the right ones are then loaded once for all of them.
+static constexpr int SHARED = 4;
+
+template <class T>
+static void input_row_shared(const T *const *left, const Vec<T> *right, int64_t channels, int n, Vec<T> *const *out) {
+    for (int j = 0; j < n; j++, right += channels)
+        for (int64_t begin = 0; begin < channels; begin += CHUNK) {
+            int64_t end = begin + CHUNK < channels ? begin + CHUNK : channels;
+            Vec<T> sum[SHARED];
+            for (int i = 0; i < SHARED; i++) sum[i] = splat(T(0));
+            for (int64_t c = begin; c < end; c++)
+                for (int i = 0; i < SHARED; i++) sum[i] = fma(splat(left[i][j * channels + c]), right[c], sum[i]);
+            for (int i = 0; i < SHARED; i++) out[i][j] = begin ? out[i][j] + sum[i] : sum[i];
+        }
+}
+
 static constexpr int MAX_STAGES = 16, MAX_STEPS = 256;  // plan.py refuses more
 
 template <class T> struct Chain {
@@ -101,6 +117,7 @@ template <class T> struct Chain {
     const char *left;
     const V *right;
     V result_k, result_t;
+    bool input_given = false;  // in the first level of the first stage
     double sum_k[L], sum_t[L];
     State states[MAX_STAGES];
     V *zeros;
@@ -227,7 +244,7 @@ template <class T> struct Chain {
                     if (tangent) state.levels[l].t[at] = splat(T(0));
                 }
         for (int i = 0; i < state.m; i++) {
-            if (s == 0) input(i);
+            if (s == 0 && !input_given) input(i);
             available(s, 0, i);
         }
         if (s > 0) {
@@ -369,6 +386,33 @@ template <class T> struct Chain {
         else
             for (int a = first; a < end; a++)
                 for (int j = 0; j < count; j++) out[j] = out[j] + in[w * j + a];
+    }
+};
+
+// Pairs of sequences of which only equal positions are needed: their input is one row, and `SHARED` left examples
+// have theirs computed together.
+template <class T> struct SharedInput {
+    Chain<T> &chain;
+    const bool possible;
+    Vec<T> *rows[SHARED], *single;
+
+    explicit SharedInput(Chain<T> &chain)
+        : chain(chain), possible(chain.plan.stages[0].height == 1 && chain.states[0].radius_x == 0) {
+        single = chain.states[0].levels[0].k;
+        for (int i = 0; i < SHARED && possible; i++) rows[i] = chain.arena.take(chain.states[0].stride);
+    }
+    void compute(const T *const *left, const Vec<T> *right) {
+        Vec<T> *out[SHARED];
+        for (int i = 0; i < SHARED; i++) out[i] = rows[i] + chain.states[0].pad;
+        input_row_shared<T>(left, right, chain.plan.channels, chain.plan.stages[0].width, out);
+    }
+    void use(int i) {
+        chain.input_given = true;
+        chain.states[0].levels[0].k = rows[i];
+    }
+    void use_none() {
+        chain.input_given = false;
+        chain.states[0].levels[0].k = single;
     }
 };
 

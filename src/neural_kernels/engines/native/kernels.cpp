@@ -23,6 +23,7 @@ static int chain_tile(const Plan *plan, int64_t tangent, const T *left, int64_t 
     Arena<T> arena;
     T *lefts = (T *)arena.take((last - first) * size, false);
     Chain<T> chain(*plan, tangent, false, (int)plan->n_stages);
+    SharedInput<T> shared(chain);
     if (arena.exhausted || chain.arena.exhausted) return 1;
     for (int64_t group = first / L; group * L < last; group++) {
         const T *source = left + group * plan->scalars * L;
@@ -31,12 +32,25 @@ static int chain_tile(const Plan *plan, int64_t tangent, const T *left, int64_t 
             for (int64_t i = low; i < high; i++) lefts[(i - first) * size * L + s] = source[s * L + i - group * L];
     }
     // A register of right examples is L times as large as a left one: it stays in cache, the left ones stream.
-    for (int64_t g = begin; g < end; g++)
-        for (int64_t i = first; i < last; i++) {
-            if (triangle && (g + 1) * L <= i) continue;
-            pair<T>(chain, lefts + (i - first) * size * L, (const Vec<T> *)right + g * plan->scalars,
-                    out + i * out_stride + g * L, n_right - g * L);
+    for (int64_t g = begin; g < end; g++) {
+        const Vec<T> *rights = (const Vec<T> *)right + g * plan->scalars;
+        int64_t rows = triangle && (g + 1) * L < last ? (g + 1) * L : last, i = first;
+        auto left_of = [&](int64_t row) { return lefts + (row - first) * size * L; };
+        auto compute = [&](int64_t row) {
+            pair<T>(chain, left_of(row), rights, out + row * out_stride + g * L, n_right - g * L);
+        };
+        for (; shared.possible && i + SHARED <= rows; i += SHARED) {
+            const T *each[SHARED];
+            for (int k = 0; k < SHARED; k++) each[k] = left_of(i + k);
+            shared.compute(each, rights);
+            for (int k = 0; k < SHARED; k++) {
+                shared.use(k);
+                compute(i + k);
+            }
         }
+        shared.use_none();
+        for (; i < rows; i++) compute(i);
+    }
     return 0;
 }
 
