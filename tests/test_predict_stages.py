@@ -234,6 +234,18 @@ def test_labels_that_are_missing_give_each_task_its_own_posterior(tmp_path):
     predicted((study, results), tmp_path / "b.parquet")
 
 
+def test_a_task_without_any_label_has_no_uncertainty_and_leaves_the_others_theirs(tmp_path):
+    unlabelled = study, results = make(tmp_path, CONFIG | {"training_sizes": {"sizes": [50]}})
+    path = results / "tiny/features/scaled/train_targets.npy"
+    targets = np.load(path)
+    targets[:, 1] = np.nan
+    np.save(path, targets)
+    solution_stages.solve(study, results, "FC", 50, threads=1)
+    table = predicted(unlabelled, tmp_path / "a.parquet", wanted=Wanted(True, samples=1))
+    assert table[["variance_1", "noise_variance_1", "sample_0_1"]].isna().all(axis=None)
+    assert table[["variance_0", "noise_variance_0", "sample_0_0"]].notna().all(axis=None)
+
+
 # ------------------------------------------------------------------------------ a study's own test sets
 
 

@@ -364,6 +364,10 @@ def _samples(
     amplitude = posterior.amplitudes(model.targets, model.solution.coefficients)
     samples = np.empty((*predicted.mean.shape, wanted.samples))
     for group, (known, tasks) in enumerate(masks):
+        if not known.any():
+            # Nor has such a task an amplitude, and so a variance.
+            samples[:, tasks] = np.nan
+            continue
         covariance = prediction_job.joint_covariance(folder, kernel, group, known, rows)
         root = posterior.root(covariance, float(predicted.prior.mean()))
         log.info("samples: %.1e was added to the diagonal of the joint covariance, whose mean before data is %.1e",

@@ -187,6 +187,8 @@ def _finish(
             precision=kernel.precision,
         ).astype(np.float64)
         for number, group in enumerate(groups):
+            if not group.known.any():
+                continue
             known = cross if group.known.all() else cross[:, group.known]
             solved, relative = group.solve(np.ascontiguousarray(known.T))
             explained[:, number] = posterior.explained(known, solved)
