@@ -206,3 +206,17 @@ def test_real_molecules_are_those_of_ogb(name):
             np.testing.assert_array_equal(x.node_offsets, x2.node_offsets)
             np.testing.assert_array_equal(x.edges, x2.edges)
             np.testing.assert_allclose(y, y2, rtol=1e-14)
+
+
+def test_new_molecules_to_predict(tmp_path):
+    table = tmp_path / "new.csv"
+    table.write_text("name,smiles\nethanol,CCO\nbroken,C1CC\nbenzene,c1ccccc1\n")
+    found = smiles.read_inputs({"path": "gone.csv"}, table)
+    assert list(found.identifiers["smiles"]) == ["CCO", "c1ccccc1"]
+    assert found.examples.node_counts.tolist() == [3, 6]
+    assert found.problems == (f"{table}, row 2: 'C1CC' is no molecule to RDKit",)
+    with pytest.raises(UserError, match="found no column 'SMILES'"):
+        smiles.read_inputs({"smiles_column": "SMILES"}, table)
+    table.write_text("smiles\nC1CC\n")
+    with pytest.raises(UserError, match="column smiles has no molecule among 1 rows"):
+        smiles.read_inputs({}, table)

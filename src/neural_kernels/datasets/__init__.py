@@ -54,6 +54,9 @@ INPUTS: dict[str, inputs.Reader] = {
     "cifar10": inputs.read_arrays,
     "cifar5m": inputs.read_arrays,
     "digits": inputs.read_arrays,
+    "flip": flip.read_inputs,
+    "ogb": smiles.read_inputs,
+    "smiles": smiles.read_inputs,
     "tiny_imagenet": inputs.read_arrays,
 }
 FURTHER_TESTS: dict[str, Callable[[Mapping[str, Any]], Pool]] = {

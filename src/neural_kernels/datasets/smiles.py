@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from neural_kernels.datasets import multitask, ogb
+from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.molecule_splits import SplitSettings, split_rows
 from neural_kernels.datasets.molecules import Molecules, parse
 from neural_kernels.datasets.pools import Dataset, require_file
 from neural_kernels.errors import UserError
-from neural_kernels.graphs import Graphs
 
 log = logging.getLogger(__name__)
 
@@ -76,18 +76,31 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
     )
 
 
-def read_inputs(options: Mapping[str, Any], path: Path) -> Graphs:
-    """The molecules of another table with the same column of SMILES, for predictions; it needs no values.
+def read_inputs(options: Mapping[str, Any], path: Path) -> Inputs:
+    """The molecules of another table with a column of SMILES, to predict; it needs no values.
+
+    Other columns are passed over. A SMILES that is no molecule to RDKit is named among the problems.
 
     Args:
-        options: the ``data`` section of a study's config.
+        options: the ``data`` section of a study's config; the column is its ``smiles_column``, or smiles.
 
     Raises:
-        UserError: no such file or column, a SMILES that is no molecule, or RDKit is not installed.
+        UserError: no such file or column, no molecule at all, or RDKit is not installed.
     """
+    import pandas as pd
+
     require_file(path, ORIGIN)
-    table = read_table(path, _smiles_column(options), [], None, None)
-    return _molecules(path, table.smiles, False, "error").graphs
+    column = _smiles_column(options)
+    smiles = read_table(path, column, [], None, None).smiles
+    found = parse(smiles, False)
+    if not len(found.rows):
+        raise UserError(f"{path}: column {column} has no molecule among {len(smiles)} rows, expected some")
+    problems = tuple(
+        f"{path}, row {row + 1}: {smiles[row]!r} is no molecule to RDKit"
+        for row in np.setdiff1d(np.arange(len(smiles)), found.rows)
+    )
+    known = pd.DataFrame({column: [smiles[row] for row in found.rows]}, dtype=str)
+    return Inputs(str(path), found.graphs, known, problems)
 
 
 def _smiles_column(options: Mapping[str, Any]) -> str:
