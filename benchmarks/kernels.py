@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -133,12 +132,20 @@ def measure(
         work()
         repeats += 1
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory()
     # Corners are compared between engines, so they are of the same images whatever the edge.
     first, others = (best.prepare(architecture, x, precision) for x in (images[:2], images[2:6]))
     corner = best.kernel(architecture, kind, first, others, precision)
     result = {"pairs_per_second": repeats * kernel.size / seconds, "peak": peak, "corner": corner.tolist()}
     out.write_text(json.dumps(result))
+
+
+def peak_memory() -> int:
+    """Bytes that this process has had in memory at most; getrusage would count those of its parent, too."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/self/status has no line VmHWM")
 
 
 def open_benchmark_examples(name: str, folder: Path) -> Examples:

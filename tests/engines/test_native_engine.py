@@ -230,7 +230,7 @@ def test_polynomials_have_the_error_that_their_header_states():
 # ------------------------------------------------------------------------- one value whatever the company
 
 
-SHAPES = {"FC3": (7,), "Myrtle5": (4, 4, 3), "CV8": (4, 4, 2)}
+SHAPES = {"FC3": (7,), "Myrtle5": (4, 4, 3), "CV8": (4, 4, 2), "Conv1D": (11, 130)}
 
 
 @needs_library

@@ -71,7 +71,7 @@ static void input_row(const char *left, const Vec<T> *right, int64_t channels, i
 }
 
 // The same for SHARED left examples at once: the right ones are then loaded once for all of them.
-static constexpr int SHARED = 4;
+static constexpr int SHARED = 8;
 
 template <class T>
 static void input_row_shared(const T *const *left, const Vec<T> *right, int64_t channels, int n, Vec<T> *const *out) {
