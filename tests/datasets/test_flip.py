@@ -186,6 +186,15 @@ def test_without_validation_rows_they_are_held_out(tmp_path):
         check_data(options(path))
 
 
+def test_the_first_test_rows_are_a_sample_of_all(tmp_path, contents_of):
+    rows = [f"{'ACDEFGHIKL'[k % 10]},{k},{'test' if k else 'train'}," for k in range(1001)]
+    pool = flip.open_dataset(options(write_csv(tmp_path / "sorted.csv", rows))).tests["test"]()
+    x, y = contents_of(pool)
+    assert sorted(y[:, 0]) == list(range(1, 1001))
+    assert decoded(x) == ["ACDEFGHIKL"[int(value) % 10] for value in y[:, 0]]
+    assert 400 < y[:200].mean() < 600
+
+
 def test_prepared_examples_are_those_of_the_table(tmp_path):
     rows = random_rows(np.random.default_rng(0), 60)
     prepare_data(options(write_csv(tmp_path / "mine.csv", rows)), tmp_path / "data", seed=3)

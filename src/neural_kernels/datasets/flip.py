@@ -45,6 +45,9 @@ class _Rows:
 def open_dataset(options: Mapping[str, Any]) -> Dataset:
     """The table ``table`` in ``path``; every row is read and checked, and kept a byte a letter.
 
+    Test rows come in a random order that is always the same: tables are often sorted, by the number of mutations or
+    by value, and the first so many of them would be no sample.
+
     Raises:
         UserError: a missing file, member or column, a row with an unknown letter, an empty sequence or a value that
             is no number, or a split without training or test rows.
@@ -56,6 +59,7 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
         if not parts[part].codes:
             raise UserError(f"{source}: found no row whose set is {part!r}, expected some")
     length = _length(options, source, parts.values())
+    parts["test"] = _shuffled(parts["test"])
 
     def pool(part: str) -> Pool:
         return _pool(source, parts[part], length, len(alphabet))
@@ -229,6 +233,11 @@ def _number(source: str, line: int, column: str, text: str) -> float:
     if not math.isfinite(value):
         raise UserError(f"{source}, line {line}: {column} is {text!r}, expected a finite number")
     return value
+
+
+def _shuffled(rows: _Rows) -> _Rows:
+    order = np.random.default_rng(0).permutation(len(rows.codes))
+    return _Rows([rows.codes[k] for k in order], [rows.values[k] for k in order])
 
 
 def _pool(source: str, rows: _Rows, length: int, letters: int) -> Pool:

@@ -29,7 +29,7 @@ COLUMNS_A_PAGE = 4
 PANELS_A_PAGE = 8
 HEXAGONS = 40  # across a panel
 # Around the panels and between them, inches.
-LEFT, RIGHT, TOP, BOTTOM, ACROSS, BETWEEN = 1.05, 1.25, 1.4, 1.15, 0.55, 0.95
+LEFT, RIGHT, TOP, BOTTOM, ACROSS, BETWEEN = 1.05, 1.25, 1.5, 1.05, 0.55, 0.95
 LARGEST_PANEL = 4.3
 
 
@@ -186,7 +186,7 @@ def _draw_note(figure: Figure, note: str) -> None:
     """The comparison's note below the title, not to be missed."""
     width, height = figure.get_size_inches()
     for line, text in enumerate(textwrap.wrap(note, style.NOTE_WIDTH)):
-        down = 0.82 + style.NOTE_LINE * line
+        down = 0.72 + style.NOTE_LINE * line
         figure.text(style.MARGIN / width, 1 - down / height, text, size=style.SMALL, color=style.ALERT)
 
 
