@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from neural_kernels.errors import UserError
+from neural_kernels.solvers.blocked_cholesky import factorise_in_place
 from neural_kernels.solvers.solution import Record, Solution
 
 
@@ -92,13 +93,14 @@ def factorise(kernel: np.ndarray, shift: float, ridge: float) -> tuple[np.ndarra
     n = len(kernel)
     one_norm = max(_column_sums(kernel) + shift, default=0.0)
     kernel.flat[:: n + 1] += shift
-    # LAPACK takes columns: the transpose of a symmetric matrix is itself, and needs no copy.
-    factor, minor = lapack.dpotrf(kernel.T, lower=1, overwrite_a=1, clean=0)
+    minor = factorise_in_place(kernel)
     if minor > 0:
         raise NotPositiveDefinite(
             f"the kernel of {n} examples with ridge {ridge:g} is not positive definite (its leading minor of "
             f"order {minor} is not): choose a larger ridge, or look for duplicate or damaged examples"
         )
+    # LAPACK takes columns: to it the upper triangle is a lower one, and the transpose needs no copy.
+    factor = kernel.T
     condition, _ = lapack.dpocon(factor, one_norm, uplo="L")
     if not condition > np.finfo(np.float64).eps:
         raise NotPositiveDefinite(

@@ -1,0 +1,62 @@
+"""Cholesky factorisation in place, of matrices of any size.
+
+OpenBLAS's own, with several threads, writes beyond its buffers on large matrices (n = 16,000 with two threads ends
+the process), so that it factorises diagonal blocks here, and its matrix product does the rest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import blas, lapack
+
+# Up to this size OpenBLAS's factorisation is right and the fastest.
+BLOCK = 4096
+UPDATE_ROWS = 1024
+
+
+def factorise_in_place(matrix: np.ndarray, block: int = BLOCK) -> int:
+    """Replace the diagonal and all above it by U, where the symmetric matrix is U^T U; leave the rest alone.
+
+    Args:
+        matrix: (n, n) float64, C-contiguous.
+        block: rows that are factorised at a time.
+
+    Returns:
+        0, or the order of the first leading minor that is not positive definite; then what is above the diagonal
+        is of no use.
+    """
+    n = len(matrix)
+    if n <= block:
+        # LAPACK takes columns: its lower triangle is the upper one of rows.
+        return int(lapack.dpotrf(matrix.T, lower=1, overwrite_a=1, clean=0)[1])
+    for start in range(0, n, block):
+        end = min(start + block, n)
+        diagonal = matrix[start:end, start:end].copy()
+        minor = factorise_in_place(diagonal, block)
+        if minor:
+            return start + minor
+        _put_upper(matrix[start:end, start:end], diagonal)
+        if end < n:
+            right = np.ascontiguousarray(matrix[start:end, end:])
+            # X = U^-T A, as X^T U = A^T, whose columns are the rows of X.
+            right = blas.dtrsm(1.0, diagonal.T, right.T, side=1, lower=1, trans_a=1, overwrite_b=1).T
+            matrix[start:end, end:] = right
+            _update(matrix[end:, end:], right)
+    return 0
+
+
+def _update(trailing: np.ndarray, right: np.ndarray) -> None:
+    """Subtract X^T X from the diagonal and all above it."""
+    n = len(trailing)
+    for row in range(0, n, UPDATE_ROWS):
+        end = min(row + UPDATE_ROWS, n)
+        product = right[:, row:end].T @ right[:, row:]
+        corner = trailing[row:end, row:end]
+        _put_upper(corner, corner - product[:, : end - row])
+        trailing[row:end, end:] -= product[:, end - row :]
+
+
+def _put_upper(target: np.ndarray, values: np.ndarray) -> None:
+    """Replace the diagonal of ``target`` and all above it by that of ``values``."""
+    above = np.triu(np.ones(target.shape, bool))
+    np.copyto(target, values, where=above)
