@@ -26,10 +26,10 @@ from neural_kernels.reports.tables import table_pages
 from neural_kernels.split_comparison import Comparison
 
 COLUMNS_A_PAGE = 4
-PANELS_A_PAGE = 8
+PANELS_A_ROW, PANELS_A_PAGE = 3, 6
 HEXAGONS = 40  # across a panel
 # Around the panels and between them, inches.
-LEFT, RIGHT, TOP, BOTTOM, ACROSS, BETWEEN = 1.05, 1.25, 1.5, 1.05, 0.55, 0.95
+LEFT, RIGHT, TOP, BOTTOM, ACROSS, BETWEEN = 1.05, 1.25, 1.6, 1.0, 0.75, 1.1
 LARGEST_PANEL = 4.3
 
 
@@ -154,9 +154,9 @@ def _prediction_page(comparison: Comparison, runs: Mapping[str, Run], records: l
         part = predictions.loc[predictions["test_set"] == comparison.test_set].dropna(subset="measured")
         hexagons.append(_draw(ax, part["measured"].to_numpy(), part["predicted"].to_numpy()))
         ax.set_gid(f"predictions {record['split']}")
-        ax.set_title(record["split"], fontweight="bold", pad=20)
+        ax.set_title(record["split"], fontweight="bold", pad=32)
         ax.annotate(
-            f"Spearman {record['spearman']:.3f}, {record['label']}, $n$ = {record['n']:,}",
+            f"Spearman {record['spearman']:.3f}, $n$ = {record['n']:,}\n{record['label']}",
             (0.5, 1.0),
             (0, 6),
             xycoords="axes fraction",
@@ -165,7 +165,7 @@ def _prediction_page(comparison: Comparison, runs: Mapping[str, Run], records: l
             size=style.SMALL,
         )
         ax.set_xlabel("Measured")
-        if place % COLUMNS_A_PAGE == 0:
+        if place % PANELS_A_ROW == 0:
             ax.set_ylabel("Predicted")
     norm = LogNorm(1, max(2.0, *(float(np.max(np.asarray(drawn.get_array()))) for drawn in hexagons)))
     for drawn in hexagons:
@@ -174,6 +174,7 @@ def _prediction_page(comparison: Comparison, runs: Mapping[str, Run], records: l
     right = max(ax.get_position().x1 for ax in axes)
     bar = figure.add_axes((right + 0.3 / style.PAGE[0], low, 0.14 / style.PAGE[0], tall))
     figure.colorbar(hexagons[0], cax=bar).set_label("Test examples in a hexagon")
+    style.log_axis(bar, "y", most=5)
     style.draw_notes(
         figure,
         "Test examples of each split in the units of the data, predicted by the kernel with the smallest validation "
@@ -186,7 +187,7 @@ def _draw_note(figure: Figure, note: str) -> None:
     """The comparison's note below the title, not to be missed."""
     width, height = figure.get_size_inches()
     for line, text in enumerate(textwrap.wrap(note, style.NOTE_WIDTH)):
-        down = 0.72 + style.NOTE_LINE * line
+        down = 0.74 + 0.15 * line
         figure.text(style.MARGIN / width, 1 - down / height, text, size=style.SMALL, color=style.ALERT)
 
 
@@ -210,10 +211,10 @@ def _draw(ax: Axes, measured: np.ndarray, predicted: np.ndarray) -> PolyCollecti
 
 
 def _panels(figure: Figure, count: int) -> list[Axes]:
-    """Square panels in rows of at most ``COLUMNS_A_PAGE``, as large as the page allows."""
+    """Square panels in rows of at most ``PANELS_A_ROW``, as large as the page allows."""
     width, height = figure.get_size_inches()
-    columns = min(count, COLUMNS_A_PAGE)
-    rows = -(-count // COLUMNS_A_PAGE)
+    columns = min(count, PANELS_A_ROW)
+    rows = -(-count // PANELS_A_ROW)
     side = min(
         LARGEST_PANEL,
         (width - LEFT - RIGHT - ACROSS * (columns - 1)) / columns,
@@ -221,7 +222,7 @@ def _panels(figure: Figure, count: int) -> list[Axes]:
     )
     axes = []
     for place in range(count):
-        row, column = divmod(place, COLUMNS_A_PAGE)
+        row, column = divmod(place, PANELS_A_ROW)
         left = LEFT + column * (side + ACROSS)
         low = height - TOP - (row + 1) * side - row * BETWEEN
         axes.append(figure.add_axes((left / width, low / height, side / width, side / height)))
