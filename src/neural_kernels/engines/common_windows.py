@@ -144,13 +144,15 @@ def _differences(x: np.ndarray, common: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     Where nothing differs these are the length and 0.
     """
-    length = len(common)
+    length, width = common.shape
     starts, ends = np.empty(len(x), np.int64), np.empty(len(x), np.int64)
     for i in range(0, len(x), CHUNK):
-        differs = (x[i : i + CHUNK] != common).any(axis=-1)
+        # Flat, as a reduction over the few channels of a position is slow.
+        differs = x[i : i + CHUNK].reshape(-1, length * width) != common.reshape(-1)
         found = differs.any(axis=1)
-        starts[i : i + CHUNK] = np.where(found, differs.argmax(axis=1), length)
-        ends[i : i + CHUNK] = np.where(found, length - differs[:, ::-1].argmax(axis=1), 0)
+        first, from_end = differs.argmax(axis=1), differs[:, ::-1].argmax(axis=1)
+        starts[i : i + CHUNK] = np.where(found, first // width, length)
+        ends[i : i + CHUNK] = np.where(found, length - from_end // width, 0)
     return starts, ends
 
 

@@ -27,7 +27,7 @@ from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Kind, Precision
 from neural_kernels.engines.native.aligned import aligned
 from neural_kernels.engines.native.graph_layout import Pack, PackStructure, make_packs
-from neural_kernels.engines.native.plan import Plan, PlanStructure, compile_plan
+from neural_kernels.engines.native.plan import SUM_DIAGONAL, Plan, PlanStructure, compile_plan
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs
 
@@ -35,7 +35,9 @@ INTERFACE = 2
 INSTRUCTIONS = ("baseline", "avx2", "avx512")
 
 # Pairs of examples to a task: enough to pay for a call, few enough to share out evenly.
-CHAIN_TILE = 16
+CHAIN_TILE = (16, 16)
+# Without pooling over pairs of positions, a pair costs little more than laying out its left example.
+EQUAL_POSITIONS_TILE = (16, 128)
 DENSE_TILE = (192, 192)
 # Packs of right graphs to a task: the memory that they share is not asked for anew.
 PACKS_PER_TASK = 4
@@ -123,11 +125,11 @@ def _array_kernel(
     triangle = right is None
     lanes = left.data.shape[2]
     out = np.empty((left.n, other.n), precision)
-    height, width = DENSE_TILE if plan.dense else (CHAIN_TILE, max(CHAIN_TILE, lanes))
+    height, width = _tile(plan)
 
     def fill(i: int, j: int) -> None:
         i_end, j_end = min(i + height, left.n), min(j + width, other.n)
-        rows = (i, -(-i_end // lanes) * lanes) if plan.dense else (i, i_end)
+        lines = (i, -(-i_end // lanes) * lanes) if plan.dense else (i, i_end)
         groups = j // lanes, -(-j_end // lanes)
         _call(
             "dense" if plan.dense else "chain",
@@ -136,7 +138,7 @@ def _array_kernel(
             ctypes.byref(plan.structure),
             int(kind == "ntk"),
             left.data.ctypes.data,
-            *rows,
+            *lines,
             other.data.ctypes.data,
             *groups,
             left.n,
@@ -148,9 +150,15 @@ def _array_kernel(
         if triangle:
             _mirror(out, i, i_end, j, j_end)
 
-    starts = [(i, j) for i in range(0, left.n, height) for j in range(0, other.n, width)]
-    _run_all(fill, [(i, j) for i, j in starts if not triangle or j >= i])
+    rows = range(0, left.n, height)
+    _run_all(fill, [(i, j) for i in rows for j in range(i if triangle else 0, other.n, width)])
     return out
+
+
+def _tile(plan: Plan) -> tuple[int, int]:
+    if plan.dense:
+        return DENSE_TILE
+    return EQUAL_POSITIONS_TILE if plan.structure.stages[0].end == SUM_DIAGONAL else CHAIN_TILE
 
 
 def _mirror(out: np.ndarray, i: int, i_end: int, j: int, j_end: int) -> None:
@@ -158,8 +166,8 @@ def _mirror(out: np.ndarray, i: int, i_end: int, j: int, j_end: int) -> None:
     if i == j:
         block = out[i:i_end, i:i_end]
         block[:] = np.triu(block) + np.triu(block, 1).T
-    else:
-        out[j:j_end, i:i_end] = out[i:i_end, j:j_end].T
+        j = i_end
+    out[j:j_end, i:i_end] = out[i:i_end, j:j_end].T
 
 
 def _prepare_graphs(architecture: Architecture, graphs: Graphs, precision: Precision) -> PreparedGraphs:
