@@ -151,7 +151,7 @@ def test_the_ridge_and_the_scores_are_those_of_each_task_alone(solved, n):
 
 
 def test_a_task_without_labels_has_no_coefficients(solved):
-    study, results = solved
+    _, results = solved
     assert np.isnan(of(results, "train", "targets")[:, 3]).all()
     for n, method in ((10, "direct"), (40, "iterative")):
         folder = results / "made_up" / "solutions" / "GNN" / method / f"n{n}" / "draw0"
@@ -174,14 +174,16 @@ def test_the_reports_are_written(solved, folder):
 
 
 def test_a_ridge_by_mean_squared_error_is_asked_for(solved, folder):
-    study, results = solved
+    _, results = solved
     by_mse = load(folder, "made_up", ridge=CONFIG["ridge"] | {"objective": "mse"})
     validation = solution_stages._validation(by_mse, results, by_mse.kernels["GNN"], (0, 10))
     predictions = np.random.default_rng(0).normal(size=(20, 5))
     targets = of(results, "validation", "targets")
     assert validation.loss(predictions, targets) == pytest.approx(np.nanmean((predictions - targets) ** 2))
     wrong = load(folder, "made_up", ridge=CONFIG["ridge"] | {"objective": "accuracy"})
-    with pytest.raises(UserError, match="ridge.objective is 'accuracy', but the data is a multilabel: expected one"):
+    with pytest.raises(
+        UserError, match=r"ridge\.objective is 'accuracy', but the data is multilabel: expected one"
+    ):
         stages.check(wrong, results)
 
 

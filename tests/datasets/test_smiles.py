@@ -165,6 +165,23 @@ def test_bad_input_is_one_sentence(table, change, more, sentence):
         datasets.check_data(options(table, **more))
 
 
+def test_inputs_for_predictions_need_no_values(table):
+    new = table.with_name("new.csv")
+    new.write_text("smiles,name\nCCO,ethanol\nnothing,x\nc1ccccc1,benzene\n")
+    graphs, identifiers, problems = smiles.read_inputs(options(table), new)
+    np.testing.assert_array_equal(graphs.nodes, molecules.parse(["CCO", "c1ccccc1"]).graphs.nodes)
+    assert identifiers.to_dict("list") == {
+        "row": [0, 2], "smiles": ["CCO", "c1ccccc1"], "name": ["ethanol", "benzene"]
+    }  # fmt: skip
+    assert len(problems) == 1
+    assert "row 2, 'nothing', is no molecule" in problems[0]
+    new.write_text("smiles\nCCO\n")
+    assert list(smiles.read_inputs(options(table), new)[1]) == ["row", "smiles"]
+    new.write_text("smiles\nnothing\n")
+    with pytest.raises(UserError, match="none of the 1 SMILES in column smiles is a molecule"):
+        smiles.read_inputs(options(table), new)
+
+
 def test_keys_of_molecules_belong_to_molecules():
     with pytest.raises(UserError, match=r"data\.invalid is given for digits, expected only with smiles"):
         datasets.check_data({"name": "digits", "validation_examples": 9, "invalid": "drop"})

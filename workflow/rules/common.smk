@@ -277,7 +277,9 @@ def tasks_files(wildcards):
     return [
         f"results/{this.name}/metrics.parquet",
         f"results/{this.name}/convergence.parquet",
-    ] + [file.replace(".parquet", ".tasks.parquet") for file in metrics_files(wildcards)]
+    ] + [
+        file.replace(".parquet", ".tasks.parquet") for file in metrics_files(wildcards)
+    ]
 
 
 def force_missing(files: list[str]) -> None:

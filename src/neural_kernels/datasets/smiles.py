@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from neural_kernels.datasets.molecules import Molecules, parse
 from neural_kernels.datasets.pools import Dataset, require_file
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Graphs
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -76,18 +79,37 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
     )
 
 
-def read_inputs(options: Mapping[str, Any], path: Path) -> Graphs:
+def read_inputs(options: Mapping[str, Any], path: Path) -> tuple[Graphs, pd.DataFrame, tuple[str, ...]]:
     """The molecules of another table with the same column of SMILES, for predictions; it needs no values.
 
     Args:
         options: the ``data`` section of a study's config.
 
+    Returns:
+        The molecules; a row for each with its row in the table, from 0, its SMILES and, where the table has that
+        column too, its identifier; and a sentence for each row that is no molecule to RDKit.
+
     Raises:
-        UserError: no such file or column, a SMILES that is no molecule, or RDKit is not installed.
+        UserError: no such file or column, none of its rows is a molecule, or RDKit is not installed.
     """
+    import pandas as pd
+
     require_file(path, ORIGIN)
-    table = read_table(path, _smiles_column(options), [], None, None)
-    return _molecules(path, table.smiles, False, "error").graphs
+    name, identity = options.get("smiles_column") or "smiles", options.get("id_column")
+    table = read_table(path, name, [], None, identity, optional=True)
+    found = _parsed(table.smiles, False)
+    if not len(found.rows):
+        raise UserError(
+            f"{path}: none of the {len(table.smiles)} SMILES in column {name} is a molecule to RDKit"
+        )
+    columns: dict[str, Any] = {"row": found.rows, name: [table.smiles[row] for row in found.rows]}
+    if table.parts is not None and identity is not None:
+        columns[identity] = [table.parts[row] for row in found.rows]
+    missing = np.setdiff1d(np.arange(len(table.smiles)), found.rows)
+    problems = tuple(
+        f"{path}: row {row + 1}, {table.smiles[row]!r}, is no molecule to RDKit" for row in missing
+    )
+    return found.graphs, pd.DataFrame(columns), problems
 
 
 def _smiles_column(options: Mapping[str, Any]) -> str:
@@ -95,7 +117,12 @@ def _smiles_column(options: Mapping[str, Any]) -> str:
 
 
 def read_table(
-    path: Path, smiles: str, tasks: Sequence[str] | None, identity: str | None, part: str | None
+    path: Path,
+    smiles: str,
+    tasks: Sequence[str] | None,
+    identity: str | None,
+    part: str | None,
+    optional: bool = False,
 ) -> Table:
     """The columns of ``path`` by name.
 
@@ -103,7 +130,8 @@ def read_table(
         smiles: the column of SMILES.
         tasks: the columns of values, all that have no other use where None.
         identity: a column that is not read.
-        part: the column that says which part of the split a row is of, None where none does.
+        part: a further column of text: which part of the split a row is of.
+        optional: the column ``part`` may be missing.
 
     Raises:
         UserError: a damaged file, an unknown column, or a value that is not a number.
@@ -112,6 +140,7 @@ def read_table(
 
     try:
         header = [str(name) for name in pd.read_csv(path, nrows=0).columns]
+        part = None if optional and part not in header else part
         for name in filter(None, (smiles, identity, part, *(tasks or ()))):
             if name not in header:
                 raise UserError(f"{path}: found no column {name!r}, expected one of {', '.join(header)}")
