@@ -50,6 +50,7 @@ class KernelSizes:
         outputs: right-hand sides of the solve.
         rank: of the preconditioner, 0 where there is none.
         direct_up_to: the largest n that is solved by Cholesky.
+        masks: how many of the outputs may lack labels, each in its own way; 0 where none does.
     """
 
     kernel: str
@@ -61,6 +62,7 @@ class KernelSizes:
     outputs: int
     rank: int
     direct_up_to: int
+    masks: int = 0
 
     @property
     def n(self) -> int:
@@ -101,8 +103,8 @@ class KernelSizes:
         from neural_kernels.solvers import cholesky, iterative
 
         if self.n <= self.direct_up_to:
-            return cholesky.working_bytes(self.n, self.outputs)
-        return iterative.working_bytes(self.n, self.outputs, self.rank)
+            return cholesky.working_bytes(self.n, self.outputs, labels_missing=self.masks > 0)
+        return iterative.working_bytes(self.n, self.outputs, self.rank, max(1, self.masks))
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,8 @@ def kernel_sizes(study: Study, kernel: str, outputs: int) -> KernelSizes:
         itemsize=np.dtype(study.config["precision"]).itemsize,
         flipped_images=study.flipped_images,
         outputs=outputs,
+        # Labels are only read with the data: where tasks are reported one by one, all may have gaps.
+        masks=outputs if study.has_tasks else 0,
         rank=0 if preconditioner["method"] == "none" else min(preconditioner["rank"], n),
         direct_up_to=solver["direct_up_to"],
     )

@@ -307,7 +307,7 @@ def report_tasks(study: Study, results: Path) -> None:
         for kernel in study.kernels
         for n in study.training_sizes(kernel)
     )
-    tasks.write_tasks_figure(table, config, results / study.name / "tasks.png")
+    tasks.write_tasks_figure(table, scores, config, results / study.name / "tasks.png")
     tasks.write_tasks_report(table, scores, config, results / f"{study.name}.pdf", histories)
     log.info("%s", results / f"{study.name}.pdf")
 

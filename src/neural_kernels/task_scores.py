@@ -44,25 +44,27 @@ def rows(
         Columns ``COLUMNS``. Scores that the kind of task does not have, or that do not exist, are NaN: rankings of a
         task that lacks one of both labels, the correlation with a constant. ``rmse`` is in the units of the values.
     """
-    tasks = labels.shape[1]
-    known = ~np.isnan(labels)
-    table = pd.DataFrame({column: np.full(tasks, np.nan) for column in COLUMNS})
-    for column, value in facts.items():
-        table[column] = value
-    table["task"] = list(names) or [str(number) for number in range(tasks)]
-    table["labelled"] = known.sum(axis=0)
+    tasks, known = labels.shape[1], ~np.isnan(labels)
+    columns: dict[str, object] = {**dict.fromkeys(COLUMNS, np.full(tasks, np.nan)), **facts}
+    columns["task"] = list(names) or [str(number) for number in range(tasks)]
+    columns["labelled"] = known.sum(axis=0)
     if task == "multilabel":
-        table["positives"] = np.nansum(labels, axis=0)
-        for name, values in label_rankings(predictions, labels).items():
-            table[name] = values
-        return table
-    values = np.asarray(scaling["mean"]) + np.asarray(scaling["scale"]) * predictions
-    for column in np.flatnonzero(known.any(axis=0)):
+        columns["positives"] = np.nansum(labels, axis=0)
+        columns |= label_rankings(predictions, labels)
+    else:
+        values = np.asarray(scaling["mean"]) + np.asarray(scaling["scale"]) * predictions
+        columns |= _errors(values, labels, known)
+    return pd.DataFrame(columns)
+
+
+def _errors(values: np.ndarray, labels: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
+    scores = {name: np.full(labels.shape[1], np.nan) for name in SCORES["regression"]}
+    for column in map(int, np.flatnonzero(known.any(axis=0))):
         ours, theirs = values[known[:, column], column], labels[known[:, column], column]
-        table.loc[column, "rmse"] = np.sqrt(np.mean((ours - theirs) ** 2))
+        scores["rmse"][column] = np.sqrt(np.mean((ours - theirs) ** 2))
         if len(ours) > 1 and np.ptp(ours) > 0 and np.ptp(theirs) > 0:
-            table.loc[column, "spearman"] = stats.spearmanr(ours, theirs).statistic
-    return table
+            scores["spearman"][column] = stats.spearmanr(ours, theirs).statistic
+    return scores
 
 
 def write(tables: Iterable[pd.DataFrame], path: Path) -> None:

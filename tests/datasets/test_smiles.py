@@ -165,6 +165,24 @@ def test_bad_input_is_one_sentence(table, change, more, sentence):
         datasets.check_data(options(table, **more))
 
 
+def test_inputs_for_predictions_need_no_values(table):
+    new = table.with_name("new.csv")
+    new.write_text("smiles,name\nCCO,ethanol\nnothing,x\nc1ccccc1,benzene\n")
+    found = smiles.read_inputs(options(table), new)
+    graphs, identifiers, problems = found.examples, found.identifiers, found.problems
+    np.testing.assert_array_equal(graphs.nodes, molecules.parse(["CCO", "c1ccccc1"]).graphs.nodes)
+    assert identifiers.to_dict("list") == {
+        "row": [0, 2], "smiles": ["CCO", "c1ccccc1"], "name": ["ethanol", "benzene"]
+    }  # fmt: skip
+    assert len(problems) == 1
+    assert "row 2, 'nothing', is no molecule" in problems[0]
+    new.write_text("smiles\nCCO\n")
+    assert list(smiles.read_inputs(options(table), new).identifiers) == ["row", "smiles"]
+    new.write_text("smiles\nnothing\n")
+    with pytest.raises(UserError, match="none of the 1 SMILES in column smiles is a molecule"):
+        smiles.read_inputs(options(table), new)
+
+
 def test_keys_of_molecules_belong_to_molecules():
     with pytest.raises(UserError, match=r"data\.invalid is given for digits, expected only with smiles"):
         datasets.check_data({"name": "digits", "validation_examples": 9, "invalid": "drop"})
@@ -206,17 +224,3 @@ def test_real_molecules_are_those_of_ogb(name):
             np.testing.assert_array_equal(x.node_offsets, x2.node_offsets)
             np.testing.assert_array_equal(x.edges, x2.edges)
             np.testing.assert_allclose(y, y2, rtol=1e-14)
-
-
-def test_new_molecules_to_predict(tmp_path):
-    table = tmp_path / "new.csv"
-    table.write_text("name,smiles\nethanol,CCO\nbroken,C1CC\nbenzene,c1ccccc1\n")
-    found = smiles.read_inputs({"path": "gone.csv"}, table)
-    assert list(found.identifiers["smiles"]) == ["CCO", "c1ccccc1"]
-    assert found.examples.node_counts.tolist() == [3, 6]
-    assert found.problems == (f"{table}, row 2: 'C1CC' is no molecule to RDKit",)
-    with pytest.raises(UserError, match="found no column 'SMILES'"):
-        smiles.read_inputs({"smiles_column": "SMILES"}, table)
-    table.write_text("smiles\nC1CC\n")
-    with pytest.raises(UserError, match="column smiles has no molecule among 1 rows"):
-        smiles.read_inputs({}, table)

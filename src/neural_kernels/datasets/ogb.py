@@ -68,7 +68,8 @@ def graph_pool(source: str, graphs: Any, labels: np.ndarray, rows: np.ndarray) -
     def chunks() -> Iterator[Chunk]:
         yield Chunk(0, graphs()[rows], labels[rows], source, 0)
 
-    return Pool(source, len(rows), (None, atoms.CHANNELS), np.dtype(np.uint8), chunks)
+    input_shape: tuple[Any, ...] = (None, atoms.CHANNELS)
+    return Pool(source, len(rows), input_shape, np.dtype(np.uint8), chunks)
 
 
 def read_split(folder: Path, count: int) -> dict[str, np.ndarray]:

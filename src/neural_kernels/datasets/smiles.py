@@ -77,30 +77,36 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
 
 
 def read_inputs(options: Mapping[str, Any], path: Path) -> Inputs:
-    """The molecules of another table with a column of SMILES, to predict; it needs no values.
-
-    Other columns are passed over. A SMILES that is no molecule to RDKit is named among the problems.
+    """The molecules of another table with the same column of SMILES, for predictions; it needs no values.
 
     Args:
         options: the ``data`` section of a study's config; the column is its ``smiles_column``, or smiles.
 
+    Returns:
+        The molecules; a row for each with its row in the table, from 0, its SMILES and, where the table has that
+        column too, its identifier; and a sentence for each row that is no molecule to RDKit.
+
     Raises:
-        UserError: no such file or column, no molecule at all, or RDKit is not installed.
+        UserError: no such file or column, none of its rows is a molecule, or RDKit is not installed.
     """
     import pandas as pd
 
     require_file(path, ORIGIN)
-    column = _smiles_column(options)
-    smiles = read_table(path, column, [], None, None).smiles
-    found = parse(smiles, False)
+    name, identity = options.get("smiles_column") or "smiles", options.get("id_column")
+    table = read_table(path, name, [], None, identity, optional=True)
+    found = _parsed(table.smiles, False)
     if not len(found.rows):
-        raise UserError(f"{path}: column {column} has no molecule among {len(smiles)} rows, expected some")
+        raise UserError(
+            f"{path}: none of the {len(table.smiles)} SMILES in column {name} is a molecule to RDKit"
+        )
+    columns: dict[str, Any] = {"row": found.rows, name: [table.smiles[row] for row in found.rows]}
+    if table.parts is not None and identity is not None:
+        columns[identity] = [table.parts[row] for row in found.rows]
+    missing = np.setdiff1d(np.arange(len(table.smiles)), found.rows)
     problems = tuple(
-        f"{path}, row {row + 1}: {smiles[row]!r} is no molecule to RDKit"
-        for row in np.setdiff1d(np.arange(len(smiles)), found.rows)
+        f"{path}: row {row + 1}, {table.smiles[row]!r}, is no molecule to RDKit" for row in missing
     )
-    known = pd.DataFrame({column: [smiles[row] for row in found.rows]}, dtype=str)
-    return Inputs(str(path), found.graphs, known, problems)
+    return Inputs(str(path), found.graphs, pd.DataFrame(columns), problems)
 
 
 def _smiles_column(options: Mapping[str, Any]) -> str:
@@ -108,7 +114,12 @@ def _smiles_column(options: Mapping[str, Any]) -> str:
 
 
 def read_table(
-    path: Path, smiles: str, tasks: Sequence[str] | None, identity: str | None, part: str | None
+    path: Path,
+    smiles: str,
+    tasks: Sequence[str] | None,
+    identity: str | None,
+    part: str | None,
+    optional: bool = False,
 ) -> Table:
     """The columns of ``path`` by name.
 
@@ -116,7 +127,8 @@ def read_table(
         smiles: the column of SMILES.
         tasks: the columns of values, all that have no other use where None.
         identity: a column that is not read.
-        part: the column that says which part of the split a row is of, None where none does.
+        part: a further column of text: which part of the split a row is of.
+        optional: the column ``part`` may be missing.
 
     Raises:
         UserError: a damaged file, an unknown column, or a value that is not a number.
@@ -125,6 +137,7 @@ def read_table(
 
     try:
         header = [str(name) for name in pd.read_csv(path, nrows=0).columns]
+        part = None if optional and part not in header else part
         for name in filter(None, (smiles, identity, part, *(tasks or ()))):
             if name not in header:
                 raise UserError(f"{path}: found no column {name!r}, expected one of {', '.join(header)}")

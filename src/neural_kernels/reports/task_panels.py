@@ -131,7 +131,7 @@ def each_task_figure(
     axes = [top]
     if counted:
         below = figure.add_axes((box[0], bottom / height, box[2], low_room / height), sharex=top)
-        below.bar(place, there["positives"], color=style.COLOURS[0], width=0.75, alpha=0.75)
+        below.bar(place, there["positives"], color=style.RULE, width=0.75)
         below.set_yscale("log")
         below.set_ylim(0.7, 1.5 * there["positives"].max())
         style.log_axis(below, "y", most=4)
@@ -149,7 +149,9 @@ def each_task_figure(
     notes = "Grey: the share of positives, the average precision of a guess." if counted else ""
     left_out = len(by_kernel[first]) - len(order)
     if left_out:
-        notes += f" {left_out} of {len(by_kernel[first])} tasks lack one of both labels and are left out."
+        notes += (
+            f" Left out: {left_out} of {len(by_kernel[first])} tasks, without both labels in the test set."
+        )
     style.draw_notes(figure, notes.strip())
     return figure
 

@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from neural_kernels import metrics_table
-from neural_kernels.datasets.pools import Task
 from neural_kernels.evaluation import LOSS
 from neural_kernels.metrics_table import VALIDATION
 from neural_kernels.reports import style
@@ -40,23 +39,21 @@ def write_tasks_report(
     metrics = checked(metrics)
     foot, test_sets = footer(metrics, study), metrics_table.test_sets(metrics)
     with style.context():
-        pages = [_means_page(metrics, study, test_set) for test_set in test_sets]
+        pages = [_means_page(metrics, scores, study, test_set) for test_set in test_sets]
         if scores["task"].nunique() > 1:
             pages += [_each_page(metrics, scores, study, test_set) for test_set in test_sets]
         tables = [means_table(metrics, scores, study, test_set) for test_set in test_sets]
-        pages += table_pages(tables, foot, len(pages) + 1)
-        each = [tasks_table(metrics, scores, study, test_set) for test_set in test_sets]
-        pages += table_pages(each, foot, len(pages) + 1)
-        pages += table_pages([solves(metrics, study)], foot, len(pages) + 1)
+        tables += [tasks_table(metrics, scores, study, test_set) for test_set in test_sets]
+        pages += table_pages([*tables, solves(metrics, study)], foot, len(pages) + 1)
         pages += convergence_figures(histories, study["solver"]["tolerance"])
         style.write_pdf(pages, out, title(metrics, study))
 
 
-def write_tasks_figure(metrics: pd.DataFrame, study: dict, out: Path) -> None:
+def write_tasks_figure(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, out: Path) -> None:
     """The mean scores of the first test set alone, as .png or .svg by the name of ``out``."""
     metrics = checked(metrics)
     with style.context():
-        style.write_image(_means_page(metrics, study, metrics_table.test_sets(metrics)[0]), out)
+        style.write_image(_means_page(metrics, scores, study, metrics_table.test_sets(metrics)[0]), out)
 
 
 def at_largest(metrics: pd.DataFrame, scores: pd.DataFrame, test_set: str) -> pd.DataFrame:
@@ -66,8 +63,13 @@ def at_largest(metrics: pd.DataFrame, scores: pd.DataFrame, test_set: str) -> pd
     return scores.loc[chosen & (scores["split"] == test_set)]
 
 
-def _means_page(metrics: pd.DataFrame, study: dict, test_set: str) -> Figure:
-    heading = title(metrics, study), f"Mean over tasks, {style.test_set_name(test_set)} set"
+def _means_page(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, test_set: str) -> Figure:
+    tasks = scores["task"].nunique()
+    name = style.test_set_name(test_set)
+    heading = (
+        title(metrics, study),
+        f"Mean over {tasks} tasks, {name} set" if tasks > 1 else f"{name.capitalize()} set",
+    )
     names, labels = SCORES[task_of(metrics)], kernel_labels(metrics, study)
     return means_figure(metrics, names, heading, labels, test_set, _published(study, test_set))
 
@@ -108,9 +110,14 @@ def means_table(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, test_s
     counted = at_largest(metrics, scores, test_set)
     counted = counted.loc[counted["kernel"] == counted["kernel"].iloc[0]]
     there = int(counted[shown[0]].notna().sum())
-    notes = [
-        f"Means over {there} of {len(counted)} tasks" + _left_out(task_of(metrics), there < len(counted))
-    ]
+    notes = []
+    if there < len(counted):
+        notes.append(
+            f"Means over {there} of {len(counted)} tasks: those with both labels in the test set, as OGB's evaluator "
+            "takes them."
+        )
+    elif there > 1:
+        notes.append(f"Means over {there} tasks.")
     if alerts:
         notes.append("Bold red: a solve that did not converge.")
     header = ["Method", "n", *map(style.metric_name, shown), "Source"]
@@ -123,12 +130,6 @@ def means_table(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, test_s
         rules=frozenset({ours}) if len(rows) > ours else frozenset(),
         notes=notes,
     )
-
-
-def _left_out(task: Task, some: bool) -> str:
-    if task != "multilabel":
-        return "."
-    return ": those with both labels in the test set, as OGB's evaluator takes them." if some else "."
 
 
 def _mean(own: pd.DataFrame, metric: str) -> str:

@@ -71,8 +71,9 @@ def objective_named(name: str, task: Task, key: str = "tuning.objective") -> Obj
     """
     objective = ALSO.get((name, task), OBJECTIVES[name])
     if objective.task != task:
+        noun = task if task == "multilabel" else f"a {task}"
         known = [o.name for o in (*OBJECTIVES.values(), *ALSO.values()) if o.task == task]
-        raise UserError(f"{key} is {name!r}, but the data is a {task}: expected one of {', '.join(known)}")
+        raise UserError(f"{key} is {name!r}, but the data is {noun}: expected one of {', '.join(known)}")
     return objective
 
 

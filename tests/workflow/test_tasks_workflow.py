@@ -1,0 +1,79 @@
+"""A tiny study of molecules with two assays, as a user runs it."""
+
+import re
+
+import pytest
+
+from neural_kernels import task_scores
+
+pytest.importorskip("rdkit", reason="reading SMILES needs the package rdkit")
+
+STUDY = """
+title: "Tiny assays"
+data:
+  name: smiles
+  path: assays.csv
+  split: {method: random, fractions: [0.5, 0.25, 0.25]}
+  train_examples: 12
+  validation_examples: 6
+  test_sets: {test: {examples: 6}}
+preprocessing:
+  plain: {method: none}
+kernels:
+  GNN:
+    architecture: {name: SimpleGNN, depth: 1}
+    preprocessing: plain
+blocks: {edge: 12}
+training_sizes: {sizes: [6, 12]}
+ridge: {candidates: [1.0e-4, 1.0e-2]}
+tasks:
+  published:
+    - {name: A guess, metric: average_precision, value: 0.5, source: nobody}
+"""
+TARGET = "results/assays.pdf"
+
+
+@pytest.fixture(scope="module")
+def assayed(finished):
+    rows = ["smiles,oxygen,nitrogen"]
+    for place in range(24):
+        oxygen, nitrogen = place % 2, place // 2 % 2
+        smiles = "C" * (1 + place // 4) + "O" * oxygen + "CN" * nitrogen
+        rows.append(f"{smiles},{oxygen},{'' if place % 5 == 0 else nitrogen}")
+    (finished.folder / "assays.csv").write_text("\n".join(rows) + "\n")
+    finished.write_study("assays", STUDY)
+    run = finished.snakemake(TARGET)
+    assert run.returncode == 0, run.stdout
+    return finished
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Rule to number of jobs, from Snakemake's table."""
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.M)}
+
+
+def test_a_study_runs_to_its_report(assayed):
+    assert (assayed.folder / TARGET).read_bytes().startswith(b"%PDF")
+    assert (assayed.folder / "results/assays/tasks.png").read_bytes().startswith(b"\x89PNG")
+    metrics = assayed.folder / "results/assays/metrics/GNN"
+    scores = task_scores.read([metrics / "n6.tasks.parquet", metrics / "n12.tasks.parquet"])
+    assert set(scores["task"]) == {"oxygen", "nitrogen"}
+    assert set(scores["n"]) == {6, 12}
+    assert set(scores["split"]) == {"validation", "test"}
+
+
+def test_a_second_run_does_nothing_and_a_missing_table_is_made_again(assayed):
+    assert "Nothing to be done" in assayed.snakemake(TARGET).stdout
+    path = assayed.folder / "results/assays/metrics/GNN/n12.tasks.parquet"
+    kept = path.read_bytes()
+    path.unlink()
+    run = assayed.snakemake(TARGET, "--dry-run")
+    path.write_bytes(kept)
+    expected = {"evaluate_tasks": 1, "collect_metrics": 1, "report_tasks": 1}
+    assert jobs(run.stdout) == expected
+
+
+def test_the_report_of_its_scaling_is_there_too(assayed):
+    run = assayed.snakemake("results/assays_scaling.pdf", "--dry-run", "--rerun-triggers", "params")
+    assert jobs(run.stdout)["report_scaling"] == 1
