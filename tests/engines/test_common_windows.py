@@ -60,15 +60,7 @@ def agree(found, expected, own_left, own_right):
 # ------------------------------------------------------------------------------------- the numbers
 
 ENDS = [arch.Flatten(), arch.GlobalAvgPool(), arch.GlobalSumPool()]
-ACTIVATIONS = [
-    arch.Relu(),
-    arch.Gelu(),
-    arch.Erf(),
-    arch.ExpNormalized(1.3, -0.5),
-    arch.Identity(),
-    arch.LeakyRelu(0.2),
-    arch.SigmoidLike(),
-]
+ACTIVATIONS = (arch.Relu(), arch.Gelu(), arch.Erf(), arch.ExpNormalized(1.3, -0.5), arch.Identity())
 
 
 @st.composite
@@ -242,10 +234,8 @@ def test_a_search_uses_it_and_finds_the_same(windows_used, monkeypatch):
     random = np.random.default_rng(1)
     x = variants(60, 40, 46)
     values = x[:, 40:46].sum(axis=(1, 2))[:, None] + 0.1 * random.standard_normal((60, 1))
-    parts = {
-        "train": Part(x[:40], values[:40], values[:40]),
-        "validation": Part(x[40:], values[40:], values[40:]),
-    }
+    train, validation = (Part(x[s], values[s], values[s]) for s in (slice(40), slice(40, 60)))
+    parts = {"train": train, "validation": validation}
     candidate = Candidate({"name": "Conv1D", "pooling": "average"}, "ntk", {"method": "none"})
     settings = Computation("native", "float64", [1e-4, 1e-3], largest_seconds=1000.0)
     found = assess(candidate, parts, OBJECTIVES["mse"], settings)
