@@ -332,14 +332,16 @@ def published(wildcards):
 
 
 def tasks_files(wildcards):
-    """The tables of a study whose tasks are reported one by one."""
+    """The tables of a study whose tasks are reported one by one, after asking for deleted ones as for blocks."""
     this = study(wildcards.study)
-    return [
-        f"results/{this.name}/metrics.parquet",
-        f"results/{this.name}/convergence.parquet",
-    ] + [
+    tasks = [
         file.replace(".parquet", ".tasks.parquet") for file in metrics_files(wildcards)
     ]
+    force_missing(tasks)
+    tables = [
+        f"results/{this.name}/{name}.parquet" for name in ("metrics", "convergence")
+    ]
+    return tables + tasks
 
 
 def force_missing(files: list[str]) -> None:
