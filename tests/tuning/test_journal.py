@@ -190,3 +190,15 @@ def test_processes_share_a_journal_at_once(tmp_path):
     assert sorted(trial.user_attrs["job"] for trial in trials) == list(range(8))
     assert all(trial.value == trial.user_attrs["job"] for trial in trials)
     assert {trial.state for trial in trials} == {optuna.trial.TrialState.COMPLETE}
+
+
+def test_a_trial_takes_what_it_is_given_and_draws_the_rest(tmp_path):
+    space = tuning_of(tmp_path).space
+    drawn = space.draw(opened(tmp_path).claim(0).trial)
+    name, other = list(drawn)[:2]
+    given = {name: {h.name: h for h in space.hyperparameters}[name].ends()[-1]}
+    claim = opened(tmp_path, 1).claim(1, space.stored(given))
+    values = space.draw(claim.trial)
+    assert values[name] == given[name]
+    assert other in values
+    assert space.draw(opened(tmp_path, 1).claim(1).trial) == values

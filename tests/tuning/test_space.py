@@ -147,3 +147,17 @@ def test_a_space_of_fixed_values_is_refused():
     section = {"architecture": {"name": "FC"}, "preprocessing": {"method": "none"}, "kind": "ntk"}
     with pytest.raises(UserError, match=r"tuning\.space has no hyperparameter"):
         parse_space("tuning.space", section)
+
+
+def test_given_hyperparameters_are_checked():
+    space = parse_space("s.yaml: space", SECTION)
+    space.check("here", {"W_std": 1, "layer_norm": True, "convs_per_pool": [2, 1, 1], "dense_layers": 2})
+    assert space.stored({"W_std": 1.5, "layer_norm": True}) == {"W_std": 1.5, "layer_norm": "true"}
+    for values, expected in (
+        ({"depth": 3}, "here names 'depth', expected hyperparameters: activation"),
+        ({"W_std": 4.0}, r"here: W_std is 4\.0, expected a number from 0\.5 to 3\.0"),
+        ({"dense_layers": 1.5}, r"dense_layers is 1\.5, expected a whole number from 0 to 2"),
+        ({"activation": "gelu"}, r"activation is 'gelu', expected one of \"relu\", \"erf\""),
+    ):
+        with pytest.raises(UserError, match=expected):
+            space.check("here", values)

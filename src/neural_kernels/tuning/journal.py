@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,13 +55,22 @@ class Journal:
     storage: JournalStorage
     study: optuna.Study
 
-    def claim(self, job: int) -> Claim:
-        """The trial of ``job``: a new one, or that of an earlier run of the same job, drawn as it was."""
+    def claim(self, job: int, given: Mapping[str, Any] | None = None) -> Claim:
+        """The trial of ``job``: a new one, or that of an earlier run of the same job, drawn as it was.
+
+        Args:
+            given: what a new trial takes in place of drawing it, as ``SearchSpace.stored`` has it.
+        """
         found = self._of_job(job)
         if found is None:
             # One line of the journal: a kill leaves a trial that knows its job, or none.
             self.study.add_trial(
-                optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"job": job, STARTS: 0})
+                optuna.trial.create_trial(
+                    state=TrialState.RUNNING,
+                    user_attrs={"job": job, STARTS: 0},
+                    # Optuna's own name for what enqueue_trial gives a trial.
+                    system_attrs={"fixed_params": dict(given or {})},
+                )
             )
             found = self._of_job(job)
             assert found is not None

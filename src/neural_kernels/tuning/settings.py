@@ -32,6 +32,7 @@ class Tuning:
         space: what a trial draws.
         baseline: the candidate that the winner is compared with, and ``baseline_name``, its name in the study.
         validation_examples: None for the whole validation set.
+        first_trials: hyperparameters that the first trials take in place of drawing them.
         identity: what has to be the same for two trials to be comparable, in plain data.
     """
 
@@ -44,6 +45,7 @@ class Tuning:
     trials: int
     sampler: str
     startup_trials: int
+    first_trials: tuple[Mapping[str, Any], ...]
     attempts: int
     largest_seconds: float | None
     transfer: Transfer | None
@@ -86,8 +88,11 @@ def parse_tuning(where: str, config: Mapping[str, Any]) -> Tuning:
     data = {key: value for key, value in config["data"].items() if key not in ("path", "test_sets")}
     identity = {"data": data, **{key: config[key] for key in ("seed", "precision", "ridge")}}
     identity |= {f"tuning.{key}": section.get(key) for key in _IDENTITY}
+    space = parse_space(f"{where}.space", section["space"])
+    for number, values in enumerate(section["first_trials"]):
+        space.check(f"{where}.first_trials, entry {number}", values)
     return Tuning(
-        space=parse_space(f"{where}.space", section["space"]),
+        space=space,
         baseline=baseline,
         baseline_name=section["baseline"],
         objective=section["objective"],
@@ -96,6 +101,7 @@ def parse_tuning(where: str, config: Mapping[str, Any]) -> Tuning:
         trials=section["trials"],
         sampler=section["sampler"],
         startup_trials=section["startup_trials"],
+        first_trials=tuple(section["first_trials"]),
         attempts=section["attempts"],
         largest_seconds=section.get("largest_seconds"),
         transfer=None if transfer is None else Transfer(**transfer),

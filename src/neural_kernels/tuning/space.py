@@ -91,6 +91,32 @@ class SearchSpace:
                 values[hyperparameter.name] = hyperparameter.draw(trial)
         return values
 
+    def check(self, where: str, values: Mapping[str, Any]) -> None:
+        """Refuse hyperparameters by name that a trial could not draw; ``where`` starts the sentence."""
+        known = {hyperparameter.name: hyperparameter for hyperparameter in self.hyperparameters}
+        for name, value in values.items():
+            if name not in known:
+                raise UserError(f"{where} names {name!r}, expected hyperparameters: {', '.join(known)}")
+            match domain := known[name].domain:
+                case Choices():
+                    allowed, expected = value in domain.values, f"one of {', '.join(domain.labels)}"
+                case Range(low=low, high=high, integer=integer):
+                    numbers = int if integer else int | float
+                    allowed = (
+                        not isinstance(value, bool) and isinstance(value, numbers) and low <= value <= high
+                    )
+                    expected = f"{'a whole number' if integer else 'a number'} from {low} to {high}"
+            if not allowed:
+                raise UserError(f"{where}: {name} is {value!r}, expected {expected}")
+
+    def stored(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """``values`` by name as the journal holds them."""
+        domains = {hyperparameter.name: hyperparameter.domain for hyperparameter in self.hyperparameters}
+        return {
+            name: json.dumps(value) if isinstance(domains[name], Choices) else value
+            for name, value in values.items()
+        }
+
     def candidate(self, values: Mapping[str, Any]) -> Candidate:
         """The candidate that ``values`` by name make with what is fixed."""
         sections = {section: dict(self.fixed[section]) for section in get_args(Section)}
