@@ -119,7 +119,7 @@ def results(metrics: pd.DataFrame, study: dict) -> Table:
 
 
 def _result(row: dict) -> str:
-    scale, digits = (100, 2) if row["metric"] in PERCENT else (1, 4)
+    scale, digits = (100, 2) if row["metric"] in PERCENT else (1, 4 if row["mean"] >= 0.01 else 6)
     spread = "" if np.isnan(row["sd"]) else f" ± {scale * row['sd']:.{digits}f}"
     return f"{scale * row['mean']:.{digits}f}{spread}"
 
