@@ -214,8 +214,7 @@ def run_trial(study: Study, results: Path, number: int, threads: int | None = No
     if number >= tuning.trials:
         raise UserError(f"study {study.name} has no trial {number}, expected 0 to {tuning.trials - 1}")
     journal = _journal(run, number)
-    given = tuning.first_trials[number] if number < len(tuning.first_trials) else {}
-    claim = journal.claim(number, tuning.space.stored(given))
+    claim = journal.claim(number, list(map(tuning.space.stored, tuning.first_trials)))
     values = tuning.space.draw(claim.trial)
     candidate, n = tuning.space.candidate(values), tuning.training_examples
     log.info("trial %d: %s", number, ", ".join(f"{name} {value}" for name, value in values.items()))

@@ -192,13 +192,13 @@ def test_processes_share_a_journal_at_once(tmp_path):
     assert {trial.state for trial in trials} == {optuna.trial.TrialState.COMPLETE}
 
 
-def test_a_trial_takes_what_it_is_given_and_draws_the_rest(tmp_path):
+def test_the_first_trial_whichever_job_it_is_takes_what_is_given_and_draws_the_rest(tmp_path):
     space = tuning_of(tmp_path).space
-    drawn = space.draw(opened(tmp_path).claim(0).trial)
-    name, other = list(drawn)[:2]
-    given = {name: {h.name: h for h in space.hyperparameters}[name].ends()[-1]}
-    claim = opened(tmp_path, 1).claim(1, space.stored(given))
-    values = space.draw(claim.trial)
-    assert values[name] == given[name]
-    assert other in values
-    assert space.draw(opened(tmp_path, 1).claim(1).trial) == values
+    given = {"depth": 3, "activation": "erf", "W_std": 0.625}
+    first = space.draw(opened(tmp_path, 4).claim(4, [space.stored(given)]).trial)
+    assert first | given == first
+    assert first.keys() > given.keys()
+    other = space.draw(opened(tmp_path, 0).claim(0, [space.stored(given)]).trial)
+    assert other | given != other
+    # Taken up again, after a kill.
+    assert space.draw(opened(tmp_path, 4).claim(4, [space.stored(given)]).trial) == first

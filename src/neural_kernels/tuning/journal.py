@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,22 +55,18 @@ class Journal:
     storage: JournalStorage
     study: optuna.Study
 
-    def claim(self, job: int, given: Mapping[str, Any] | None = None) -> Claim:
+    def claim(self, job: int, given: Sequence[Mapping[str, Any]] = ()) -> Claim:
         """The trial of ``job``: a new one, or that of an earlier run of the same job, drawn as it was.
 
         Args:
-            given: what a new trial takes in place of drawing it, as ``SearchSpace.stored`` has it.
+            given: what the first trials of the journal, whichever jobs these are, take in place of drawing it, as
+                ``SearchSpace.stored`` has it.
         """
         found = self._of_job(job)
         if found is None:
             # One line of the journal: a kill leaves a trial that knows its job, or none.
             self.study.add_trial(
-                optuna.trial.create_trial(
-                    state=TrialState.RUNNING,
-                    user_attrs={"job": job, STARTS: 0},
-                    # Optuna's own name for what enqueue_trial gives a trial.
-                    system_attrs={"fixed_params": dict(given or {})},
-                )
+                optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"job": job, STARTS: 0})
             )
             found = self._of_job(job)
             assert found is not None
@@ -78,6 +74,9 @@ class Journal:
             return Claim(found.number, optuna.trial.FixedTrial(found.params), finished=True)
         study_id = self.storage.get_study_id_from_name(self.study.study_name)
         trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, found.number)
+        if found.number < len(given):
+            # Optuna's own name for what enqueue_trial gives a trial.
+            self.storage.set_trial_system_attr(trial_id, "fixed_params", dict(given[found.number]))
         return Claim(found.number, optuna.Trial(self.study, trial_id), finished=False)
 
     def begin(self, claim: Claim, attempts: int) -> str | None:
