@@ -1,7 +1,6 @@
 """OGB's folders: every atom, bond, label and split as it is there, and what is damaged is named."""
 
 import gzip
-from pathlib import Path
 
 import molecule_files as made_up
 import numpy as np
@@ -16,7 +15,6 @@ from neural_kernels.errors import UserError
 from neural_kernels.files import read_json
 from neural_kernels.graphs import open_examples
 
-REAL = Path(__file__).parents[2] / "data" / "ogb"
 OPTIONS = {"name": "ogb", "validation_examples": None}
 
 
@@ -130,10 +128,8 @@ def test_a_line_without_anything_is_a_missing_label(folder):
     ("name", "task", "parts"),
     [("molbace", "multilabel", (1210, 151, 152)), ("molesol", "regression", (902, 113, 113))],
 )
-def test_real_folders(name, task, parts):
-    if not (REAL / f"ogbg_{name}").is_dir():
-        pytest.skip(f"{REAL / f'ogbg_{name}'} is not there")
-    dataset = ogb.open_dataset({"path": str(REAL / f"ogbg_{name}")})
+def test_real_folders(name, task, parts, shared_data):
+    dataset = ogb.open_dataset({"path": str(shared_data(f"ogb/ogbg_{name}"))})
     pools = (dataset.train, dataset.validation, dataset.tests["test"]())
     assert (dataset.task, tuple(pool.count for pool in pools)) == (task, parts)
     assert only_chunk(dataset.train).x.edges.max() > 0

@@ -1,7 +1,5 @@
 """Tables of SMILES: molecules as OGB has them, values with gaps, splits, and rows that are no molecules."""
 
-from pathlib import Path
-
 import molecule_files as made_up
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from neural_kernels.errors import UserError
 
 pytest.importorskip("rdkit", reason="reading SMILES needs the package rdkit")
 
-REAL = Path(__file__).parents[2] / "data" / "ogb"
 VALUES = ["1,", "0,1", ",0", "0,1", "1,0", ",", "0,0"]
 RANDOM = {"method": "random", "fractions": [0.5, 0.25, 0.25]}
 
@@ -205,10 +202,8 @@ def test_molecules_are_parsed_once_for_check_and_preparation(table, tmp_path, mo
 
 
 @pytest.mark.parametrize("name", ["molbace", "molesol"])
-def test_real_molecules_are_those_of_ogb(name):
-    folder = REAL / f"ogbg_{name}"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
+def test_real_molecules_are_those_of_ogb(name, shared_data):
+    folder = shared_data(f"ogb/ogbg_{name}")
     theirs = ogb.open_dataset({"path": str(folder)})
     mapping = {"path": str(folder / "mapping" / "mol.csv.gz"), "id_column": "mol_id"}
     for split in ({"method": "files", "folder": str(folder / "split" / "scaffold")}, {"method": "scaffold"}):
