@@ -19,7 +19,7 @@ from neural_kernels.tuning.space import Choices, Hyperparameter
 
 NOTE_WIDTH = 165  # characters
 TRIAL, BEST, BASELINE = style.COLOURS[0], style.COLOURS[1], "#000000"
-SLICE_COLUMNS, SLICE_ROWS = 4, 3
+SLICE_COLUMNS, SLICE_ROWS = 5, 3
 DASHES = (0, (5, 2))
 
 
