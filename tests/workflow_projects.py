@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,12 @@ draws: 2
 ridge: {log10_smallest: -6, log10_largest: 0, count: 4}
 solver: {direct_up_to: 16, preconditioner: {rank: 10}}
 """
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Rule to number of jobs, from Snakemake's table."""
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.M)}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """A tiny study of approximations, as a user runs it."""
 
-import re
-
 import pandas as pd
 import pytest
+from workflow_projects import jobs
 
 STUDY = """
 title: "Tiny approximations"
@@ -27,12 +26,6 @@ def approximated(finished):
     run = finished.snakemake(TARGET)
     assert run.returncode == 0, run.stdout
     return finished, run.stdout
-
-
-def jobs(output: str) -> dict[str, int]:
-    """Rule to number of jobs, from Snakemake's table."""
-    table = output.split("Job stats:")[1].split("total")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.M)}
 
 
 LAST = {"collect_approximations": 1, "report_approximations": 1}

@@ -1,11 +1,11 @@
 """A tiny study of data augmentation, as a user runs it."""
 
 import json
-import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from workflow_projects import jobs
 
 STUDY = """
 title: "Tiny augmentation"
@@ -44,12 +44,6 @@ def augmented(finished):
     run = finished.snakemake(TARGET)
     assert run.returncode == 0, run.stdout
     return finished
-
-
-def jobs(output: str) -> dict[str, int]:
-    """Rule to number of jobs, from Snakemake's table."""
-    table = output.split("Job stats:")[1].split("total")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.M)}
 
 
 def test_a_study_runs_to_its_report(augmented):

@@ -1,11 +1,9 @@
 """A comparison of splits, as a user runs it."""
 
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
-from workflow_projects import make_project
+from workflow_projects import jobs, make_project
 
 STUDY = """
 title: "Few"
@@ -44,12 +42,6 @@ def project(tmp_path_factory):
     run = project.snakemake("results/few/metrics.parquet")
     assert run.returncode == 0, run.stdout
     return project
-
-
-def jobs(output: str) -> dict[str, int]:
-    """Rule to number of jobs, from Snakemake's table."""
-    table = output.split("Job stats:")[1].split("total")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.M)}
 
 
 def test_a_finished_study_is_compared_without_running_again(project):

@@ -1,8 +1,7 @@
 """A tiny study of molecules with two assays, as a user runs it."""
 
-import re
-
 import pytest
+from workflow_projects import jobs
 
 from neural_kernels import task_scores
 
@@ -45,12 +44,6 @@ def assayed(finished):
     run = finished.snakemake(TARGET)
     assert run.returncode == 0, run.stdout
     return finished
-
-
-def jobs(output: str) -> dict[str, int]:
-    """Rule to number of jobs, from Snakemake's table."""
-    table = output.split("Job stats:")[1].split("total")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.M)}
 
 
 def test_a_study_runs_to_its_report(assayed):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,16 +10,10 @@ import time
 import pytest
 import yaml
 from tuning_studies import config
-from workflow_projects import make_project
+from workflow_projects import jobs, make_project
 
 TARGET = "results/tuned_tuning.pdf"
 TRIAL = "results/tuned/tuning/trials/{}.json"
-
-
-def jobs(output: str) -> dict[str, int]:
-    """Rule to number of jobs, from Snakemake's table."""
-    table = output.split("Job stats:")[1].split("total")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.M)}
 
 
 def project_with(folder, **tuning):

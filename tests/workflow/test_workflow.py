@@ -6,15 +6,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from workflow_projects import jobs
 
 TARGET = "results/tiny_scaling.pdf"
 BLOCK = "results/tiny/kernels/FC/train/blocks/0-1.npy"
-
-
-def jobs(output: str) -> dict[str, int]:
-    """Rule to number of jobs, from Snakemake's table."""
-    table = output.split("Job stats:")[1].split("total")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.M)}
 
 
 def test_a_study_runs_to_its_report(finished):

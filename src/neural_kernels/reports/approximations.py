@@ -179,25 +179,9 @@ def _finish(
 
 
 def _legend(figure: Figure, methods: Sequence[str]) -> None:
-    lines = [
-        Line2D([], [], color=style.COLOURS[k], marker=style.MARKERS[k], markersize=4.8, linewidth=1.3)
-        for k in range(len(methods))
-    ]
-    lines.append(Line2D([], [], **EXACT))
-    width, height = figure.get_size_inches()
-    figure.legend(
-        lines,
-        [*(NAMES[method] for method in methods), "Exact solution"],
-        loc="lower left",
-        bbox_to_anchor=(style.MARGIN / width, 0.82 / height),
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        ncols=6,
-        columnspacing=1.6,
-        handlelength=2.2,
-        handletextpad=0.5,
-    ).set_gid("legend")
+    handles = [*style.series_handles(len(methods)), Line2D([], [], **EXACT)]
+    labels = [*(NAMES[method] for method in methods), "Exact solution"]
+    style.draw_legend(figure, handles, labels, 0.82, columns=6)
 
 
 def _notes(metrics: pd.DataFrame) -> str:

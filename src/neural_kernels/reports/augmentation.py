@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from neural_kernels import metrics_table
 from neural_kernels.evaluation import LOSS, SCORE
@@ -153,7 +152,7 @@ def augmentation_figure(
         else:
             panels[column][0].set_xlabel("")
             panels[column][0].tick_params(labelbottom=False)
-    _legend(figure, list(labels.values()))
+    style.draw_legend(figure, style.series_handles(len(labels)), list(labels.values()), 0.86, columns=6)
     notes = _notes(metrics, augmented, labels, test_sets)
     for line, (note, colour) in enumerate(reversed(notes)):
         figure.text(style.MARGIN / width, (0.3 + 0.17 * line) / height, note, size=style.SMALL, color=colour)
@@ -199,34 +198,6 @@ def _finish(
         ax.set_ylabel(style.metric_name(metric))
     else:
         ax.tick_params(labelleft=False)
-
-
-def _legend(figure: Figure, labels: list[str]) -> None:
-    lines = [
-        Line2D(
-            [],
-            [],
-            color=style.COLOURS[place % len(style.COLOURS)],
-            marker=style.MARKERS[place % len(style.MARKERS)],
-            markersize=4.8,
-            linewidth=1.3,
-        )
-        for place in range(len(labels))
-    ]
-    width, height = figure.get_size_inches()
-    figure.legend(
-        lines,
-        labels,
-        loc="lower left",
-        bbox_to_anchor=(style.MARGIN / width, 0.86 / height),
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        ncols=6,
-        columnspacing=1.6,
-        handlelength=2.2,
-        handletextpad=0.5,
-    ).set_gid("legend")
 
 
 def _notes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from neural_kernels.files import write_atomically
@@ -218,3 +219,38 @@ def tick_label(value: float) -> str:
             return f"$10^{{{round(exponent)}}}$"
         return f"{value:.1e}"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.6g}"
+
+
+def series_handles(count: int) -> list[Line2D]:
+    """What a legend shows for the first ``count`` kernels or methods: their colours and markers."""
+    return [
+        Line2D(
+            [],
+            [],
+            color=COLOURS[place % len(COLOURS)],
+            marker=MARKERS[place % len(MARKERS)],
+            markersize=4.8,
+            linewidth=1.3,
+        )
+        for place in range(count)
+    ]
+
+
+def draw_legend(
+    figure: Figure, handles: Sequence[Line2D], labels: Sequence[str], bottom: float, columns: int
+) -> None:
+    """A row of ``columns`` at the left, ``bottom`` inches above the edge of the page."""
+    width, height = figure.get_size_inches()
+    figure.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(MARGIN / width, bottom / height),
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0,
+        ncols=columns,
+        columnspacing=1.6,
+        handlelength=2.2,
+        handletextpad=0.5,
+    ).set_gid("legend")

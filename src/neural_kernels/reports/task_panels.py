@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from neural_kernels.reports import style
 from neural_kernels.reports.panels import draw_points
@@ -62,7 +61,7 @@ def means_figure(
         ax.set_ylabel(style.metric_name(metric))
         ax.grid(True, which="major")
         _name_lines(ax, entries)
-    legend(figure, list(labels.values()), 0.72)
+    style.draw_legend(figure, style.series_handles(len(labels)), list(labels.values()), 0.72, columns=5)
     notes = "The ridge of each point is chosen on the validation set."
     if published:
         notes += " Dashed: published figures of other methods, whose sources are in the table."
@@ -145,7 +144,7 @@ def each_task_figure(
         axes[-1].set_xticks(place, [str(task) for task in order], rotation=90)
     else:
         axes[-1].set_xlabel("Tasks, the best first")
-    legend(figure, list(labels.values()), 0.62)
+    style.draw_legend(figure, style.series_handles(len(labels)), list(labels.values()), 0.62, columns=5)
     notes = "Grey: the share of positives, the average precision of a guess." if counted else ""
     left_out = len(by_kernel[first]) - len(order)
     if left_out:
@@ -154,32 +153,3 @@ def each_task_figure(
         )
     style.draw_notes(figure, notes.strip())
     return figure
-
-
-def legend(figure: Figure, labels: Sequence[str], bottom: float) -> None:
-    """A row of kernels at the left, ``bottom`` inches above the edge of the page."""
-    width, height = figure.get_size_inches()
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=style.COLOURS[place % len(style.COLOURS)],
-            marker=style.MARKERS[place % len(style.MARKERS)],
-            markersize=4.8,
-            linewidth=1.3,
-        )
-        for place in range(len(labels))
-    ]
-    figure.legend(
-        handles,
-        labels,
-        loc="lower left",
-        bbox_to_anchor=(style.MARGIN / width, bottom / height),
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        ncols=5,
-        columnspacing=1.6,
-        handlelength=2.2,
-        handletextpad=0.5,
-    ).set_gid("legend")
