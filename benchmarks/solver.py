@@ -286,12 +286,15 @@ def solves(store: KernelStore, n: int, targets: np.ndarray, ridge: float) -> Ite
         "Cholesky, with its check and its reading", ours["seconds"], "s", peer=cholesky, note=ours["note"]
     )
     cases = [("none", 0)] + [(method, rank) for rank in RANKS for method in ("greedy", "random")]
-    for method, rank in cases:
-        found = timed(store, n, targets, ridge, "conjugate_gradients", method, rank)
-        name = f"conjugate gradients, {method}" + (f", rank {rank}" if rank else "")
-        yield row(name, found["seconds"], "s", peer=cholesky, note=found["note"]) | {
-            "iterations": found["iterations"]
-        }
+    for block in (False, True):
+        for method, rank in cases:
+            found = timed(store, n, targets, ridge, "conjugate_gradients", method, rank, block=block)
+            name = f"{'block ' if block else ''}conjugate gradients, {method}" + (
+                f", rank {rank}" if rank else ""
+            )
+            yield row(name, found["seconds"], "s", peer=cholesky, note=found["note"]) | {
+                "iterations": found["iterations"]
+            }
     yield from against_gpytorch(store, matrix, shift, n, targets, ridge)
 
 
@@ -304,6 +307,7 @@ def timed(
     method: Any,
     rank: int,
     tolerance: float = TOLERANCE,
+    block: bool = True,
 ) -> dict[str, Any]:
     """One solve of ours, reading of the blocks included."""
     settings = Settings(
@@ -311,6 +315,7 @@ def timed(
         method=solver,
         stopping=Stopping(tolerance=tolerance, max_iterations=MOST_ITERATIONS),
         preconditioner=PreconditionerSettings(method, rank),
+        block=block,
         memory_budget=2**36,
     )
     begun = time.perf_counter()

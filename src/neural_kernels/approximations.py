@@ -226,6 +226,7 @@ def _truncated(problem: Problem, iterations: int, settings: Settings) -> Iterato
         settings.preconditioner,
         replace(settings.stopping, max_iterations=iterations),
         threads=settings.threads,
+        block=settings.block,
     )
     for ridge in _descending(settings.ridges):
         try:

@@ -128,6 +128,7 @@ def solver_settings(study: Study, ridges: list[float], threads: int | None) -> s
             max_iterations=options["max_iterations"],
             residual_every=options["residual_every"],
         ),
+        block=options["block"],
         preconditioner=solvers.PreconditionerSettings(**options["preconditioner"], seed=study.config["seed"]),
         memory_budget=int(options["memory_gib"] * 2**30),
     )

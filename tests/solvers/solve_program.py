@@ -4,6 +4,7 @@ Usage: solve_program.py STORE TARGETS OUTPUT CHECKPOINTS PROCESSES [PRECONDITION
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,9 @@ SETTINGS = Settings(
 )
 
 
-def solve(store, targets, communicator, checkpoints=None, preconditioner="none"):
-    settings = Settings(**{**vars(SETTINGS), "preconditioner": PreconditionerSettings(preconditioner, 40)})
+def solve(store, targets, communicator, checkpoints=None, preconditioner="none", block=True):
+    preconditioning = PreconditionerSettings(preconditioner, 40)
+    settings = replace(SETTINGS, preconditioner=preconditioning, block=block)
     return solve_system(
         open_store(Path(store)),
         (20, 420),

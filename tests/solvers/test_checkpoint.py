@@ -30,21 +30,27 @@ def problem(tmp_path_factory):
     stored(folder / "store", kernel, 128)
     np.save(folder / "targets.npy", targets[20:420])
     answers = {
-        method: solve_program.solve(
-            folder / "store", folder / "targets.npy", SerialCommunicator(), preconditioner=method
+        (method, block): solve_program.solve(
+            folder / "store",
+            folder / "targets.npy",
+            SerialCommunicator(),
+            preconditioner=method,
+            block=block,
         )
         for method in ("none", "random")
+        for block in (True, False)
     }
     return folder, answers
 
 
-def resume(folder, checkpoints, method="none"):
+def resume(folder, checkpoints, method="none", block=True):
     return solve_program.solve(
         folder / "store",
         folder / "targets.npy",
         SerialCommunicator(),
         CheckpointSettings(checkpoints, 0.0),
         method,
+        block,
     )
 
 
@@ -58,10 +64,13 @@ class Killed(BaseException):
     """What the process would not live to see."""
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(survived=st.integers(0, 250), method=st.sampled_from(["none", "random"]))
-def test_a_kill_at_any_file_operation_resumes_to_the_same_bits(problem, tmp_path_factory, survived, method):
+@settings(max_examples=16, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(survived=st.integers(0, 250), method=st.sampled_from(["none", "random"]), block=st.booleans())
+def test_a_kill_at_any_file_operation_resumes_to_the_same_bits(
+    problem, tmp_path_factory, survived, method, block
+):
     folder, answers = problem
+    answer = answers[method, block]
     checkpoints = tmp_path_factory.mktemp("checkpoints")
     with pytest.MonkeyPatch.context() as patch:
         left = iter(range(survived))
@@ -77,17 +86,17 @@ def test_a_kill_at_any_file_operation_resumes_to_the_same_bits(problem, tmp_path
         patch.setattr(files.os, "replace", fail_in_time(os.replace))
         patch.setattr(Path, "unlink", fail_in_time(Path.unlink))
         try:
-            first = resume(folder, checkpoints, method)
+            first = resume(folder, checkpoints, method, block)
         except Killed:
             first = None
-    second = resume(folder, checkpoints, method)
+    second = resume(folder, checkpoints, method, block)
     for found in (first, second):
         if found is not None:
-            np.testing.assert_array_equal(found.coefficients, answers[method].coefficients)
-            assert found.record.column_iterations == answers[method].record.column_iterations
+            np.testing.assert_array_equal(found.coefficients, answer.coefficients)
+            assert found.record.column_iterations == answer.record.column_iterations
     if first is None and survived > 10:
         assert second.record.details["resumed_at_iteration"] > 0
-    assert [row[:4] for row in second.history] == [row[:4] for row in answers[method].history]
+    assert [row[:4] for row in second.history] == [row[:4] for row in answer.history]
 
 
 def test_sigkill_at_random_moments(problem, tmp_path):
@@ -114,7 +123,7 @@ def test_sigkill_at_random_moments(problem, tmp_path):
         process.wait()
         process.stdout.close()
         solution = resume(folder, checkpoints)
-        np.testing.assert_array_equal(solution.coefficients, answers["none"].coefficients)
+        np.testing.assert_array_equal(solution.coefficients, answers["none", True].coefficients)
         resumed.append(solution.record.details["resumed_at_iteration"])
     assert all(iteration for iteration in resumed[1:])
 
@@ -123,8 +132,8 @@ def test_a_finished_checkpoint_is_the_answer_and_can_be_discarded(problem, tmp_p
     folder, answers = problem
     resume(folder, tmp_path / "c")
     again = resume(folder, tmp_path / "c")
-    assert again.record.details["resumed_at_iteration"] == answers["none"].record.iterations
-    np.testing.assert_array_equal(again.coefficients, answers["none"].coefficients)
+    assert again.record.details["resumed_at_iteration"] == answers["none", True].record.iterations
+    np.testing.assert_array_equal(again.coefficients, answers["none", True].coefficients)
     assert len(list((tmp_path / "c").rglob("*.npz"))) == 1
     checkpoint.discard(tmp_path / "c")
     assert not (tmp_path / "c").exists()
@@ -153,7 +162,7 @@ def test_a_checkpoint_of_another_problem_is_not_used(problem, tmp_path, caplog):
     solution = resume(folder, tmp_path / "c", "none")
     assert "belongs to another problem" in caplog.text
     assert solution.record.details["resumed_at_iteration"] is None
-    np.testing.assert_array_equal(solution.coefficients, answers["none"].coefficients)
+    np.testing.assert_array_equal(solution.coefficients, answers["none", True].coefficients)
 
 
 def test_a_damaged_checkpoint_is_named(problem, tmp_path):

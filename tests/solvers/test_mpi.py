@@ -29,6 +29,7 @@ def problem(tmp_path_factory):
     targets[::7, 2] = np.nan
     stored(folder / "store", kernel, 128)
     np.save(folder / "targets.npy", targets)
+    np.save(folder / "all_targets.npy", np.nan_to_num(targets))
     return folder
 
 
@@ -44,9 +45,17 @@ def launch(processes, *arguments, launcher=True, **options):
     )
 
 
-@pytest.mark.parametrize(("method", "numbers"), [("random", (1, 2, 3)), ("greedy", (2,))])
-def test_any_number_of_processes_agrees(problem, tmp_path, method, numbers):
-    store, targets = problem / "store", problem / "targets.npy"
+@pytest.mark.parametrize(
+    ("method", "numbers", "labels", "solver"),
+    [
+        ("random", (1, 2, 3), "targets.npy", "conjugate_gradients"),
+        ("greedy", (2,), "targets.npy", "conjugate_gradients"),
+        ("random", (1, 2, 3), "all_targets.npy", "block_conjugate_gradients"),
+        ("none", (2,), "all_targets.npy", "block_conjugate_gradients"),
+    ],
+)
+def test_any_number_of_processes_agrees(problem, tmp_path, method, numbers, labels, solver):
+    store, targets = problem / "store", problem / labels
     serial = solve_program.solve(store, targets, SerialCommunicator(), preconditioner=method)
     scale = np.abs(serial.coefficients).max()
     for processes in numbers:
@@ -54,11 +63,13 @@ def test_any_number_of_processes_agrees(problem, tmp_path, method, numbers):
         assert done.returncode == 0, done.stderr
         solution = load_solution(tmp_path / str(processes))
         assert solution.record.converged
+        assert solution.record.solver == solver
         np.testing.assert_allclose(solution.coefficients, serial.coefficients, rtol=0, atol=1e-9 * scale)
 
 
-def test_processes_may_change_at_a_resume(problem, tmp_path):
-    store, targets = problem / "store", problem / "targets.npy"
+@pytest.mark.parametrize("labels", ["targets.npy", "all_targets.npy"])
+def test_processes_may_change_at_a_resume(problem, tmp_path, labels):
+    store, targets = problem / "store", problem / labels
     done = launch(3, store, targets, tmp_path / "first", tmp_path / "c", 3, "random")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "c").rglob("*.npz"))) == 3

@@ -21,9 +21,10 @@ def problem(request, tmp_path_factory):
 
 @pytest.mark.parametrize("ridge", [1e-8, 1e-5, 1e-3, 1e-1])
 @pytest.mark.parametrize(("method", "rank"), [("none", 0), ("greedy", 40), ("random", 40), ("random", N)])
-def test_iterative_agrees_with_cholesky(problem, ridge, method, rank):
+@pytest.mark.parametrize("block", [True, False])
+def test_iterative_agrees_with_cholesky(problem, ridge, method, rank, block):
     store, targets = problem
-    options = {"stopping": Stopping(tolerance=1e-9, max_iterations=5000), "threads": 1}
+    options = {"stopping": Stopping(tolerance=1e-9, max_iterations=5000), "threads": 1, "block": block}
     direct = solve_system(store, (0, N), targets, Settings([ridge], method="cholesky"))
     preconditioner = PreconditionerSettings(method, rank)
     found = solve_system(

@@ -33,9 +33,12 @@ def own(targets=TARGETS):
 
 @pytest.mark.parametrize("ridge", [1e-8, 1e-5, 1e-3, 1e-1])
 @pytest.mark.parametrize("preconditioner", ["none", "greedy", "random"])
-def test_iterative_and_direct_agree(store, ridge, preconditioner):
+@pytest.mark.parametrize("block", [True, False])
+def test_iterative_and_direct_agree(store, ridge, preconditioner, block):
     direct = solve_system(store, WINDOW, own(), settings([ridge], "cholesky"))
-    iterative = solve_system(store, WINDOW, own(), settings([ridge], preconditioner=preconditioner))
+    iterative = solve_system(
+        store, WINDOW, own(), settings([ridge], preconditioner=preconditioner, block=block)
+    )
     assert iterative.record.converged
     assert iterative.record.residual <= 1e-9
     scale = np.abs(direct.coefficients).max()
@@ -47,7 +50,7 @@ def test_iterative_and_direct_agree(store, ridge, preconditioner):
 def test_size_decides_the_method(store):
     assert solve_system(store, WINDOW, own(), Settings([0.1], direct_up_to=400)).record.solver == "cholesky"
     found = solve_system(store, WINDOW, own(), Settings([0.1], direct_up_to=399))
-    assert found.record.solver == "conjugate_gradients"
+    assert found.record.solver == "block_conjugate_gradients"
 
 
 @pytest.mark.parametrize("method", ["cholesky", "conjugate_gradients"])

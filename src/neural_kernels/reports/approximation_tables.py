@@ -22,7 +22,11 @@ NAMES = {
     "bayesian_committee_machine": "Bayesian committee machine",
     TRUNCATED: "Truncated CG",
 }
-EXACT_NAMES = {"cholesky": "Exact (Cholesky)", "conjugate_gradients": "Exact (CG to tolerance)"}
+EXACT_NAMES = {
+    "cholesky": "Exact (Cholesky)",
+    "conjugate_gradients": "Exact (CG to tolerance)",
+    "block_conjugate_gradients": "Exact (block CG to tolerance)",
+}
 
 
 def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> Table:

@@ -1,8 +1,8 @@
 """Solvers of (K + ridge mean(diag K) I) X = B: direct where n allows it, conjugate gradients beyond.
 
-One idea a file: ``operator`` and ``store_operator`` multiply with the matrix, ``cholesky`` and
-``conjugate_gradients`` solve, ``preconditioners`` help, ``ridge`` chooses the ridge, ``solution`` is what
-comes out. ``solve_system`` puts them together.
+One idea a file: ``operator`` and ``store_operator`` multiply with the matrix, ``cholesky``,
+``block_conjugate_gradients`` and ``conjugate_gradients`` solve, ``preconditioners`` help, ``ridge`` chooses
+the ridge, ``solution`` is what comes out. ``solve_system`` puts them together.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Settings:
         method: "auto", "cholesky" or "conjugate_gradients".
         stopping: of the iteration.
         preconditioner: of the iteration.
+        block: whether conjugate gradients let the columns of B share their directions, where all have the same
+            labels known; False gives each column its own, as in the paper.
         memory_budget: bytes for the whole solve on each process: matrix, vectors and preconditioner. What does
             not fit of the matrix is read from disk in every iteration.
         threads: that compute.
@@ -57,6 +59,7 @@ class Settings:
     method: Literal["auto", "cholesky", "conjugate_gradients"] = "auto"
     stopping: Stopping = field(default_factory=Stopping)
     preconditioner: PreconditionerSettings = field(default_factory=PreconditionerSettings)
+    block: bool = True
     memory_budget: int = 4 * 2**30
     threads: int = field(default_factory=available_threads)
 
@@ -121,6 +124,7 @@ def solve_system(
             settings.stopping,
             checkpoints,
             settings.threads,
+            block=settings.block,
         )
         return _with_placement(_choose(solve, settings, validation, communicator), operator)
 

@@ -13,19 +13,20 @@ import logging
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_atomically, write_json
+from neural_kernels.solvers.block_conjugate_gradients import BlockState
 from neural_kernels.solvers.communicator import Communicator
 from neural_kernels.solvers.conjugate_gradients import State
 
 log = logging.getLogger(__name__)
 
-ROWS = ("x", "r", "p")
+AnyState = TypeVar("AnyState", State, BlockState)
 
 
 def fingerprint(problem: list[Any], targets: np.ndarray) -> str:
@@ -50,17 +51,17 @@ class Checkpoint:
         self._communicator = communicator
         self._last = time.monotonic()
 
-    def keep(self, state: State) -> None:
+    def keep(self, state: AnyState) -> None:
         """Save the state if it is time to; every process calls it in every iteration."""
         due = time.monotonic() - self._last >= self._interval
         # The first process's clock decides for all.
         if self._communicator.gather(due)[0]:
             self.save(state)
 
-    def save(self, state: State) -> None:
+    def save(self, state: AnyState) -> None:
         """Save the state now."""
         arrays = {
-            f.name: getattr(state, f.name) for f in fields(State) if f.name not in ("stopped_by", "history")
+            f.name: getattr(state, f.name) for f in fields(state) if f.name not in ("stopped_by", "history")
         }
         arrays["stopped_by"] = np.array([reason or "" for reason in state.stopped_by], "U16")
         arrays["history"] = np.array(state.history, np.float64).reshape(-1, 5)
@@ -80,7 +81,7 @@ class Checkpoint:
         self._communicator.gather(None)
         self._last = time.monotonic()
 
-    def load(self, rows: tuple[int, int]) -> State | None:
+    def load(self, kind: type[AnyState], rows: tuple[int, int]) -> AnyState | None:
         """The saved state with the rows ``rows`` of its vectors, or None where there is none of this problem."""
         path = self._directory / "checkpoint.json"
         if not path.exists():
@@ -95,13 +96,13 @@ class Checkpoint:
         except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise UserError(f"{self._directory} holds a damaged checkpoint ({error}): remove it") from None
         values: dict[str, Any] = parts[0]
-        for name in ROWS:
+        for name in kind.ROWS:
             values[name] = np.concatenate([part[name] for part in parts])[slice(*rows)]
-        values["iteration"], values["seconds"] = int(values["iteration"]), float(values["seconds"])
+        values = {name: value if value.ndim else value.item() for name, value in values.items()}
         values["stopped_by"] = [str(reason) or None for reason in values["stopped_by"]]
         values["history"] = [(int(i), int(c), r, bool(t), s) for i, c, r, t, s in values["history"].tolist()]
         log.info("%s: resuming at iteration %d", self._directory, values["iteration"])
-        return State(**values)
+        return kind(**values)
 
 
 def discard(directory: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,6 +39,8 @@ class State:
         history: (iteration, column, relative residual, recomputed from the matrix?, seconds).
     """
 
+    ROWS: ClassVar[tuple[str, ...]] = ("x", "r", "p")
+
     iteration: int
     x: np.ndarray
     active: np.ndarray
@@ -54,6 +57,10 @@ class State:
     best_at: np.ndarray
     seconds: float = 0.0
     history: list[tuple[int, int, float, bool, float]] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        return len(self.active) == 0
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def conjugate_gradients(
     problem = _Problem(system, targets, size, preconditioner, stopping)
     if state is None:
         state = _first_state(problem, start, squares == 0)
-    while len(state.active) and state.iteration < stopping.max_iterations:
+    while not state.finished and state.iteration < stopping.max_iterations:
         _iterate(state, problem, before)
         if after_iteration is not None:
             after_iteration(state)

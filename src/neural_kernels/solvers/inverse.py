@@ -12,7 +12,8 @@ import numpy as np
 
 from neural_kernels.solvers import cholesky, iterative
 from neural_kernels.solvers.blas import blas_threads
-from neural_kernels.solvers.conjugate_gradients import Stopping, conjugate_gradients
+from neural_kernels.solvers.block_conjugate_gradients import block_conjugate_gradients
+from neural_kernels.solvers.conjugate_gradients import Stopping
 from neural_kernels.solvers.iterative import PreconditionerSettings, ResidualProgress
 from neural_kernels.solvers.operator import Operator, RidgeSystem
 from neural_kernels.solvers.preconditioners import Identity, Preconditioner, low_rank_family
@@ -85,7 +86,7 @@ def iterative_inverse(
             few, inverse = np.ascontiguousarray(right[:, columns]), preconditioner()
             # The iteration has its own threads, as in ``iterative``.
             with ResidualProgress(stopping) as report, blas_threads(1):
-                state = conjugate_gradients(
+                state = block_conjugate_gradients(
                     RidgeSystem(operator, shift), few, inverse, stopping, after_iteration=report.update
                 )
             iterative.refuse_indefinite(state, operator.n, ridge)

@@ -16,7 +16,8 @@ from neural_kernels.errors import UserError
 from neural_kernels.progress import progress
 from neural_kernels.solvers import checkpoint
 from neural_kernels.solvers.blas import blas_threads
-from neural_kernels.solvers.checkpoint import Checkpoint
+from neural_kernels.solvers.block_conjugate_gradients import BlockState, block_conjugate_gradients
+from neural_kernels.solvers.checkpoint import AnyState, Checkpoint
 from neural_kernels.solvers.cholesky import NotPositiveDefinite
 from neural_kernels.solvers.conjugate_gradients import State, Stopping, conjugate_gradients
 from neural_kernels.solvers.operator import Operator, RidgeSystem
@@ -74,6 +75,8 @@ def solver(
     stopping: Stopping,
     checkpoints: CheckpointSettings | None = None,
     threads: int = 1,
+    *,
+    block: bool = True,
 ) -> Callable[[float, np.ndarray | None], Solution]:
     """A function that solves for one ridge after another, from a first guess; they share one factor of K.
 
@@ -81,6 +84,7 @@ def solver(
         operator: K.
         identity: fingerprint of K, for the checkpoints.
         targets: (n, C) float64, all rows; NaN where a label is missing.
+        block: whether several columns with the same labels known share their directions.
 
     Raises:
         UserError: a kernel whose diagonal is not positive.
@@ -89,6 +93,7 @@ def solver(
     first, last = operator.rows
     known = ~np.isnan(targets)
     own_known = None if known.all() else known[first:last]
+    together = block and targets.shape[1] > 1 and bool((known == known[:, :1]).all())
     own_targets = np.nan_to_num(targets[first:last], nan=0.0)
     # The first solve that iterates makes it; one that only reads a finished checkpoint does without.
     family: LowRankFamily | None = None
@@ -113,21 +118,24 @@ def solver(
 
     def solve(ridge: float, start: np.ndarray | None) -> Solution:
         shift = ridge * mean_diagonal
-        problem = [identity, ridge, asdict(stopping), asdict(settings)]
+        problem = [identity, ridge, asdict(stopping), asdict(settings), "block" if together else "columns"]
         saved = _checkpoint(checkpoints, problem, ridge, targets, operator)
-        state = None if saved is None else saved.load(operator.rows)
-        resumed = None if state is None else state.iteration
-        if state is None or len(state.active):
+
+        def iterate(method: Callable[..., AnyState], kind: type[AnyState]) -> tuple[AnyState, int | None]:
+            state = None if saved is None else saved.load(kind, operator.rows)
+            resumed = None if state is None else state.iteration
+            if state is not None and state.finished:
+                return state, resumed
             inverse = preconditioner(shift)
             # The iteration has its own threads; those of BLAS, woken between its products, would spin idle.
             with ResidualProgress(stopping) as report, blas_threads(1):
 
-                def after_iteration(current: State) -> None:
+                def after_iteration(current: AnyState) -> None:
                     report.update(current)
                     if saved is not None:
                         saved.keep(current)
 
-                state = conjugate_gradients(
+                state = method(
                     RidgeSystem(operator, shift, own_known),
                     own_targets,
                     inverse,
@@ -138,9 +146,16 @@ def solver(
                 )
             if saved is not None:
                 saved.save(state)
+            return state, resumed
+
+        state: State | BlockState
+        if together:
+            state, resumed = iterate(block_conjugate_gradients, BlockState)
+        else:
+            state, resumed = iterate(conjugate_gradients, State)
         refuse_indefinite(state, operator.n, ridge)
         record = Record(
-            solver="conjugate_gradients",
+            solver="block_conjugate_gradients" if together else "conjugate_gradients",
             n=operator.n,
             ridge=ridge,
             shift=shift,
@@ -193,7 +208,7 @@ def _checkpoint(
     )
 
 
-def refuse_indefinite(state: State, n: int, ridge: float) -> None:
+def refuse_indefinite(state: State | BlockState, n: int, ridge: float) -> None:
     """Raise NotPositiveDefinite where the iteration met a direction of negative curvature."""
     if "indefinite" in state.stopped_by:
         column = state.stopped_by.index("indefinite")
@@ -217,7 +232,7 @@ class ResidualProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def update(self, state: State) -> None:
+    def update(self, state: State | BlockState) -> None:
         largest = max(float(state.residuals.max()), 10.0**-self._goal)
         done = int(100 * min(max(-math.log10(largest) / self._goal, 0.0), 1.0))
         self._bar.set_postfix(iteration=state.iteration, residual=f"{largest:.1e}", refresh=False)

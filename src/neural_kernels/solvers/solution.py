@@ -20,7 +20,7 @@ class Record:
     """How a solve of (K + ridge mean(diag K) I) X = B went.
 
     Attributes:
-        solver: "cholesky" or "conjugate_gradients".
+        solver: "cholesky", "conjugate_gradients" or "block_conjugate_gradients".
         n: training examples.
         ridge: relative to the mean diagonal.
         shift: what was added to the diagonal, ridge times the mean diagonal.

@@ -1,0 +1,340 @@
+"""Preconditioned block conjugate gradients: all right-hand sides are minimised over all of their directions.
+
+Where the columns of ``conjugate_gradients`` share only the pass over the matrix, here each also moves along the
+directions of the others, so that the residual of each is the smallest over a Krylov space as many times larger as
+there are columns (O'Leary 1980). It takes fewer passes over the matrix, the fewer the more columns there are, and
+needs one matrix for all of them: the same labels known for every task.
+
+The residuals R are kept as a product Q S, with Q^T P^-1 Q = I made anew in every iteration (Dubrulle 2001, his
+variant with a QR factorisation; the inner product is the preconditioner's). Columns that become dependent, as centred
+one-hot labels are from the start, leave Q with fewer columns than there are right-hand sides; nothing else changes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from neural_kernels.solvers.communicator import Communicator
+from neural_kernels.solvers.conjugate_gradients import DRIFT, FUTILE_CORRECTIONS, Stopping
+from neural_kernels.solvers.operator import RidgeSystem
+from neural_kernels.solvers.preconditioners import Preconditioner
+from neural_kernels.solvers.solution import StoppedBy
+
+# Directions whose share of the Gram matrix is below this are rounding errors of the others.
+DEPENDENT = 1e-14
+# Rounding leaves smaller negative eigenvalues in a scaled Gram matrix that has none.
+NEGATIVE = -1e-3
+
+
+@dataclass
+class BlockState:
+    """Everything that the next iteration depends on. Arrays of n rows hold this process's own.
+
+    Attributes:
+        x: (own rows, C) the solution so far.
+        q, s: (own rows, k) and (k, C), whose product is the residual of the recurrence; k is at most C.
+        p: (own rows, k) search directions.
+        near: whether the recurrence is at the tolerance, so that the true residuals are to decide.
+        iterations, residuals, stopped_by: (C,) of each column, the residual being the last known one. All columns
+            move until the last one has stopped.
+        corrected, futile: (C,) true residual at the last useful correction of a drift, and useless ones since.
+        best, best_at: (C,) smallest true residual so far, and its iteration.
+        history: (iteration, column, relative residual, recomputed from the matrix?, seconds).
+    """
+
+    ROWS: ClassVar[tuple[str, ...]] = ("x", "q", "p")
+
+    iteration: int
+    x: np.ndarray
+    q: np.ndarray
+    s: np.ndarray
+    p: np.ndarray
+    near: bool
+    iterations: np.ndarray
+    residuals: np.ndarray
+    stopped_by: list[StoppedBy | None]
+    corrected: np.ndarray
+    futile: np.ndarray
+    best: np.ndarray
+    best_at: np.ndarray
+    seconds: float = 0.0
+    history: list[tuple[int, int, float, bool, float]] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        return all(self.stopped_by)
+
+    @property
+    def going(self) -> np.ndarray:
+        """(C,) bool: the columns that have not stopped."""
+        return np.array([reason is None for reason in self.stopped_by], bool)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    system: RidgeSystem
+    targets: np.ndarray
+    size: np.ndarray
+    preconditioner: Preconditioner
+    stopping: Stopping
+
+    @property
+    def communicator(self) -> Communicator:
+        return self.system.kernel.communicator
+
+    def apply(self, vectors: np.ndarray) -> np.ndarray:
+        return self.system.apply(vectors, _any_column(vectors))
+
+    def precondition(self, vectors: np.ndarray) -> np.ndarray:
+        return self.preconditioner.apply(vectors, _any_column(vectors))
+
+    def gram(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """left^T right over the rows of all processes, made symmetric."""
+        product = self.communicator.sum(left.T @ right)
+        return (product + product.T) / 2
+
+    def norms(self, vectors: np.ndarray) -> np.ndarray:
+        """|v_t| / |b_t| over the rows of all processes, (C,)."""
+        return np.sqrt(self.communicator.sum(np.einsum("ik,ik->k", vectors, vectors))) / self.size
+
+
+def _any_column(vectors: np.ndarray) -> np.ndarray:
+    # Every column has the matrix and the preconditioner of the first.
+    return np.zeros(vectors.shape[1], np.intp)
+
+
+def block_conjugate_gradients(
+    system: RidgeSystem,
+    targets: np.ndarray,
+    preconditioner: Preconditioner,
+    stopping: Stopping,
+    *,
+    start: np.ndarray | None = None,
+    state: BlockState | None = None,
+    after_iteration: Callable[[BlockState], object] | None = None,
+) -> BlockState:
+    """Solve A X = B, one matrix A for all columns.
+
+    Args:
+        system: A, symmetric; that it is positive definite is watched for, not assumed. Its mask, where it has one,
+            is the same for all columns.
+        targets: own rows of B, (own rows, C) float64, zero where a label is missing.
+        preconditioner: P^-1.
+        start: own rows of a first guess, zero where None.
+        state: of an interrupted solve of the same problem, which continues; excludes ``start``.
+        after_iteration: called with the state after each iteration.
+
+    Returns:
+        The last state, in which every column has stopped and ``residuals`` are true residuals.
+    """
+    before = time.perf_counter() - (0.0 if state is None else state.seconds)
+    squares = system.kernel.communicator.sum(np.einsum("ik,ik->k", targets, targets))
+    size = np.where(squares == 0, 1.0, np.sqrt(squares))
+    problem = _Problem(system, targets, size, preconditioner, stopping)
+    if state is None:
+        state = _first_state(problem, start, squares == 0)
+    while not state.finished and state.iteration < stopping.max_iterations:
+        _iterate(state, problem, before)
+        if after_iteration is not None:
+            after_iteration(state)
+    _finish(state, problem, before)
+    return state
+
+
+def _first_state(problem: _Problem, start: np.ndarray | None, nothing: np.ndarray) -> BlockState:
+    targets = problem.targets
+    x = np.zeros_like(targets) if start is None else start.copy()
+    x[:, nothing] = 0.0
+    r = targets if start is None else targets - problem.apply(x)
+    residuals = problem.norms(r)
+    count = targets.shape[1]
+    state = BlockState(
+        iteration=0,
+        x=x,
+        q=r,
+        s=np.eye(count),
+        p=r,
+        near=False,
+        iterations=np.zeros(count, np.int64),
+        residuals=residuals,
+        stopped_by=["tolerance" if done else None for done in residuals <= problem.stopping.tolerance],
+        corrected=residuals.copy(),
+        futile=np.zeros(count, np.int64),
+        best=residuals.copy(),
+        best_at=np.zeros(count, np.int64),
+        history=[(0, c, float(residuals[c]), True, 0.0) for c in range(count)],
+    )
+    if not state.finished:
+        _begin(state, problem, r)
+    return state
+
+
+def _begin(state: BlockState, problem: _Problem, r: np.ndarray) -> None:
+    """Start from the residuals ``r``, (own rows, C), with no direction kept."""
+    made = _normalised(problem, r, problem.precondition(r))
+    if made is None:
+        _stop(state, state.going, "indefinite")
+        return
+    state.q, state.p, state.s = made
+    state.near = False
+
+
+def _iterate(state: BlockState, problem: _Problem, before: float) -> None:
+    """One pass over the matrix: true residuals where it is time to look at them, and a step elsewhere."""
+    due = state.iteration > 0 and state.iteration % problem.stopping.residual_every == 0
+    if state.near:
+        _judge(state, problem, problem.targets - problem.apply(state.x), before)
+    elif due:
+        moving = state.p.shape[1]
+        product = problem.apply(np.hstack([state.p, state.x]))
+        if _judge(state, problem, problem.targets - product[:, moving:], before):
+            _step(state, problem, product[:, :moving], before)
+    else:
+        _step(state, problem, problem.apply(state.p), before)
+
+
+def _step(state: BlockState, problem: _Problem, product: np.ndarray, before: float) -> None:
+    """Move all columns along all directions, given the matrix times the directions."""
+    curvature = _decided(problem, problem.gram(state.p, product), _pseudo_inverse)
+    if curvature is None:
+        _stop(state, state.going, "indefinite")
+        return
+    q = state.q - product @ curvature
+    made = _normalised(problem, q, problem.precondition(q))
+    if made is None:
+        _stop(state, state.going, "indefinite")
+        return
+    state.x += state.p @ (curvature @ state.s)
+    state.q, w, change = made
+    state.s = change @ state.s
+    state.p = w + state.p @ change.T
+    state.iteration += 1
+    going = state.going
+    state.residuals = problem.norms(state.q @ state.s)
+    state.iterations[going] = state.iteration
+    state.near = bool((state.residuals[going] <= problem.stopping.tolerance).all())
+    state.seconds = time.perf_counter() - before
+    state.history += [
+        (state.iteration, int(c), float(state.residuals[c]), False, state.seconds)
+        for c in np.flatnonzero(going)
+    ]
+
+
+def _judge(state: BlockState, problem: _Problem, r: np.ndarray, before: float) -> bool:
+    """Act on the true residuals ``r`` of all columns: stop, begin anew from them, or go on.
+
+    Returns:
+        Whether the directions are still good to step along.
+    """
+    going, estimates, true = state.going, state.residuals, problem.norms(r)
+    state.residuals = true
+    state.seconds = time.perf_counter() - before
+    state.history += [
+        (int(state.iterations[c]), int(c), float(true[c]), True, state.seconds) for c in np.flatnonzero(going)
+    ]
+    unsolved = going & (true > problem.stopping.tolerance)
+    if not unsolved.any():
+        _stop(state, true <= problem.stopping.tolerance, "tolerance")
+        return False
+    adrift = unsolved & (state.near | (estimates < DRIFT * true))
+    useful = adrift & (true < 0.5 * state.corrected)
+    state.corrected[useful], state.futile[useful] = true[useful], 0
+    state.futile[adrift & ~useful] += 1
+    improved = true < state.best
+    state.best[improved], state.best_at[improved] = true[improved], state.iteration
+    waited = state.iteration - state.best_at >= problem.stopping.patience
+    _stop(state, unsolved & (waited | (state.futile >= FUTILE_CORRECTIONS)), "stagnation")
+    if not (state.going & (true > problem.stopping.tolerance)).any():
+        _stop(state, true <= problem.stopping.tolerance, "tolerance")
+        return False
+    if adrift.any():
+        _begin(state, problem, r)
+        return False
+    return True
+
+
+def _normalised(
+    problem: _Problem, r: np.ndarray, z: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Q and P^-1 Q, (own rows, k), and S, (k, columns), with Q S = R and Q^T P^-1 Q = I.
+
+    Args:
+        z: P^-1 R.
+
+    Returns:
+        None where P^-1 is not positive definite.
+    """
+    made = _decided(problem, problem.gram(r, z), _root)
+    if made is None:
+        return None
+    root, inverse = made
+    return r @ inverse, z @ inverse, root
+
+
+def _decided(problem: _Problem, gram: np.ndarray, work: Callable) -> np.ndarray | tuple | None:
+    # One process decides for all: eigenvectors may differ between machines, in more than their last bits.
+    communicator = problem.communicator
+    return communicator.gather(work(gram) if communicator.rank == 0 else None)[0]
+
+
+def _scaled_eigen(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """Eigenvalues and eigenvectors of D^-1 G D^-1, D = sqrt(diag G), without those of rounding, and D and D^-1.
+
+    Zero rows have zero in both D and D^-1. None where G is not positive semidefinite, or not finite.
+    """
+    diagonal = np.diag(gram)
+    if not np.isfinite(gram).all() or (diagonal < 0).any():
+        return None
+    scale = np.sqrt(diagonal)
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+    values, vectors = np.linalg.eigh(inverse[:, None] * gram * inverse)
+    if not len(values) or values[-1] <= 0:
+        return values[:0], vectors[:, :0], scale, inverse
+    if values[0] < NEGATIVE:
+        return None
+    kept = values > DEPENDENT * values[-1]
+    return values[kept], vectors[:, kept], scale, inverse
+
+
+def _root(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """S, (k, m), with S^T S = G, and its right inverse, (m, k); None where G is not positive semidefinite."""
+    found = _scaled_eigen(gram)
+    if found is None:
+        return None
+    values, vectors, scale, inverse = found
+    root = np.sqrt(values)
+    return root[:, None] * vectors.T * scale, inverse[:, None] * vectors / root
+
+
+def _pseudo_inverse(gram: np.ndarray) -> np.ndarray | None:
+    """Of a positive semidefinite matrix; None where it is not, or where a direction has no curvature."""
+    found = _scaled_eigen(gram)
+    if found is None or not np.diag(gram).all():
+        return None
+    values, vectors, _, inverse = found
+    half = inverse[:, None] * vectors / np.sqrt(values)
+    return half @ half.T
+
+
+def _stop(state: BlockState, columns: np.ndarray, reason: StoppedBy) -> None:
+    for column in np.flatnonzero(columns):
+        state.stopped_by[column] = reason
+
+
+def _finish(state: BlockState, problem: _Problem, before: float) -> None:
+    """Columns that ran out of iterations, or into indefiniteness, still get their true residual."""
+    _stop(state, state.going, "max_iterations")
+    late = np.array([reason in ("max_iterations", "indefinite") for reason in state.stopped_by], bool)
+    if late.any():
+        state.residuals = problem.norms(problem.targets - problem.apply(state.x))
+        _stop(state, state.residuals <= problem.stopping.tolerance, "tolerance")
+        state.history += [
+            (int(state.iterations[c]), int(c), float(state.residuals[c]), True, state.seconds)
+            for c in np.flatnonzero(late)
+        ]
+    state.seconds = time.perf_counter() - before
