@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +28,12 @@ from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Kind, Precision
 from neural_kernels.engines.native.aligned import aligned
 from neural_kernels.engines.native.graph_layout import Pack, PackStructure, make_packs
+from neural_kernels.engines.native.letters import find_letters
 from neural_kernels.engines.native.plan import SUM_DIAGONAL, Plan, PlanStructure, compile_plan
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs
 
-INTERFACE = 2
+INTERFACE = 3
 INSTRUCTIONS = ("baseline", "avx2", "avx512")
 
 # Pairs of examples to a task: enough to pay for a call, few enough to share out evenly.
@@ -50,12 +52,15 @@ class Prepared:
     ``data`` is (groups, scalars, lanes) of the working precision: the inputs of ``lanes`` examples side by
     side, then the tables of their own variances for every activation. The last group is filled up with
     copies of the last example.
+
+    With ``letters``, (k, channels), the inputs are the numbers of the letters at each position.
     """
 
     n: int
     input_shape: tuple[int, ...]
     data: np.ndarray
     instructions: str
+    letters: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -90,23 +95,68 @@ def prepare(architecture: Architecture, x: Examples, precision: Precision) -> Pr
     """
     if isinstance(x, Graphs):
         return _prepare_graphs(architecture, x, precision)
-    plan = _plan(architecture, x.shape[1:])
+    x = np.asarray(x, precision)
+    found = None if _plan(architecture, x.shape[1:]).dense else find_letters(x)
+    if found is None:
+        return _prepare_arrays(architecture, x.shape[1:], x, None)
+    letters, numbers = found
+    return _prepare_arrays(architecture, x.shape[1:], numbers, letters)
+
+
+def _prepare_arrays(
+    architecture: Architecture, input_shape: tuple[int, ...], x: np.ndarray, letters: np.ndarray | None
+) -> Prepared:
+    """Of examples ``x``, or of the numbers ``x`` of ``letters``."""
+    plan = _plan(architecture, input_shape, letters is not None)
+    precision = _precision(x if letters is None else letters)
     instructions = instruction_set()
-    dtype = np.dtype(precision)
     lanes = _function("lanes", precision, instructions)()
     n, inputs = len(x), plan.inputs
     groups = -(-n // lanes)
-    data = aligned((groups, plan.scalars, lanes), dtype)
-    flat = np.asarray(x, dtype).reshape(n, inputs)
+    data = aligned((groups, plan.scalars, lanes), np.dtype(precision))
+    flat = x.reshape(n, inputs)
+    gram = None if letters is None else _letter_products(letters, letters, instructions)
+    structure = plan.structure if gram is None else plan.with_gram(gram)
 
     def fill(begin: int, end: int) -> None:
         for group in range(begin, end):
             chosen = np.minimum(np.arange(group * lanes, (group + 1) * lanes), n - 1)
             data[group, :inputs] = flat[chosen].T
-        _call("prepare", precision, instructions, ctypes.byref(plan.structure), data.ctypes.data, begin, end)
+        _call("prepare", precision, instructions, ctypes.byref(structure), data.ctypes.data, begin, end)
 
     _run_all(fill, [(group, min(group + 4, groups)) for group in range(0, groups, 4)])
-    return Prepared(n, x.shape[1:], data, instructions)
+    return Prepared(n, input_shape, data, instructions, letters)
+
+
+def _letter_products(left: np.ndarray, right: np.ndarray, instructions: str) -> np.ndarray:
+    """Products (k, m) of letters (k, channels) and (m, channels), rounded as those of positions are."""
+    gram = np.empty((len(left), len(right)), left.dtype)
+    _call(
+        "letter_products",
+        _precision(left),
+        instructions,
+        left.ctypes.data,
+        len(left),
+        right.ctypes.data,
+        len(right),
+        left.shape[1],
+        gram.ctypes.data,
+    )
+    return gram
+
+
+def _precision(x: np.ndarray) -> Precision:
+    return "float32" if x.dtype == np.float32 else "float64"
+
+
+def _without_letters(architecture: Architecture, prepared: Prepared) -> Prepared:
+    letters = prepared.letters
+    if letters is None:
+        return prepared
+    positions = math.prod(prepared.input_shape[:-1])
+    numbers = np.moveaxis(prepared.data[:, :positions], 1, 2).reshape(-1, positions)[: prepared.n]
+    x = letters[numbers.astype(np.intp)].reshape(prepared.n, *prepared.input_shape)
+    return _prepare_arrays(architecture, prepared.input_shape, x, None)
 
 
 def kernel(
@@ -121,7 +171,13 @@ def _array_kernel(
     architecture: Architecture, kind: Kind, left: Prepared, right: Prepared | None, precision: Precision
 ) -> np.ndarray:
     other = left if right is None else right
-    plan = _plan(architecture, left.input_shape)
+    if (left.letters is None) != (other.letters is None):
+        left, other = _without_letters(architecture, left), _without_letters(architecture, other)
+    plan = _plan(architecture, left.input_shape, left.letters is not None)
+    structure = plan.structure
+    if left.letters is not None and other.letters is not None:
+        gram = _letter_products(left.letters, other.letters, left.instructions)
+        structure = plan.with_gram(gram)
     triangle = right is None
     lanes = left.data.shape[2]
     out = np.empty((left.n, other.n), precision)
@@ -135,7 +191,7 @@ def _array_kernel(
             "dense" if plan.dense else "chain",
             precision,
             left.instructions,
-            ctypes.byref(plan.structure),
+            ctypes.byref(structure),
             int(kind == "ntk"),
             left.data.ctypes.data,
             *lines,
@@ -273,6 +329,8 @@ def _library_or_reason() -> tuple[ctypes.CDLL | None, str | None]:
         for precision in ("float64", "float32"):
             suffix = f"{precision}_{instructions}"
             getattr(library, f"nk_prepare_{suffix}").argtypes = [plan, *examples]
+            letters = [address, count, address, count, count, address]
+            getattr(library, f"nk_letter_products_{suffix}").argtypes = letters
             for name in ("chain", "dense"):
                 function = getattr(library, f"nk_{name}_{suffix}")
                 function.argtypes = [plan, count, *examples, *examples, count, count, count, address, count]
@@ -283,8 +341,8 @@ def _library_or_reason() -> tuple[ctypes.CDLL | None, str | None]:
     return library, None
 
 
-def _plan(architecture: Architecture, input_shape: tuple[int, ...]) -> Plan:
-    plan = compile_plan(architecture, tuple(input_shape))
+def _plan(architecture: Architecture, input_shape: tuple[int, ...], letters: bool = False) -> Plan:
+    plan = compile_plan(architecture, tuple(input_shape), letters)
     if isinstance(plan, str):
         raise UserError(f"the native engine does not cover architecture {architecture.name}: {plan}")
     return plan

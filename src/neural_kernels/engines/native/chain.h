@@ -208,11 +208,11 @@ template <class T> struct Chain {
         int64_t p = (int64_t)(state.y0 + i) * stage.width + state.x0;
         int64_t q = p + (int64_t)state.dy * stage.width + state.dx;
         V *out = state.levels[0].k + state.levels[0].place[i] + state.pad;
-        const V *x = right + q * plan.channels;
+        const V *x = right + q * stored(plan);
         if (own)
-            input_row<true, T>(left + p * plan.channels * sizeof(V), x, plan.channels, state.n, out);
+            input_row<true, T>(left + p * stored(plan) * sizeof(V), x, plan, state.n, out);
         else
-            input_row<false, T>(left + p * plan.channels * sizeof(T), x, plan.channels, state.n, out);
+            input_row<false, T>(left + p * stored(plan) * sizeof(T), x, plan, state.n, out);
     }
 
     // Input row i of step l; the source of a later stage is its plane. Outside the image it is zero.
@@ -337,15 +337,16 @@ template <class T> struct Chain {
     }
 };
 
-// Pairs of sequences of which only equal positions are needed: their input is one row, and `SHARED` left examples
-// have theirs computed together.
+// Pairs of sequences of which only equal positions are needed: their input is one row, and, unless it is letters,
+// `SHARED` left examples have theirs computed together.
 template <class T> struct SharedInput {
     Chain<T> &chain;
     const bool possible;
     Vec<T> *rows[SHARED], *single;
 
     explicit SharedInput(Chain<T> &chain)
-        : chain(chain), possible(chain.plan.stages[0].height == 1 && chain.states[0].radius_x == 0) {
+        : chain(chain),
+          possible(!chain.plan.gram && chain.plan.stages[0].height == 1 && chain.states[0].radius_x == 0) {
         single = chain.states[0].levels[0].k;
         for (int i = 0; i < SHARED && possible; i++) rows[i] = chain.arena.take(chain.states[0].stride);
     }

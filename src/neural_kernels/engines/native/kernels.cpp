@@ -59,6 +59,11 @@ static int chain_tile(const Plan *plan, int64_t tangent, const T *left, int64_t 
     NK_EXPORT int NK_NAME(prepare, type)(const Plan *plan, T *data, int64_t begin, int64_t end) {              \
         return prepare<T>(plan, data, begin, end);                                                             \
     }                                                                                                          \
+    NK_EXPORT int NK_NAME(letter_products, type)(const T *left, int64_t n_left, const T *right, int64_t n_right,   \
+                                                 int64_t channels, T *gram) {                                  \
+        letter_products<T>(left, n_left, right, n_right, channels, gram);                                      \
+        return 0;                                                                                              \
+    }                                                                                                          \
     NK_EXPORT int NK_NAME(chain, type)(const Plan *plan, int64_t tangent, const T *left, int64_t first,            \
                                        int64_t last, const T *right, int64_t begin, int64_t end,               \
                                        int64_t n_left, int64_t n_right, int64_t triangle, T *out,                  \

@@ -97,6 +97,22 @@ template <class V> NK_INLINE V max(V a, V b) { return a > b ? a : b; }
 template <class V> NK_INLINE V min(V a, V b) { return a < b ? a : b; }
 #endif
 
+// table[index], lane by lane, of indices that are whole numbers.
+#if defined(__AVX512F__)
+NK_INLINE VectorD look_up(const double *table, VectorD index) {
+    return (VectorD)_mm512_i32gather_pd(_mm512_cvttpd_epi32((__m512d)index), table, 8);
+}
+NK_INLINE VectorF look_up(const float *table, VectorF index) {
+    return (VectorF)_mm512_i32gather_ps(_mm512_cvttps_epi32((__m512)index), table, 4);
+}
+#else
+template <class V, class T> NK_INLINE V look_up(const T *table, V index) {
+    V found;
+    for (int i = 0; i < (int)(sizeof(V) / sizeof(T)); i++) found[i] = table[(int)index[i]];
+    return found;
+}
+#endif
+
 // Root of a positive normal number, to within about an ulp. With AVX-512, one step of fourth order from the
 // 14-bit estimate of 1/sqrt(x) (second order in float): the units that multiply are free sooner than the
 // divider.

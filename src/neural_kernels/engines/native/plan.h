@@ -28,7 +28,9 @@ struct Stage {
     int32_t window_y, window_x;
 };
 
-// An example is `scalars` numbers: positions x channels, then the tables of all steps.
+// An example is `scalars` numbers: those of its positions, then the tables of all steps. A position is its
+// `channels`, or, with gram, the number of its letter: then gram (letters, right_letters), in the working precision,
+// has the products of the channels of each left letter with those of each right one.
 struct Plan {
     const Stage *stages;
     const Step *steps;
@@ -36,4 +38,6 @@ struct Plan {
     int64_t channels;
     int64_t scalars;
     double output_scale;
+    const void *gram;
+    int64_t right_letters;
 };

@@ -14,6 +14,8 @@ import functools
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from neural_kernels.architectures import (
     Abs,
     Activation,
@@ -82,6 +84,8 @@ class PlanStructure(ctypes.Structure):
         ("channels", ctypes.c_int64),
         ("scalars", ctypes.c_int64),
         ("output_scale", ctypes.c_double),
+        ("gram", ctypes.c_void_p),
+        ("right_letters", ctypes.c_int64),
     ]
 
 
@@ -89,8 +93,8 @@ class PlanStructure(ctypes.Structure):
 class Plan:
     """The structure for C++, and what the Python side reads of it.
 
-    ``scalars`` numbers describe an example: ``inputs`` of them are the example itself. ``dense`` says that
-    the network works on a single position.
+    ``scalars`` numbers describe an example: ``inputs`` of them are the example itself, one for each position where
+    ``letters``. ``dense`` says that the network works on a single position.
 
     On graphs the input is a node. The Aggregates before the first layer with weights are not in the structure:
     they are for the features themselves, which is the same and costs once a node, not once a pair of them.
@@ -106,6 +110,12 @@ class Plan:
     aggregates: tuple[int, ...] = ()
     level_tables: tuple[int, ...] = ()
     late_tables: int = 0
+
+    def with_gram(self, gram: np.ndarray) -> PlanStructure:
+        """The structure for letters whose products are ``gram``, which must outlive it."""
+        structure = PlanStructure.from_buffer_copy(self.structure)
+        structure.gram, structure.right_letters = gram.ctypes.data, gram.shape[1]
+        return structure
 
 
 class _Uncovered(Exception):
@@ -124,7 +134,7 @@ class _Affine:
 class _Compiler:
     """The walk over the layers: what has been written, and what waits for its activation."""
 
-    def __init__(self, space: tuple[int, ...], channels: int, graphs: bool) -> None:
+    def __init__(self, space: tuple[int, ...], channels: int, graphs: bool, letters: bool) -> None:
         self.space = space
         self.on_nodes = graphs
         self.leading: tuple[Aggregate, ...] = ()
@@ -136,7 +146,7 @@ class _Compiler:
         self.steps: list[StepStructure] = []
         self.stages: list[StageStructure] = []
         # Of graphs, nodes are kept apart from their tables.
-        self.scalars = 0 if graphs else math.prod(space) * channels
+        self.scalars = 0 if graphs else math.prod(space) * (1 if letters else channels)
 
     def extent(self) -> tuple[int, int]:
         height, width = (1, 1, *self.space)[-2:]
@@ -262,8 +272,13 @@ class _Compiler:
 
 
 @functools.lru_cache(maxsize=64)
-def compile_plan(architecture: Architecture, input_shape: tuple[int, ...]) -> Plan | str:
+def compile_plan(
+    architecture: Architecture, input_shape: tuple[int, ...], letters: bool = False
+) -> Plan | str:
     """The plan of ``architecture`` on examples of ``input_shape``, or what of it is not covered.
+
+    Args:
+        letters: whether a position is stored as the number of its letter (``letters``).
 
     Raises:
         UserError: the architecture does not fit ``input_shape``.
@@ -276,7 +291,7 @@ def compile_plan(architecture: Architecture, input_shape: tuple[int, ...]) -> Pl
     shape = (math.prod(input_shape),) if flat else input_shape
     graphs = is_graphs(shape)
     # A graph's nodes are all treated alike: the plan is that of a single one.
-    compiler = _Compiler(() if graphs else shape[:-1], shape[-1], graphs)
+    compiler = _Compiler(() if graphs else shape[:-1], shape[-1], graphs, letters)
     dense = len(shape) == 1
     try:
         for layer in layers:
@@ -295,7 +310,8 @@ def compile_plan(architecture: Architecture, input_shape: tuple[int, ...]) -> Pl
         compiler.scale,
     )
     if not graphs:
-        return Plan(structure, math.prod(shape), compiler.scalars, dense)
+        inputs = math.prod(shape[:-1] if letters else shape)
+        return Plan(structure, inputs, compiler.scalars, dense)
     first = compiler.stages[0].steps
     aggregates, level_tables = [], [0]
     for step in compiler.steps[:first]:

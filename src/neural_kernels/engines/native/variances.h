@@ -26,8 +26,8 @@ template <class T> static int own_tables(const Plan &plan, Vec<T> *scalars) {
             memcpy((void *)v, chain.states[s].k, size * sizeof(V));
         } else {
             for (int y = 0; y < stage.height; y++) {
-                const V *x = scalars + (int64_t)y * stage.width * plan.channels;
-                input_row<true, T>((const char *)x, x, plan.channels, stage.width, v + y * stride + pad);
+                const V *x = scalars + (int64_t)y * stage.width * stored(plan);
+                input_row<true, T>((const char *)x, x, plan, stage.width, v + y * stride + pad);
             }
         }
         for (int l = 0; l < stage.steps; l++) {
