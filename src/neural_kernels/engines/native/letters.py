@@ -24,7 +24,7 @@ def find_letters(x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     if len(space) < 2 or channels < FEWEST_CHANNELS or not x.size:
         return None
     rows = x.reshape(-1, channels)
-    weights = [float(weight) for weight in np.random.default_rng(0).standard_normal(channels)]
+    weights = np.random.default_rng(0).standard_normal((channels,)).tolist()
     letters, keys = rows[:0], np.empty(0)
     numbers = np.empty(len(rows), np.int16)
     for begin in range(0, len(rows), CHUNK):
