@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from extended_precision import conv1d_ntk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -362,37 +363,11 @@ def test_variants_of_aav_capsids(pooling, capsids):
     np.testing.assert_allclose(through(chosen, few), full(network, "ntk", few), rtol=1e-12)
 
 
-def extended_ntk(x, y, layers=2):
-    """Of one pair of sequences, Conv1D with filters of 3, ReLU and Flatten, from equal positions alone."""
-    weight, bias = np.longdouble(arch.SQRT2) ** 2, np.longdouble(0.1) ** 2
-    x, y = x.astype(np.longdouble), y.astype(np.longdouble)
-    pi = np.longdouble("3.14159265358979323846264338327950288")
-
-    def convolved(values):
-        padded = np.pad(values, 1)
-        return weight * (padded[:-2] + padded[1:-1] + padded[2:]) / 3 + bias
-
-    own_x, own_y, K = ((a * b).mean(axis=1) for a, b in ((x, x), (y, y), (x, y)))
-    T = np.zeros_like(K)
-    for _ in range(layers):
-        own_x, own_y, K, T = convolved(own_x), convolved(own_y), convolved(K), convolved(T) - bias
-        T = T + K
-        size = np.sqrt(own_x * own_y)
-        c = K / size
-        # Equal sequences around a position, which rounding would else take for an angle of 1e-10.
-        c = np.where(np.abs(c - 1) < 1e-17, 1, c)
-        theta = np.arccos(c)
-        K, T = size * (np.sqrt(1 - c * c) + (pi - theta) * c) / (2 * pi), T * (pi - theta) / (2 * pi)
-        own_x, own_y = own_x / 2, own_y / 2
-    K, T = K.mean(), T.mean()
-    return weight * T + weight * K + bias
-
-
 @needs_library
 def test_the_ntk_of_aav_capsids_agrees_with_extended_precision(capsids):
     x, y = capsids[:3], capsids[3:6]
     network = arch.build("Conv1D")
-    expected = np.array([[extended_ntk(one, other) for other in y] for one in x])
+    expected = np.array([[conv1d_ntk(one, other) for other in y] for one in x])
     np.testing.assert_allclose(full(network, "ntk", x, y), expected.astype(float), rtol=1e-13)
     found = through(windowed(network, "ntk", capsids), x, y)
     np.testing.assert_allclose(found, expected.astype(float), rtol=1e-13)
