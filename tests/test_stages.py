@@ -67,8 +67,15 @@ def test_the_ridge_has_the_smallest_validation_loss_and_is_carried_to_larger_siz
     above = read_json(results / "tiny" / "solutions" / "FC" / "iterative" / "n60" / "solved.json")
     assert above["ridge_source"] == "validation set at n = 20"
     assert above["draws"][0]["ridge"] == solved["draws"][0]["ridge"]
-    assert above["draws"][0]["solver"] == "conjugate_gradients"
+    assert above["draws"][0]["solver"] == "block_conjugate_gradients"
     assert above["draws"][0]["converged"]
+
+
+def test_the_config_gives_each_column_its_own_directions(run, tmp_path):
+    for block in (True, False):
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(CONFIG | {"solver": {"block": block}}))
+        settings = solution_stages.solver_settings(load_study(tmp_path / "study.yaml"), [1e-3], None)
+        assert settings.block is block
 
 
 def test_random_pivots_precondition_and_follow_from_the_seed(run, tmp_path):
