@@ -7,6 +7,7 @@ Fixtures:
     random_networks: a hypothesis strategy of :class:`Network`, to draw from with ``st.data()``.
     reference: kernel of a network by Neural Tangents; skips the test where it is not installed.
     compute: kernel of a network by any engine module.
+    instruction_sets: iterates over those that this processor can run, each in force in turn.
     molecules: the first graphs of ogbg-molbace, one-hot node features; skips the test where it is absent.
 """
 
@@ -22,7 +23,7 @@ import pytest
 from hypothesis import strategies as st
 
 from neural_kernels import architectures as arch
-from neural_kernels.engines import Engine, Kind, Precision
+from neural_kernels.engines import Engine, Kind, Precision, native_engine
 from neural_kernels.graphs import Graphs, stack
 
 Kernel = Callable[..., np.ndarray]
@@ -192,3 +193,16 @@ def molecules(shared_data: Callable[[str], Path]) -> Callable[[int], Graphs]:
         )
 
     return first
+
+
+@pytest.fixture
+def instruction_sets(monkeypatch):
+    """Each of the native engine's instruction sets, in force."""
+    best = native_engine.instruction_set()
+
+    def force():
+        for name in native_engine.INSTRUCTIONS[: native_engine.INSTRUCTIONS.index(best) + 1]:
+            monkeypatch.setenv("NEURAL_KERNELS_INSTRUCTIONS", name)
+            yield name
+
+    return force

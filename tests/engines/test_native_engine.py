@@ -19,19 +19,6 @@ needs_library = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def instruction_sets(monkeypatch):
-    """Iterates over the instruction sets that this processor can run, each in force in turn."""
-    best = native_engine.instruction_set()
-
-    def force():
-        for name in native_engine.INSTRUCTIONS[: native_engine.INSTRUCTIONS.index(best) + 1]:
-            monkeypatch.setenv("NEURAL_KERNELS_INSTRUCTIONS", name)
-            yield name
-
-    return force
-
-
 def architecture(*layers):
     return arch.Architecture("test", layers)
 

@@ -29,18 +29,6 @@ def spelled(n, *shape, count=7, seed=0):
     return random.standard_normal((count, channels))[random.integers(0, count, (n, *space))]
 
 
-@pytest.fixture
-def instruction_sets(monkeypatch):
-    best = native_engine.instruction_set()
-
-    def force():
-        for name in native_engine.INSTRUCTIONS[: native_engine.INSTRUCTIONS.index(best) + 1]:
-            monkeypatch.setenv("NEURAL_KERNELS_INSTRUCTIONS", name)
-            yield name
-
-    return force
-
-
 @needs_library
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("precision", ["float64", "float32"])

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from solver_problems import digits_problem, with_spectrum
 
+from neural_kernels.solvers.block_conjugate_gradients import block_conjugate_gradients
 from neural_kernels.solvers.communicator import SerialCommunicator
 from neural_kernels.solvers.conjugate_gradients import Stopping, conjugate_gradients
 from neural_kernels.solvers.operator import DenseOperator, RidgeSystem
@@ -13,9 +14,12 @@ from neural_kernels.solvers.preconditioners import Identity, low_rank_family
 KERNEL, TARGETS = digits_problem(500)
 
 
-def run(matrix, targets, shift=0.0, preconditioner=None, **stopping):
+either = pytest.mark.parametrize("method", [conjugate_gradients, block_conjugate_gradients])
+
+
+def run(matrix, targets, shift=0.0, preconditioner=None, method=conjugate_gradients, **stopping):
     system = RidgeSystem(DenseOperator(matrix), shift)
-    return conjugate_gradients(system, targets, preconditioner or Identity(), Stopping(**stopping))
+    return method(system, targets, preconditioner or Identity(), Stopping(**stopping))
 
 
 def true_residuals(matrix, x, targets):
@@ -83,19 +87,21 @@ def test_one_indefinite_column_leaves_the_others():
     np.testing.assert_allclose(state.x[:10, 0], 1 / np.linspace(1, 2, 10))
 
 
-def test_out_of_iterations_is_reported():
-    state = run(KERNEL, TARGETS, 1e-6, tolerance=1e-12, max_iterations=5)
+@either
+def test_out_of_iterations_is_reported(method):
+    state = run(KERNEL, TARGETS, 1e-6, method=method, tolerance=1e-12, max_iterations=5)
     assert set(state.stopped_by) == {"max_iterations"}
     assert (state.iterations == 5).all()
     system = KERNEL + 1e-6 * np.eye(500)
     np.testing.assert_allclose(state.residuals, true_residuals(system, state.x, TARGETS), rtol=1e-8)
 
 
+@either
 @pytest.mark.parametrize("decades", [8, 13])
-def test_stagnation_is_detected_where_rounding_forbids_the_tolerance(decades):
+def test_stagnation_is_detected_where_rounding_forbids_the_tolerance(decades, method):
     matrix = with_spectrum(np.logspace(-decades, 0, 80))
     targets = np.random.default_rng(1).standard_normal((80, 2))
-    state = run(matrix, targets, tolerance=1e-13, max_iterations=20_000, residual_every=10)
+    state = run(matrix, targets, method=method, tolerance=1e-13, max_iterations=20_000, residual_every=10)
     assert set(state.stopped_by) == {"stagnation"}
     assert state.iteration < 20_000
     np.testing.assert_allclose(state.residuals, true_residuals(matrix, state.x, targets), rtol=0.5)
@@ -116,8 +122,9 @@ def test_preconditioner_saves_iterations(ridge):
     assert state.iteration < 0.5 * plain.iteration
 
 
-def test_history_has_every_iteration_of_every_column():
-    state = run(KERNEL, TARGETS, 1.0, tolerance=1e-6, residual_every=10)
+@either
+def test_history_has_every_iteration_of_every_column(method):
+    state = run(KERNEL, TARGETS, 1e-3, method=method, tolerance=1e-8, residual_every=10)
     for column in range(10):
         rows = [row for row in state.history if row[1] == column]
         steps = [iteration for iteration, _, _, recomputed, _ in rows if not recomputed]
@@ -129,7 +136,8 @@ def test_history_has_every_iteration_of_every_column():
         assert rows[-1][2] == state.residuals[column]
 
 
-def test_looking_at_true_residuals_costs_no_pass():
+@either
+def test_looking_at_true_residuals_costs_no_pass(method):
     class Counting(DenseOperator):
         passes = 0
 
@@ -138,6 +146,6 @@ def test_looking_at_true_residuals_costs_no_pass():
             return super().matmul(vectors)
 
     system = RidgeSystem(Counting(KERNEL), 1.0)
-    state = conjugate_gradients(system, TARGETS, Identity(), Stopping(tolerance=1e-6, residual_every=5))
+    state = method(system, TARGETS, Identity(), Stopping(tolerance=1e-6, residual_every=5))
     assert set(state.stopped_by) == {"tolerance"}
     assert Counting.passes == state.iteration + 1
