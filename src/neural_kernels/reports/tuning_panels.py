@@ -146,7 +146,7 @@ def _slices(results: Results, shown: Sequence[Hyperparameter]) -> Figure:
         _value_axis(ax, values, "y", most=4)
         ax.grid(True, axis="y")
         if column == 0:
-            ax.set_ylabel(results.objective_label())
+            ax.set_ylabel(textwrap.fill(results.objective_label(), 20))
         else:
             ax.tick_params(labelleft=False)
     _notes(
