@@ -6,7 +6,8 @@ from solver_problems import digits_problem, with_spectrum
 
 from neural_kernels.solvers.block_conjugate_gradients import block_conjugate_gradients
 from neural_kernels.solvers.communicator import SerialCommunicator
-from neural_kernels.solvers.conjugate_gradients import Stopping, conjugate_gradients
+from neural_kernels.solvers.conjugate_gradients import conjugate_gradients
+from neural_kernels.solvers.iteration import Stopping
 from neural_kernels.solvers.operator import DenseOperator, RidgeSystem
 from neural_kernels.solvers.pivoted_cholesky import greedy
 from neural_kernels.solvers.preconditioners import Identity, low_rank_family

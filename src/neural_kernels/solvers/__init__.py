@@ -18,7 +18,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.solvers import cholesky, iterative
 from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
-from neural_kernels.solvers.conjugate_gradients import Stopping
+from neural_kernels.solvers.iteration import Stopping
 from neural_kernels.solvers.iterative import CheckpointSettings, PreconditionerSettings
 from neural_kernels.solvers.ridge import Validation, select_ridge
 from neural_kernels.solvers.solution import Record, Solution, load_solution

@@ -12,15 +12,25 @@ one-hot labels are from the start, leave Q with fewer columns than there are rig
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from neural_kernels.solvers.communicator import Communicator
-from neural_kernels.solvers.conjugate_gradients import DRIFT, FUTILE_CORRECTIONS, Stopping
+from neural_kernels.solvers.iteration import (
+    DRIFT,
+    History,
+    Problem,
+    Stopping,
+    judge_last,
+    note,
+    pose,
+    run,
+    stop,
+    stop_stagnant,
+    unjudged,
+)
 from neural_kernels.solvers.operator import RidgeSystem
 from neural_kernels.solvers.preconditioners import Preconditioner
 from neural_kernels.solvers.solution import StoppedBy
@@ -63,7 +73,7 @@ class BlockState:
     best: np.ndarray
     best_at: np.ndarray
     seconds: float = 0.0
-    history: list[tuple[int, int, float, bool, float]] = field(default_factory=list)
+    history: History = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
@@ -73,39 +83,6 @@ class BlockState:
     def going(self) -> np.ndarray:
         """(C,) bool: the columns that have not stopped."""
         return np.array([reason is None for reason in self.stopped_by], bool)
-
-
-@dataclass(frozen=True)
-class _Problem:
-    system: RidgeSystem
-    targets: np.ndarray
-    size: np.ndarray
-    preconditioner: Preconditioner
-    stopping: Stopping
-
-    @property
-    def communicator(self) -> Communicator:
-        return self.system.kernel.communicator
-
-    def apply(self, vectors: np.ndarray) -> np.ndarray:
-        return self.system.apply(vectors, _any_column(vectors))
-
-    def precondition(self, vectors: np.ndarray) -> np.ndarray:
-        return self.preconditioner.apply(vectors, _any_column(vectors))
-
-    def gram(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """left^T right over the rows of all processes, made symmetric."""
-        product = self.communicator.sum(left.T @ right)
-        return (product + product.T) / 2
-
-    def norms(self, vectors: np.ndarray) -> np.ndarray:
-        """|v_t| / |b_t| over the rows of all processes, (C,)."""
-        return np.sqrt(self.communicator.sum(np.einsum("ik,ik->k", vectors, vectors))) / self.size
-
-
-def _any_column(vectors: np.ndarray) -> np.ndarray:
-    # Every column has the matrix and the preconditioner of the first.
-    return np.zeros(vectors.shape[1], np.intp)
 
 
 def block_conjugate_gradients(
@@ -132,27 +109,17 @@ def block_conjugate_gradients(
     Returns:
         The last state, in which every column has stopped and ``residuals`` are true residuals.
     """
-    before = time.perf_counter() - (0.0 if state is None else state.seconds)
-    squares = system.kernel.communicator.sum(np.einsum("ik,ik->k", targets, targets))
-    size = np.where(squares == 0, 1.0, np.sqrt(squares))
-    problem = _Problem(system, targets, size, preconditioner, stopping)
-    if state is None:
-        state = _first_state(problem, start, squares == 0)
-    while not state.finished and state.iteration < stopping.max_iterations:
-        _iterate(state, problem, before)
-        if after_iteration is not None:
-            after_iteration(state)
-    _finish(state, problem, before)
+    problem = pose(system, targets, preconditioner, stopping, state)
+    state = run(state or _first_state(problem, start), problem, _iterate, after_iteration)
+    _finish(state, problem)
     return state
 
 
-def _first_state(problem: _Problem, start: np.ndarray | None, nothing: np.ndarray) -> BlockState:
-    targets = problem.targets
-    x = np.zeros_like(targets) if start is None else start.copy()
-    x[:, nothing] = 0.0
-    r = targets if start is None else targets - problem.apply(x)
-    residuals = problem.norms(r)
-    count = targets.shape[1]
+def _first_state(problem: Problem, start: np.ndarray | None) -> BlockState:
+    every = problem.columns
+    x, r = problem.first_guess(start)
+    residuals = problem.norms(r, every)
+    count = len(every)
     state = BlockState(
         iteration=0,
         x=x,
@@ -167,47 +134,47 @@ def _first_state(problem: _Problem, start: np.ndarray | None, nothing: np.ndarra
         futile=np.zeros(count, np.int64),
         best=residuals.copy(),
         best_at=np.zeros(count, np.int64),
-        history=[(0, c, float(residuals[c]), True, 0.0) for c in range(count)],
+        history=[(0, int(c), float(residuals[c]), True, 0.0) for c in every],
     )
     if not state.finished:
         _begin(state, problem, r)
     return state
 
 
-def _begin(state: BlockState, problem: _Problem, r: np.ndarray) -> None:
+def _begin(state: BlockState, problem: Problem, r: np.ndarray) -> None:
     """Start from the residuals ``r``, (own rows, C), with no direction kept."""
-    made = _normalised(problem, r, problem.precondition(r))
+    made = _normalised(problem, r, _precondition(problem, r))
     if made is None:
-        _stop(state, state.going, "indefinite")
+        stop(state, np.flatnonzero(state.going), "indefinite")
         return
     state.q, state.p, state.s = made
     state.near = False
 
 
-def _iterate(state: BlockState, problem: _Problem, before: float) -> None:
+def _iterate(state: BlockState, problem: Problem) -> None:
     """One pass over the matrix: true residuals where it is time to look at them, and a step elsewhere."""
     due = state.iteration > 0 and state.iteration % problem.stopping.residual_every == 0
     if state.near:
-        _judge(state, problem, problem.targets - problem.apply(state.x), before)
+        _judge(state, problem, problem.targets - _apply(problem, state.x))
     elif due:
         moving = state.p.shape[1]
-        product = problem.apply(np.hstack([state.p, state.x]))
-        if _judge(state, problem, problem.targets - product[:, moving:], before):
-            _step(state, problem, product[:, :moving], before)
+        product = _apply(problem, np.hstack([state.p, state.x]))
+        if _judge(state, problem, problem.targets - product[:, moving:]):
+            _step(state, problem, product[:, :moving])
     else:
-        _step(state, problem, problem.apply(state.p), before)
+        _step(state, problem, _apply(problem, state.p))
 
 
-def _step(state: BlockState, problem: _Problem, product: np.ndarray, before: float) -> None:
+def _step(state: BlockState, problem: Problem, product: np.ndarray) -> None:
     """Move all columns along all directions, given the matrix times the directions."""
-    curvature = _decided(problem, problem.gram(state.p, product), _pseudo_inverse)
+    curvature = _decided(problem, _gram(problem, state.p, product), _pseudo_inverse)
     if curvature is None:
-        _stop(state, state.going, "indefinite")
+        stop(state, np.flatnonzero(state.going), "indefinite")
         return
     q = state.q - product @ curvature
-    made = _normalised(problem, q, problem.precondition(q))
+    made = _normalised(problem, q, _precondition(problem, q))
     if made is None:
-        _stop(state, state.going, "indefinite")
+        stop(state, np.flatnonzero(state.going), "indefinite")
         return
     state.x += state.p @ (curvature @ state.s)
     state.q, w, change = made
@@ -215,42 +182,28 @@ def _step(state: BlockState, problem: _Problem, product: np.ndarray, before: flo
     state.p = w + state.p @ change.T
     state.iteration += 1
     going = state.going
-    state.residuals = problem.norms(state.q @ state.s)
+    state.residuals = problem.norms(state.q @ state.s, problem.columns)
     state.iterations[going] = state.iteration
     state.near = bool((state.residuals[going] <= problem.stopping.tolerance).all())
-    state.seconds = time.perf_counter() - before
-    state.history += [
-        (state.iteration, int(c), float(state.residuals[c]), False, state.seconds)
-        for c in np.flatnonzero(going)
-    ]
+    note(state, problem, np.flatnonzero(going), recomputed=False)
 
 
-def _judge(state: BlockState, problem: _Problem, r: np.ndarray, before: float) -> bool:
+def _judge(state: BlockState, problem: Problem, r: np.ndarray) -> bool:
     """Act on the true residuals ``r`` of all columns: stop, begin anew from them, or go on.
 
     Returns:
         Whether the directions are still good to step along.
     """
-    going, estimates, true = state.going, state.residuals, problem.norms(r)
-    state.residuals = true
-    state.seconds = time.perf_counter() - before
-    state.history += [
-        (int(state.iterations[c]), int(c), float(true[c]), True, state.seconds) for c in np.flatnonzero(going)
-    ]
-    unsolved = going & (true > problem.stopping.tolerance)
-    if not unsolved.any():
-        _stop(state, true <= problem.stopping.tolerance, "tolerance")
-        return False
-    adrift = unsolved & (state.near | (estimates < DRIFT * true))
-    useful = adrift & (true < 0.5 * state.corrected)
-    state.corrected[useful], state.futile[useful] = true[useful], 0
-    state.futile[adrift & ~useful] += 1
-    improved = true < state.best
-    state.best[improved], state.best_at[improved] = true[improved], state.iteration
-    waited = state.iteration - state.best_at >= problem.stopping.patience
-    _stop(state, unsolved & (waited | (state.futile >= FUTILE_CORRECTIONS)), "stagnation")
-    if not (state.going & (true > problem.stopping.tolerance)).any():
-        _stop(state, true <= problem.stopping.tolerance, "tolerance")
+    columns = np.flatnonzero(state.going)
+    every = problem.norms(r, problem.columns)
+    estimates, true = state.residuals[columns], every[columns]
+    state.residuals = every
+    note(state, problem, columns, recomputed=True)
+    adrift = ~(true <= problem.stopping.tolerance) & (state.near | (estimates < DRIFT * true))
+    stop_stagnant(state, problem, columns, true, adrift)
+    solved = every <= problem.stopping.tolerance
+    if not (state.going & ~solved).any():
+        stop(state, np.flatnonzero(solved), "tolerance")
         return False
     if adrift.any():
         _begin(state, problem, r)
@@ -258,8 +211,27 @@ def _judge(state: BlockState, problem: _Problem, r: np.ndarray, before: float) -
     return True
 
 
+def _apply(problem: Problem, vectors: np.ndarray) -> np.ndarray:
+    return problem.system.apply(vectors, _any_column(vectors))
+
+
+def _precondition(problem: Problem, vectors: np.ndarray) -> np.ndarray:
+    return problem.preconditioner.apply(vectors, _any_column(vectors))
+
+
+def _any_column(vectors: np.ndarray) -> np.ndarray:
+    # Every column has the matrix and the preconditioner of the first.
+    return np.zeros(vectors.shape[1], np.intp)
+
+
+def _gram(problem: Problem, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """left^T right over the rows of all processes, made symmetric."""
+    product = problem.communicator.sum(left.T @ right)
+    return (product + product.T) / 2
+
+
 def _normalised(
-    problem: _Problem, r: np.ndarray, z: np.ndarray
+    problem: Problem, r: np.ndarray, z: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Q and P^-1 Q, (own rows, k), and S, (k, columns), with Q S = R and Q^T P^-1 Q = I.
 
@@ -269,14 +241,14 @@ def _normalised(
     Returns:
         None where P^-1 is not positive definite.
     """
-    made = _decided(problem, problem.gram(r, z), _root)
+    made = _decided(problem, _gram(problem, r, z), _root)
     if made is None:
         return None
     root, inverse = made
     return r @ inverse, z @ inverse, root
 
 
-def _decided(problem: _Problem, gram: np.ndarray, work: Callable) -> np.ndarray | tuple | None:
+def _decided(problem: Problem, gram: np.ndarray, work: Callable) -> np.ndarray | tuple | None:
     # One process decides for all: eigenvectors may differ between machines, in more than their last bits.
     communicator = problem.communicator
     return communicator.gather(work(gram) if communicator.rank == 0 else None)[0]
@@ -321,20 +293,12 @@ def _pseudo_inverse(gram: np.ndarray) -> np.ndarray | None:
     return half @ half.T
 
 
-def _stop(state: BlockState, columns: np.ndarray, reason: StoppedBy) -> None:
-    for column in np.flatnonzero(columns):
-        state.stopped_by[column] = reason
-
-
-def _finish(state: BlockState, problem: _Problem, before: float) -> None:
+def _finish(state: BlockState, problem: Problem) -> None:
     """Columns that ran out of iterations, or into indefiniteness, still get their true residual."""
-    _stop(state, state.going, "max_iterations")
-    late = np.array([reason in ("max_iterations", "indefinite") for reason in state.stopped_by], bool)
-    if late.any():
-        state.residuals = problem.norms(problem.targets - problem.apply(state.x))
-        _stop(state, state.residuals <= problem.stopping.tolerance, "tolerance")
-        state.history += [
-            (int(state.iterations[c]), int(c), float(state.residuals[c]), True, state.seconds)
-            for c in np.flatnonzero(late)
-        ]
-    state.seconds = time.perf_counter() - before
+    stop(state, np.flatnonzero(state.going), "max_iterations")
+    late = unjudged(state)
+    if len(late):
+        # The recurrence has gone on for those that had stopped, too.
+        judge_last(state, problem, problem.columns)
+        note(state, problem, late, recomputed=True)
+    state.seconds = problem.seconds

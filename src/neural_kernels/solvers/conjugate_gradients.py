@@ -7,21 +7,28 @@ True residuals come out of the same passes as the steps, so that looking at them
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
+from neural_kernels.solvers.iteration import (
+    DRIFT,
+    History,
+    Problem,
+    Stopping,
+    judge_last,
+    note,
+    pose,
+    run,
+    stop,
+    stop_stagnant,
+    unjudged,
+)
 from neural_kernels.solvers.operator import RidgeSystem
 from neural_kernels.solvers.preconditioners import Preconditioner
 from neural_kernels.solvers.solution import StoppedBy
-
-# The recurrence's residual has drifted from the true one where it is below this share of it.
-DRIFT = 0.5
-# A column stagnates when the true residual has not halved over this many corrections of its drift.
-FUTILE_CORRECTIONS = 3
 
 
 @dataclass
@@ -56,45 +63,11 @@ class State:
     best: np.ndarray
     best_at: np.ndarray
     seconds: float = 0.0
-    history: list[tuple[int, int, float, bool, float]] = field(default_factory=list)
+    history: History = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
         return len(self.active) == 0
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """When to stop, and how often to look.
-
-    Attributes:
-        tolerance: of the true relative residual |b - A x| / |b|, column by column.
-        max_iterations: of any column.
-        residual_every: iterations between two looks at the true residual of all columns.
-        patience: iterations without a new smallest residual after which a column stagnates. The residual
-            of conjugate gradients may rise for long before it falls.
-    """
-
-    tolerance: float = 1e-6
-    max_iterations: int = 1000
-    residual_every: int = 25
-    patience: int = 1000
-
-
-@dataclass(frozen=True)
-class _Problem:
-    system: RidgeSystem
-    targets: np.ndarray
-    size: np.ndarray
-    preconditioner: Preconditioner
-    stopping: Stopping
-
-    def norms(self, vectors: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """|v_t| / |b_t| over the rows of all processes, (k,)."""
-        return np.sqrt(self.dots(vectors, vectors)) / self.size[columns]
-
-    def dots(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        return self.system.kernel.communicator.sum(np.einsum("ik,ik->k", left, right))
 
 
 def conjugate_gradients(
@@ -120,26 +93,15 @@ def conjugate_gradients(
     Returns:
         The last state, in which no column is active and ``residuals`` are true residuals.
     """
-    before = time.perf_counter() - (0.0 if state is None else state.seconds)
-    squares = system.kernel.communicator.sum(np.einsum("ik,ik->k", targets, targets))
-    size = np.where(squares == 0, 1.0, np.sqrt(squares))
-    problem = _Problem(system, targets, size, preconditioner, stopping)
-    if state is None:
-        state = _first_state(problem, start, squares == 0)
-    while not state.finished and state.iteration < stopping.max_iterations:
-        _iterate(state, problem, before)
-        if after_iteration is not None:
-            after_iteration(state)
-    _finish(state, problem, before)
+    problem = pose(system, targets, preconditioner, stopping, state)
+    state = run(state or _first_state(problem, start), problem, _iterate, after_iteration)
+    _finish(state, problem)
     return state
 
 
-def _first_state(problem: _Problem, start: np.ndarray | None, nothing: np.ndarray) -> State:
-    targets = problem.targets
-    every = np.arange(targets.shape[1])
-    x = np.zeros_like(targets) if start is None else start.copy()
-    x[:, nothing] = 0.0
-    r = targets.copy() if start is None else targets - problem.system.apply(x, every)
+def _first_state(problem: Problem, start: np.ndarray | None) -> State:
+    every = problem.columns
+    x, r = problem.first_guess(start)
     residuals = problem.norms(r, every)
     solved = residuals <= problem.stopping.tolerance
     active = np.flatnonzero(~solved)
@@ -164,7 +126,7 @@ def _first_state(problem: _Problem, start: np.ndarray | None, nothing: np.ndarra
     )
 
 
-def _iterate(state: State, problem: _Problem, before: float) -> None:
+def _iterate(state: State, problem: Problem) -> None:
     """One pass over the matrix: true residuals where it is time to look at them, and a step elsewhere."""
     look_at_all = state.iteration > 0 and state.iteration % problem.stopping.residual_every == 0
     looked = np.ones(len(state.active), bool) if look_at_all else state.near.copy()
@@ -178,19 +140,19 @@ def _iterate(state: State, problem: _Problem, before: float) -> None:
     renewed = np.zeros(len(state.active), bool)
     if len(seen):
         r = problem.targets[:, seen] - product[:, moving.sum() :]
-        renewed[looked] = _judge(state, problem, looked, r, before)
+        renewed[looked] = _judge(state, problem, looked, r)
     going = _going(state)
     _keep(state, going)
-    _step(state, problem, q[:, going], ~renewed[going], before)
+    _step(state, problem, q[:, going], ~renewed[going])
 
 
-def _step(state: State, problem: _Problem, q: np.ndarray, stepping: np.ndarray, before: float) -> None:
+def _step(state: State, problem: Problem, q: np.ndarray, stepping: np.ndarray) -> None:
     """Move the columns ``stepping`` along their directions, q = A p; the others start new ones."""
     curvature = problem.dots(state.p, q)
     # Also false for NaN. A negative rz means that the preconditioner is not positive definite.
     definite = ~stepping | ((curvature > 0) & (state.rz > 0))
     if not definite.all():
-        _stop(state, state.active[~definite], "indefinite")
+        stop(state, state.active[~definite], "indefinite")
         q, curvature, stepping = q[:, definite], curvature[definite], stepping[definite]
         _keep(state, definite)
     if not len(state.active):
@@ -204,10 +166,7 @@ def _step(state: State, problem: _Problem, q: np.ndarray, stepping: np.ndarray, 
     state.iterations[moved] = state.iteration
     state.residuals[moved] = estimates[stepping]
     state.near = stepping & (estimates <= problem.stopping.tolerance)
-    state.seconds = time.perf_counter() - before
-    state.history += [
-        (state.iteration, int(c), float(state.residuals[c]), False, state.seconds) for c in moved
-    ]
+    note(state, problem, moved, recomputed=False)
     z = problem.preconditioner.apply(state.r, state.active)
     rz = problem.dots(state.r, z)
     # Where the residual was replaced, the old direction is no longer conjugate to anything.
@@ -216,7 +175,7 @@ def _step(state: State, problem: _Problem, q: np.ndarray, stepping: np.ndarray, 
     state.rz = rz
 
 
-def _judge(state: State, problem: _Problem, looked: np.ndarray, r: np.ndarray, before: float) -> np.ndarray:
+def _judge(state: State, problem: Problem, looked: np.ndarray, r: np.ndarray) -> np.ndarray:
     """Act on true residuals ``r`` of the active columns ``looked``: stop, correct, or go on.
 
     Returns:
@@ -225,33 +184,14 @@ def _judge(state: State, problem: _Problem, looked: np.ndarray, r: np.ndarray, b
     columns, near = state.active[looked], state.near[looked]
     estimates, true = state.residuals[columns], problem.norms(r, columns)
     state.residuals[columns] = true
-    state.seconds = time.perf_counter() - before
-    state.history += [
-        (int(state.iterations[c]), int(c), float(residual), True, state.seconds)
-        for c, residual in zip(columns, true, strict=True)
-    ]
+    note(state, problem, columns, recomputed=True)
     solved = true <= problem.stopping.tolerance
-    _stop(state, columns[solved], "tolerance")
+    stop(state, columns[solved], "tolerance")
     adrift = ~solved & (near | (estimates < DRIFT * true))
     positions = np.flatnonzero(looked)
     state.r[:, positions[adrift]] = r[:, adrift]
-    for column, residual in zip(columns[adrift], true[adrift], strict=True):
-        if residual < 0.5 * state.corrected[column]:
-            state.corrected[column], state.futile[column] = residual, 0
-        else:
-            state.futile[column] += 1
-        if state.futile[column] >= FUTILE_CORRECTIONS:
-            _stop(state, [column], "stagnation")
-    improved = columns[true < state.best[columns]]
-    state.best[improved], state.best_at[improved] = state.residuals[improved], state.iteration
-    waited = state.iteration - state.best_at[columns] >= problem.stopping.patience
-    _stop(state, columns[~solved & waited], "stagnation")
+    stop_stagnant(state, problem, columns, true, adrift)
     return adrift
-
-
-def _stop(state: State, columns: np.ndarray | list[int], reason: StoppedBy) -> None:
-    for column in columns:
-        state.stopped_by[int(column)] = reason
 
 
 def _going(state: State) -> np.ndarray:
@@ -265,18 +205,12 @@ def _keep(state: State, going: np.ndarray) -> None:
         state.r, state.p = state.r[:, going], state.p[:, going]
 
 
-def _finish(state: State, problem: _Problem, before: float) -> None:
+def _finish(state: State, problem: Problem) -> None:
     """Columns that ran out of iterations, or into indefiniteness, still get their true residual."""
-    _stop(state, state.active, "max_iterations")
-    late = ("max_iterations", "indefinite")
-    columns = np.array([c for c, reason in enumerate(state.stopped_by) if reason in late], np.intp)
+    stop(state, state.active, "max_iterations")
+    columns = unjudged(state)
     if len(columns):
-        r = problem.targets[:, columns] - problem.system.apply(state.x[:, columns], columns)
-        state.residuals[columns] = problem.norms(r, columns)
-        _stop(state, columns[state.residuals[columns] <= problem.stopping.tolerance], "tolerance")
-        state.history += [
-            (int(state.iterations[c]), int(c), float(state.residuals[c]), True, state.seconds)
-            for c in columns
-        ]
+        judge_last(state, problem, columns)
+        note(state, problem, columns, recomputed=True)
     _keep(state, np.zeros(len(state.active), bool))
-    state.seconds = time.perf_counter() - before
+    state.seconds = problem.seconds

@@ -13,7 +13,7 @@ import numpy as np
 from neural_kernels.solvers import cholesky, iterative
 from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.block_conjugate_gradients import block_conjugate_gradients
-from neural_kernels.solvers.conjugate_gradients import Stopping
+from neural_kernels.solvers.iteration import Stopping
 from neural_kernels.solvers.iterative import PreconditionerSettings, ResidualProgress
 from neural_kernels.solvers.operator import Operator, RidgeSystem
 from neural_kernels.solvers.preconditioners import Identity, Preconditioner, low_rank_family

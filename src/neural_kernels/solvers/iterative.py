@@ -19,7 +19,8 @@ from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.block_conjugate_gradients import BlockState, block_conjugate_gradients
 from neural_kernels.solvers.checkpoint import AnyState, Checkpoint
 from neural_kernels.solvers.cholesky import NotPositiveDefinite
-from neural_kernels.solvers.conjugate_gradients import State, Stopping, conjugate_gradients
+from neural_kernels.solvers.conjugate_gradients import State, conjugate_gradients
+from neural_kernels.solvers.iteration import Stopping
 from neural_kernels.solvers.operator import Operator, RidgeSystem
 from neural_kernels.solvers.pivoted_cholesky import LowRankFactor, greedy
 from neural_kernels.solvers.preconditioners import (
