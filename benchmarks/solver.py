@@ -36,7 +36,6 @@ from threadpoolctl import threadpool_limits
 from neural_kernels import architectures, engines
 from neural_kernels.blocks import Grid, KernelStore, declare_store, open_store, read_submatrix, write_block
 from neural_kernels.errors import UserError
-from neural_kernels.files import write_json
 from neural_kernels.solvers import PreconditionerSettings, Settings, Stopping, mpi, solve_system
 from neural_kernels.solvers.panel_product import library
 from neural_kernels.solvers.store_operator import StoreOperator, available_threads
@@ -94,7 +93,8 @@ def main() -> int:
                 )
                 print(as_line(rows[-1]), flush=True)
                 traceback.print_exc()
-            write_json(options.out, rows)
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(rows, indent=2) + "\n")
     print(options.out)
     return int(failed)
 

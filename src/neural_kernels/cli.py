@@ -128,22 +128,34 @@ def _parser() -> argparse.ArgumentParser:
     part(sub)
     sub = verb(
         "compute-block",
-        lambda o: stages.compute_block(load_study(o.config), o.results, o.kernel, o.part, o.block, o.threads),
+        lambda o: stages.compute_block(
+            load_study(o.config), o.results, o.kernel, o.part, o.block, o.threads, o.force
+        ),
         "compute one block of a kernel, resuming where an earlier run was killed",
     )
     kernel(sub)
     part(sub)
     threads(sub)
     sub.add_argument(
+        "--force",
+        action="store_true",
+        help="compute a block that is there again, and replace it once it is whole",
+    )
+    sub.add_argument(
         "--block", required=True, type=_block, metavar="I-J", help="block row and column, as 3-7"
     )
     sub = verb(
         "verify-blocks",
-        lambda o: stages.verify_blocks(load_study(o.config), o.results, o.kernel, o.part),
+        lambda o: stages.verify_blocks(load_study(o.config), o.results, o.kernel, o.part, o.seal),
         "read every stored block of a kernel whole; set faulty ones aside and name them",
     )
     kernel(sub)
     part(sub)
+    sub.add_argument(
+        "--seal",
+        action="store_true",
+        help="write checksums for blocks of a version that wrote none, as they are now",
+    )
     sub = verb("solve", _solve, "choose the ridge on the validation set and solve for one training size")
     kernel(sub)
     size(sub)

@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints the sentence without a traceback and exits with status 2.
     """
+
+
+class DamagedFile(UserError):
+    """A file that an earlier stage wrote is not what it was; it has been set aside, so that it is made again."""

@@ -26,6 +26,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.files import read_json
 from neural_kernels.flip_symmetry import is_flip_symmetric
 from neural_kernels.graphs import Examples, open_examples
+from neural_kernels.progress import progress
 from neural_kernels.reports.plan import describe
 from neural_kernels.study import Kernel, Study
 
@@ -187,9 +188,19 @@ def declare_kernel(study: Study, results: Path, kernel_name: str, part: str) -> 
 
 
 def compute_block(
-    study: Study, results: Path, kernel_name: str, part: str, block: tuple[int, int], threads: int | None
+    study: Study,
+    results: Path,
+    kernel_name: str,
+    part: str,
+    block: tuple[int, int],
+    threads: int | None,
+    force: bool = False,
 ) -> None:
-    """Compute one block; tiles that an earlier run finished are kept."""
+    """Compute one block; tiles, and a whole block, that an earlier run finished are kept.
+
+    Args:
+        force: compute a block that is there whole again, too.
+    """
     _check_owner(study)
     kernel = kernel_named(study, kernel_name)
     store = blocks.open_store(store_folder(study, results, kernel_name, part))
@@ -214,6 +225,7 @@ def compute_block(
             engine=study.config["engine"],
             tile=study.config["blocks"].get("tile"),
             flipped_images=_flipped_images(folder, kernel) if part == "train" else 0,
+            force=force,
         )
 
 
@@ -224,16 +236,24 @@ def _flipped_images(features: Path, kernel: Kernel) -> int:
     return read_json(features / "features.json").get("flipped_images", 0)
 
 
-def verify_blocks(study: Study, results: Path, kernel_name: str, part: str) -> None:
-    """Read every block that is there whole; set those that cannot be used aside and name them."""
+def verify_blocks(study: Study, results: Path, kernel_name: str, part: str, seal: bool = False) -> None:
+    """Read every block that is there whole; set those that cannot be used aside and name them.
+
+    Args:
+        seal: write checksums for blocks of a version that wrote none, as they are now.
+
+    Raises:
+        UserError: some blocks cannot be used.
+    """
     store = blocks.open_store(store_folder(study, results, kernel_name, part))
-    present = [block for block in store.grid.blocks() if store.block_path(*block).exists()]
-    blocks.set_aside_faulty(store, present)
-    for block in present:
-        blocks.read_block(store, *block)
-    log.info(
-        "%s: %d blocks of %d present, all sound",
-        store.directory,
-        len(present),
-        len(list(store.grid.blocks())),
-    )
+    every = list(store.grid.blocks())
+    present = [block for block in every if store.block_path(*block).exists()]
+    faults = []
+    for i, j in progress(present, total=len(present), description="verifying blocks"):
+        if seal and blocks.is_of_an_earlier_version(store, i, j):
+            blocks.seal_block(store, i, j)
+        fault = blocks.content_fault(store, i, j)
+        if fault is not None:
+            faults.append((i, j, f"{store.block_path(i, j)} {fault}"))
+    blocks.raise_faults(store, faults)
+    log.info("%s: %d blocks of %d present, all sound", store.directory, len(present), len(every))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from solver_problems import digits_problem, stored
 
+from neural_kernels import checksums
 from neural_kernels.errors import UserError
-from neural_kernels.solvers import panels
 from neural_kernels.solvers.store_operator import StoreOperator
 
 KERNEL, _ = digits_problem(403)
@@ -14,7 +14,7 @@ KERNEL, _ = digits_problem(403)
 @pytest.fixture
 def small_panels(monkeypatch):
     """Panels of a few rows, so that small blocks have several."""
-    monkeypatch.setattr(panels, "PANEL_BYTES", 2**13)
+    monkeypatch.setattr(checksums, "STRIP_BYTES", 2**13)
 
 
 def expected(window):
