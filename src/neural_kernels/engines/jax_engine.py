@@ -117,7 +117,7 @@ def prepare(architecture: arch.Architecture, x: Examples, precision: Precision) 
         part = _jax().device_put(examples.part(start, width)[0], device)
         return [[np.asarray(v) for v in layers] for layers in compute(part)]
 
-    parts = _spread(run, [(start,) for start in range(0, len(x), width)], precision)
+    parts = _spread(run, [(start,) for start in range(0, len(x), width)])
     variances = [
         [np.concatenate(pieces)[: len(x)] for pieces in zip(*layers, strict=True)]
         for layers in zip(*parts, strict=True)
@@ -158,7 +158,7 @@ def _array_kernel(
 
     corners = itertools.product(range(0, len(left), tile.rows), range(0, len(columns), tile.columns))
     needed = [(i, j) for i, j in corners if right is not None or j + tile.columns > i]
-    _spread(run, needed, precision)
+    _spread(run, needed)
     return result
 
 
@@ -173,7 +173,7 @@ def _prepare_graphs(architecture: arch.Architecture, graphs: Graphs, precision: 
         arrays = _jax().device_put((batch.nodes, batch.adjacency, batch.real), device)
         return replace(batch, own=[np.asarray(v) for v in compute(*arrays)])
 
-    return PreparedGraphs(len(graphs), _spread(run, [(i,) for i in range(len(batches))], precision))
+    return PreparedGraphs(len(graphs), _spread(run, [(i,) for i in range(len(batches))]))
 
 
 def _graph_kernel(
@@ -193,7 +193,7 @@ def _graph_kernel(
         tile = np.asarray(compute(*_jax().device_put(arrays, device)))
         graph_buckets.scatter(tile, one, other, exchanged, result, right is None)
 
-    _spread(run, [(i,) for i in range(len(tiles))], precision)
+    _spread(run, [(i,) for i in range(len(tiles))])
     return result
 
 
@@ -307,9 +307,7 @@ def _compiler_options() -> dict[str, Any]:
     }
 
 
-def _spread(
-    task: Callable[..., Any], arguments: Sequence[tuple[int, ...]], precision: Precision
-) -> list[Any]:
+def _spread(task: Callable[..., Any], arguments: Sequence[tuple[int, ...]]) -> list[Any]:
     """``task(device, *those)`` for each of ``arguments``, on all devices or all cores; results in order."""
     jax = _jax()
     devices = jax.local_devices()
@@ -317,7 +315,8 @@ def _spread(
     workers = threads() if devices[0].platform == "cpu" else 2 * len(devices)
 
     def run(number: int) -> Any:
-        with jax.enable_x64(precision == "float64"):
+        # In float32 too: the inputs' covariances are summed in float64, all else has the inputs' type.
+        with jax.enable_x64(True):
             return task(devices[number % len(devices)], *arguments[number])
 
     with ThreadPoolExecutor(max(1, min(workers, len(arguments)))) as pool:

@@ -33,7 +33,7 @@ from neural_kernels.engines.native.plan import SUM_DIAGONAL, Plan, PlanStructure
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs
 
-INTERFACE = 3
+INTERFACE = 4
 INSTRUCTIONS = ("baseline", "avx2", "avx512")
 
 # Pairs of examples to a task: enough to pay for a call, few enough to share out evenly.
