@@ -26,6 +26,7 @@ import numpy as np
 
 from neural_kernels import architectures as arch
 from neural_kernels.engines import Kind, Precision, elementwise, graph_buckets
+from neural_kernels.engines.representable import rounded
 from neural_kernels.graphs import Examples, Graphs
 
 # Entries of one plane on a CPU: a quarter of a megabyte in float64, so that a layer's few planes fit in L2.
@@ -107,7 +108,7 @@ def prepare(architecture: arch.Architecture, x: Examples, precision: Precision) 
         return _prepare_graphs(architecture, x, precision)
     if isinstance(architecture.layers[0], arch.Flatten):
         x = x.reshape(len(x), -1)
-    x = np.ascontiguousarray(x, dtype=precision)
+    x = rounded(x, precision)
     space = x.shape[1:-1]
     width = _shrunk(_tile(architecture, space, x.shape[-1], precision), len(x), len(x)).columns
     compute = _compiled_variances(architecture, space)

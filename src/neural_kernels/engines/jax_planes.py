@@ -56,10 +56,10 @@ def input_covariance(left: Array, right: Array, space: Space) -> Array:
     if not space:
         dtype, left, right = left.dtype, left.astype(jnp.float64), right.astype(jnp.float64)
         if left.ndim == 3:
-            products = jnp.dot(left[:, :, 0].T, right[:, 0, :], precision="highest")
+            sums = jnp.dot(left[:, :, 0].T, right[:, 0, :], precision="highest")
         else:
-            products = jnp.sum(left * right, axis)
-        return (products / channels).astype(dtype)
+            sums = jnp.sum(left * right, axis)
+        return (sums / channels).astype(dtype)
     if channels > 8:
         return jnp.sum(left * right, axis) / channels
     products = (
