@@ -130,8 +130,10 @@ def _walk(
                 number += 1
                 for p, q in np.ndindex(*K.shape):
                     scale = mp.sqrt(v[p] * u[q])
-                    way = -nudge if outwards and K[p, q] < 0 else nudge
-                    k = max(min(K[p, q] + way * scale, scale), -scale)
+                    k = K[p, q]
+                    if nudge:
+                        way = -nudge if outwards and k < 0 else nudge
+                        k = max(min(k + way * scale, scale), -scale)
                     K[p, q], slope, steepest, size[p, q] = _transformed(layer, k, v[p], u[q])
                     T[p, q] *= slope
                     T_size[p, q] *= steepest
@@ -170,7 +172,7 @@ def dual(layer: arch.Layer, k: Any, v: Any, u: Any) -> tuple[Any, Any]:
             return (value + 1) / 4, square * slope / 4
         case arch.Gelu():
             product = (1 + v) * (1 + u)
-            determinant = product - k * k
+            determinant = 1 + v + u + max(v * u - k * k, 0)
             root = mp.sqrt(determinant)
             gate = mp.mpf(1) / 4 + mp.atan2(k, root) / (2 * mp.pi)
             value = k * gate + (v * u * determinant + k * k) / (product * root) / (2 * mp.pi)
@@ -184,7 +186,7 @@ def dual(layer: arch.Layer, k: Any, v: Any, u: Any) -> tuple[Any, Any]:
 
 
 def _erf_dual(k: Any, v: Any, u: Any) -> tuple[Any, Any]:
-    root = mp.sqrt((1 + 2 * v) * (1 + 2 * u) - 4 * k * k)
+    root = mp.sqrt(1 + 2 * (v + u) + 4 * max(v * u - k * k, 0))
     return 2 / mp.pi * mp.atan2(2 * k, root), 4 / mp.pi / root
 
 

@@ -78,11 +78,11 @@ def _held(architecture: arch.Architecture, x: Examples, precision: Precision) ->
     if isinstance(prepared, jax_engine.Prepared):
         variances = [v for segment in prepared.variances for v in segment]
         for layer, v in zip(layers, variances, strict=True):
-            held &= _in_range(layer, v, precision).reshape(len(x), -1).all(axis=1)
+            held &= np.all(_in_range(layer, v, precision).reshape(len(x), -1), axis=1)
     else:
         for batch in prepared.batches:
             for layer, v in zip(layers, batch.own, strict=True):
-                of_graph = _in_range(layer, v, precision).reshape(len(v), -1).all(axis=1)
+                of_graph = np.all(_in_range(layer, v, precision).reshape(len(v), -1), axis=1)
                 held[batch.places] &= of_graph[: len(batch.places)]
     return held
 

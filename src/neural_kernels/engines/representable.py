@@ -34,13 +34,13 @@ def untrusted(entries: np.ndarray, first_row: int = 0, first_column: int = 0) ->
     finite = np.isfinite(entries)
     if finite.all():
         return None
-    i, j = (int(place) for place in np.argwhere(~finite)[0])
-    row, column = f"row {first_row + i}", f"column {first_column + j}"
-    if entries.shape[1] > 1 and not finite[i].any():
-        return f"{row} with every column"
-    if entries.shape[0] > 1 and not finite[:, j].any():
-        return f"{column} with every row"
-    return f"{row} with {column}"
+    rows, columns = (np.flatnonzero(~finite.any(axis=axis)) for axis in (1, 0))
+    if len(rows) and entries.shape[1] > 1:
+        return f"row {first_row + rows[0]} with every column"
+    if len(columns) and entries.shape[0] > 1:
+        return f"column {first_column + columns[0]} with every row"
+    i, j = np.argwhere(~finite)[0]
+    return f"row {first_row + i} with column {first_column + j}"
 
 
 def refuse_untrusted(entries: np.ndarray, precision: Precision) -> None:
