@@ -10,7 +10,11 @@ from neural_kernels.blocks import Grid, KernelStore, declare_store, write_block
 from neural_kernels.errors import UserError
 from neural_kernels.query_chunks import Queries, QueryChunks, chunk_size
 from neural_kernels.solvers import Settings
-from neural_kernels.solvers.approximations import bayesian_committee_machine, draw_partition
+from neural_kernels.solvers.approximations import (
+    bayesian_committee_machine,
+    bayesian_committee_machine_independent,
+    draw_partition,
+)
 
 N, OUTPUTS = 480, 3
 SIZES = {"validation": 90, "test": 250}
@@ -42,7 +46,8 @@ def problem(tmp_path, request):
             own = EVERYTHING[ROWS[part], ROWS[part]]
             return written(tmp_path / f"{part}-{edge}", own, edge, precision, True)
 
-        queries[part] = Queries(cross, size, lambda: np.ones(1), among)
+        variances = np.diag(EVERYTHING)[ROWS[part]]
+        queries[part] = Queries(cross, size, lambda own=variances: own, among)
     return approximations.Problem(
         written(tmp_path / "train", train, 128, precision, True),
         WINDOW,
@@ -77,13 +82,13 @@ def test_chunks_have_the_entries_of_the_stores_however_many_fit(problem, chunks)
                 np.testing.assert_array_equal(among, own[:, ROWS[part]][here, here].astype(dtype))
 
 
-def least_budget(problem, size):
-    """The first bytes of a geometric sequence with which the committee of parts of ``size`` runs."""
+def least_budget(problem, method, size):
+    """The first bytes of a geometric sequence with which a committee of parts of ``size`` runs."""
     budget = 100_000
     while budget < 2**30:
         settings = Settings([1.0], memory_budget=budget, threads=1)
         try:
-            approximations.approximate(problem, "bayesian_committee_machine", size, 0, settings, [])
+            approximations.approximate(problem, method, size, 0, settings, [])
         except UserError as error:
             sentence = str(error)
         else:
@@ -93,37 +98,54 @@ def least_budget(problem, size):
     raise AssertionError("no budget is enough")
 
 
+def predicted(problem, method, size, budget):
+    """Predictions of the test set, the ridge chosen, and the most memory that was taken."""
+    settings = Settings([1e-2, 1.0], memory_budget=budget, threads=1)
+    tracemalloc.start()
+    try:
+        chosen = approximations.approximate(problem, method, size, 0, settings, [])
+        return chosen.predict("test"), chosen.ridge, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def expected_predictions(method, size, ridge):
+    own, train = EVERYTHING[ROWS["test"]], EVERYTHING[20:500, 20:500]
+    partition = draw_partition(N, size, 0)
+
+    def among(part):
+        return train[np.ix_(part, part)]
+
+    if method == "bayesian_committee_machine_independent":
+        variances = np.diag(own[:, ROWS["test"]])
+        return bayesian_committee_machine_independent(
+            among, lambda p: own[:, 20:500][:, p], variances, TARGETS, partition, ridge
+        )
+    edge = chunk_size(SIZES["test"], size)
+    chunks = [slice(first, first + edge) for first in range(0, SIZES["test"], edge)]
+    return np.vstack(
+        [
+            bayesian_committee_machine(
+                among,
+                lambda p, chunk=chunk: own[chunk, 20:500][:, p],
+                own[chunk, ROWS["test"]][:, chunk],
+                TARGETS,
+                partition,
+                ridge,
+            )
+            for chunk in chunks
+        ]
+    )
+
+
 @pytest.mark.parametrize("problem", ["float64", "float32"], indirect=True)
 @pytest.mark.parametrize("size", [80, 240])
-def test_the_committee_is_the_same_in_any_budget_and_keeps_to_it(problem, size):
-    least = least_budget(problem, size)
-    partition = draw_partition(N, size, 0)
-    found = {}
-    for budget in (least, 2 * least, 2**30):
-        settings = Settings([1e-2, 1.0], memory_budget=budget, threads=1)
-        tracemalloc.start()
-        try:
-            chosen = approximations.approximate(problem, "bayesian_committee_machine", size, 0, settings, [])
-            found[budget] = chosen.predict("test")
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-        assert peak <= budget + 300_000, "beyond what Python itself takes"
-    for predictions in found.values():
-        np.testing.assert_array_equal(predictions, found[least])
-    own = EVERYTHING[ROWS["test"]]
-    edge = chunk_size(SIZES["test"], size)
-    train = EVERYTHING[20:500, 20:500]
-    expected = [
-        bayesian_committee_machine(
-            lambda p: train[np.ix_(p, p)],
-            lambda p, first=first: own[first : first + edge, 20:500][:, p],
-            own[:, ROWS["test"]][first : first + edge, first : first + edge],
-            TARGETS,
-            partition,
-            chosen.ridge,
-        )
-        for first in range(0, SIZES["test"], edge)
-    ]
+@pytest.mark.parametrize("method", ["bayesian_committee_machine", "bayesian_committee_machine_independent"])
+def test_a_committee_is_the_same_in_any_budget_and_keeps_to_it(problem, method, size):
+    least = least_budget(problem, method, size)
     tolerance = 1e-12 if problem.train.dtype == np.float64 else 1e-3
-    np.testing.assert_allclose(found[least], np.vstack(expected), rtol=0, atol=tolerance)
+    for budget in (least, 2 * least, 2**30):
+        found, ridge, peak = predicted(problem, method, size, budget)
+        expected = expected_predictions(method, size, ridge)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+        assert peak <= budget + 300_000, "beyond what Python itself takes"

@@ -348,10 +348,12 @@ def _independent_committee(
     problem: Problem, partition: Sequence[np.ndarray], settings: Settings
 ) -> Iterator[Attempt]:
     """Each query is predicted on its own, from its prior variance, not together with the others."""
-    largest_part = max(len(part) for part in partition)
-    most = max(queries.size for queries in problem.queries.values())
-    # K[queries, training set], and what a member has in hand: its columns, and what they explain.
-    working = 8 * most * (problem.n + 3 * largest_part) + 8 * 2 * largest_part**2
+    n, outputs = problem.targets.shape
+    queries, largest = problem.queries.values(), max(map(len, partition))
+    most = max(q.size for q in queries)
+    # K[validation, training set], which stays, and that of another part of the data; then what a member has in hand.
+    working = 8 * problem.queries["validation"].size * n + max(reading_bytes(q, q.size, n) for q in queries)
+    working += 8 * (4 * most * largest + largest**2 + 4 * most * outputs)
     _check_memory(working, settings)
     kernels = PartKernels(problem.train, problem.window, partition, settings.memory_budget - working)
 
