@@ -239,16 +239,15 @@ def test_kernels_among_test_examples_are_kept_until_the_numbers_are_there(run, d
     assert not list((results / "tiny" / "approximations").rglob("*.queries"))
 
 
-def test_a_file_that_a_kill_left_behind_is_taken_up(run, table, tmp_path):
+@pytest.mark.parametrize("lost", ["blocks/1-1.npy", "blocks/1-1.json", "kernel.json"])
+def test_a_folder_that_a_kill_left_behind_is_taken_up(run, table, lost):
     study, results = run
     path = own.approximation_file(study, results, "FC", "bayesian_committee_machine", 12)
     before = metrics_table.read(path)
     folder = path.with_suffix(".queries")
     problem = own._problem(study, results, study.kernels["FC"], N, folder, threads=1)
     problem.queries["validation"].among(9)
-    partial = folder / "validation-25-9" / "partial"
-    partial.mkdir(exist_ok=True)
-    (folder / "validation-25-9" / "blocks" / "1-1.npy").rename(partial / "1-1.npy")
+    (folder / "validation-25-9" / lost).unlink()
     own.approximate(study, results, "FC", "bayesian_committee_machine", 12, threads=1)
     after = metrics_table.read(path)
     same = before["metric"] != "seconds"

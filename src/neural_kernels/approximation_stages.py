@@ -82,7 +82,8 @@ def approximate(
             scores = evaluate(chosen.predict(part), targets, labels, task)
             tables.append(metrics_table.rows(row, part, scores))
     metrics_table.write(metrics_table.concat(tables), path)
-    shutil.rmtree(own_kernels, ignore_errors=True)
+    if own_kernels.exists():
+        shutil.rmtree(own_kernels)
 
 
 def _check_asked(study: Study, method: str, size: int) -> None:
@@ -150,7 +151,8 @@ def _kernel_among(
     store = blocks.declare_store(folder, grid, study.config["precision"], description)
     count = grid.block_rows
     for i in progress(range(count), total=count, description=f"kernel among {folder.name}"):
-        if not store.block_path(i, i).exists():
+        # Also one of a folder that a kill left half removed.
+        if blocks.block_fault(store, i, i) is not None:
             block_computation.compute_block(
                 store,
                 i,
