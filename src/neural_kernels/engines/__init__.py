@@ -8,6 +8,7 @@ own tolerance (see ``neural_tangents_engine``).
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -71,7 +72,7 @@ def select(name: str, architecture: Architecture, input_shape: tuple[int, ...]) 
     """The engine ``name``, or with "auto" the fastest one that is here and covers the architecture.
 
     Returns:
-        Its name and its module; the choice is logged with the reason each faster one was passed over.
+        Its name and its module; the choice is logged, once, with the reason each faster one was passed over.
 
     Raises:
         UserError: unknown engine, one that cannot run here or does not cover ``architecture``, or an
@@ -84,10 +85,16 @@ def select(name: str, architecture: Architecture, input_shape: tuple[int, ...]) 
         reason = engine.unavailable() or engine.uncovered(architecture, input_shape)
         if reason is None:
             because = f" (passed over: {'; '.join(passed_over)})" if passed_over else ""
-            log.info("engine %s for architecture %s%s", candidate, architecture.name, because)
+            _say_once(f"engine {candidate} for architecture {architecture.name}{because}")
             return candidate, engine
         passed_over.append(f"{candidate}: {reason}")
     raise UserError(f"no engine for architecture {architecture.name}: {'; '.join(passed_over)}")
+
+
+@functools.cache
+def _say_once(choice: str) -> None:
+    """Log a choice, the first time in this process: many small blocks make it again and again."""
+    log.info("%s", choice)
 
 
 def _in_order() -> tuple[str, ...]:
