@@ -19,9 +19,8 @@ from neural_kernels.approximations import Attempt, Problem, Queries
 from neural_kernels.approximations import approximate as solve_approximately
 from neural_kernels.errors import UserError
 from neural_kernels.evaluation import evaluate
-from neural_kernels.files import read_json
 from neural_kernels.solution_stages import kernel_facts, solver_settings
-from neural_kernels.stages import features_folder, kernel_named, open_features, store_folder
+from neural_kernels.stages import kernel_named, open_features_folder, store_folder
 from neural_kernels.study import Kernel, Study
 
 log = logging.getLogger(__name__)
@@ -45,9 +44,9 @@ def approximate(
     kernel = kernel_named(study, kernel_name)
     n = study.training_sizes(kernel_name)[-1]
     problem = _problem(study, results, kernel, n)
-    features = features_folder(study, results, kernel)
+    features = open_features_folder(study, results, kernel)
     facts = kernel_facts(study, results, kernel, problem.window)
-    task = read_json(features / "features.json")["task"]
+    task = features.summary["task"]
     settings = solver_settings(study, study.ridge_candidates(), threads)
     tables = []
     for draw in range(study.config["approximations"]["draws"]):
@@ -69,8 +68,7 @@ def approximate(
         tables.append(metrics_table.rows(row, metrics_table.TRAIN, values))
         for part, queries in problem.queries.items():
             targets, labels = (
-                np.load(features / f"{part}_{name}.npy", allow_pickle=False)[: queries.size]
-                for name in ("targets", "labels")
+                features.load(f"{part}_{name}.npy", queries.size) for name in ("targets", "labels")
             )
             scores = evaluate(chosen.predict(part), targets, labels, task)
             tables.append(metrics_table.rows(row, part, scores))
@@ -95,7 +93,7 @@ def _hyperparameters(chosen: Attempt) -> str:
 
 
 def _problem(study: Study, results: Path, kernel: Kernel, n: int) -> Problem:
-    features, window = features_folder(study, results, kernel), (0, n)
+    features, window = open_features_folder(study, results, kernel), (0, n)
     train = blocks.open_store(store_folder(study, results, kernel.name, "train"))
     blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
     queries = {}
@@ -106,16 +104,18 @@ def _problem(study: Study, results: Path, kernel: Kernel, n: int) -> Problem:
         def variances(part: str = part, size: int = size) -> np.ndarray:
             return engines.variances(
                 kernel.architecture,
-                open_features(study, results, kernel, part)[:size],
+                features.examples(f"{part}.npy", (0, size))[:size],
                 kind=kernel.kind,
                 engine=study.config["engine"],
                 precision=study.config["precision"],
             ).astype(np.float64)
 
         queries[part] = Queries(store, size, variances)
-    targets = np.load(features / "train_targets.npy", mmap_mode="r", allow_pickle=False)
-    validation = np.load(features / "validation_targets.npy", allow_pickle=False)
-    return Problem(train, window, np.array(targets[:n]), queries, validation[: queries["validation"].size])
+    targets, validation = (
+        features.load(f"{part}_targets.npy", size)
+        for part, size in (("train", n), ("validation", queries["validation"].size))
+    )
+    return Problem(train, window, targets, queries, validation)
 
 
 def collect_approximations(study: Study, results: Path) -> None:
