@@ -21,12 +21,11 @@ from neural_kernels.approximations import Attempt, Problem
 from neural_kernels.approximations import approximate as solve_approximately
 from neural_kernels.errors import UserError
 from neural_kernels.evaluation import evaluate
-from neural_kernels.files import read_json
 from neural_kernels.graphs import Examples
 from neural_kernels.progress import progress
 from neural_kernels.query_chunks import Queries
 from neural_kernels.solution_stages import kernel_facts, solver_settings
-from neural_kernels.stages import features_folder, kernel_named, open_features, store_folder
+from neural_kernels.stages import kernel_named, open_features_folder, store_folder
 from neural_kernels.study import Kernel, Study
 
 log = logging.getLogger(__name__)
@@ -52,9 +51,9 @@ def approximate(
     path = approximation_file(study, results, kernel_name, method, size)
     own_kernels = path.with_suffix(".queries")
     problem = _problem(study, results, kernel, n, own_kernels, threads)
-    features = features_folder(study, results, kernel)
+    features = open_features_folder(study, results, kernel)
     facts = kernel_facts(study, results, kernel, problem.window)
-    task = read_json(features / "features.json")["task"]
+    task = features.summary["task"]
     settings = solver_settings(study, study.ridge_candidates(), threads)
     tables = []
     for draw in range(study.config["approximations"]["draws"]):
@@ -76,8 +75,7 @@ def approximate(
         tables.append(metrics_table.rows(row, metrics_table.TRAIN, values))
         for part, queries in problem.queries.items():
             targets, labels = (
-                np.load(features / f"{part}_{name}.npy", allow_pickle=False)[: queries.size]
-                for name in ("targets", "labels")
+                features.load(f"{part}_{name}.npy", queries.size) for name in ("targets", "labels")
             )
             scores = evaluate(chosen.predict(part), targets, labels, task)
             tables.append(metrics_table.rows(row, part, scores))
@@ -106,7 +104,7 @@ def _problem(
     study: Study, results: Path, kernel: Kernel, n: int, own_kernels: Path, threads: int | None
 ) -> Problem:
     """``own_kernels`` is where kernels among queries are kept."""
-    features, window = features_folder(study, results, kernel), (0, n)
+    features, window = open_features_folder(study, results, kernel), (0, n)
     train = blocks.open_store(store_folder(study, results, kernel.name, "train"))
     blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
     queries = {}
@@ -117,7 +115,7 @@ def _problem(
         def variances(part: str = part, size: int = size) -> np.ndarray:
             return engines.variances(
                 kernel.architecture,
-                open_features(study, results, kernel, part)[:size],
+                features.examples(f"{part}.npy", (0, size))[:size],
                 kind=kernel.kind,
                 engine=study.config["engine"],
                 precision=study.config["precision"],
@@ -126,15 +124,17 @@ def _problem(
         def among(
             edge: int, part: str = part, size: int = size, cross: blocks.KernelStore = store
         ) -> blocks.KernelStore:
-            x = open_features(study, results, kernel, part)[:size]
+            x = features.examples(f"{part}.npy", (0, size))[:size]
             folder = own_kernels / f"{part}-{size}-{edge}"
             with engines.thread_limit(threads):
                 return _kernel_among(study, kernel, x, cross, folder, edge)
 
         queries[part] = Queries(store, size, variances, among)
-    targets = np.load(features / "train_targets.npy", mmap_mode="r", allow_pickle=False)
-    validation = np.load(features / "validation_targets.npy", allow_pickle=False)
-    return Problem(train, window, np.array(targets[:n]), queries, validation[: queries["validation"].size])
+    targets, validation = (
+        features.load(f"{part}_targets.npy", size)
+        for part, size in (("train", n), ("validation", queries["validation"].size))
+    )
+    return Problem(train, window, targets, queries, validation)
 
 
 def _kernel_among(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neural_kernels import prediction
+from neural_kernels.blas import blas_threads
 from neural_kernels.blocks import KernelStore, read_block, read_submatrix
 from neural_kernels.errors import UserError
 from neural_kernels.planning import gibibytes
@@ -33,7 +34,6 @@ from neural_kernels.solvers.approximations import (
     subset_of_regressors,
 )
 from neural_kernels.solvers.approximations.bayesian_committee_machine import working_bytes
-from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.cholesky import NotPositiveDefinite
 from neural_kernels.solvers.ridge import mean_squared_error
 from neural_kernels.solvers.store_operator import StoreOperator

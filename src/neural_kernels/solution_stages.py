@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neural_kernels import blocks, metrics_table, solvers, task_scores
+from neural_kernels import blocks, metrics_table, sealed_arrays, solvers, task_scores
 from neural_kernels.comparison import load_table
 from neural_kernels.datasets import COPIES_FILE
 from neural_kernels.errors import UserError
@@ -33,8 +33,8 @@ from neural_kernels.solvers import Record, checkpoint, mpi
 from neural_kernels.solvers.communicator import Communicator
 from neural_kernels.stages import (
     data_folder,
-    features_folder,
     kernel_named,
+    open_features_folder,
     solution_folder,
     store_folder,
 )
@@ -78,8 +78,7 @@ def _solve_draws(
     kernel = study.kernels[kernel_name]
     first_process = communicator is None or communicator.rank == 0
     folder = solution_folder(study, results, kernel_name, n)
-    features = features_folder(study, results, kernel)
-    targets = np.load(features / "train_targets.npy", mmap_mode="r", allow_pickle=False)
+    targets = open_features_folder(study, results, kernel).load("train_targets.npy")
     train = blocks.open_store(store_folder(study, results, kernel_name, "train"))
     ridges, source = _ridge_candidates(study, results, kernel_name, n)
     settings = solver_settings(study, ridges, threads)
@@ -88,7 +87,7 @@ def _solve_draws(
         if first_process:
             blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
         validation = _validation(study, results, kernel, window) if len(ridges) > 1 else None
-        own_targets = np.array(targets[window[0] : window[1]])
+        own_targets = targets[window[0] : window[1]].copy()
         draw_folder = folder / f"draw{draw}"
         minutes = study.config["solver"]["checkpoint_minutes"]
         solution = solvers.solve_system(
@@ -140,13 +139,13 @@ def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, 
     size = study.evaluation_sizes(kernel.name)["validation"]
     blocks.set_aside_faulty(store, store.grid.blocks(size, window[1]))
     cross = blocks.read_submatrix(store, (0, size), window)
-    folder = features_folder(study, results, kernel)
-    targets = np.load(folder / "validation_targets.npy", allow_pickle=False)[:size]
-    objective = ridge_objective(study.config["ridge"], read_json(folder / "features.json")["task"])
+    features = open_features_folder(study, results, kernel)
+    targets = features.load("validation_targets.npy", size)
+    objective = ridge_objective(study.config["ridge"], features.summary["task"])
     if not np.isfinite(objective.loss(np.zeros_like(targets), targets)):
         raise UserError(
-            f"{folder}: none of the tasks has both labels among the {size} validation examples, expected one for "
-            f"ridge.objective {objective.name}: take more examples, or mse"
+            f"{features.summary_file.parent}: none of the tasks has both labels among the {size} validation examples, "
+            f"expected one for ridge.objective {objective.name}: take more examples, or mse"
         )
     return solvers.Validation(lambda coefficients: cross @ coefficients, targets, objective.loss)
 
@@ -165,9 +164,8 @@ def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
     """Predict the validation and test sets with every draw's coefficients; write the metrics of size ``n``."""
     kernel = kernel_named(study, kernel_name)
     check_size(study, kernel_name, n)
-    features = features_folder(study, results, kernel)
-    data = read_json(features / "features.json")
-    task = data["task"]
+    features = open_features_folder(study, results, kernel)
+    data, task = features.summary, features.summary["task"]
     folder = solution_folder(study, results, kernel_name, n)
     windows = study.windows(n, kernel_name)
     solutions = [solvers.load_solution(folder / f"draw{draw}") for draw in range(len(windows))]
@@ -185,8 +183,8 @@ def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
     for part, size in study.evaluation_sizes(kernel_name).items():
         store = blocks.open_store(store_folder(study, results, kernel_name, part))
         predictions = predict(store, size, windows, [solution.coefficients for solution in solutions])
-        targets = np.load(features / f"{part}_targets.npy", allow_pickle=False)[:size]
-        labels = np.load(features / f"{part}_labels.npy", allow_pickle=False)[:size]
+        targets = features.load(f"{part}_targets.npy", size)
+        labels = features.load(f"{part}_labels.npy", size)
         for prediction, row in zip(predictions, facts, strict=True):
             values = score(prediction, targets, labels, task)
             if study.has_tasks:
@@ -315,20 +313,20 @@ def report_tasks(study: Study, results: Path) -> None:
 
 def _contact_sheet(study: Study, results: Path) -> ContactSheet | None:
     """The first training images and their copies, None where they are no pictures of 8 bits."""
-    folder = data_folder(study, results)
-    data = read_json(folder / "data.json")
-    x, y, copies = (
-        np.load(folder / name, mmap_mode="r", allow_pickle=False)
-        for name in ("train_x.npy", "train_y.npy", COPIES_FILE)
-    )
-    if x.dtype != np.uint8 or x.shape[-1] not in (1, 3):
+    raw = sealed_arrays.open_folder(data_folder(study, results) / "data.json")
+    data = raw.summary
+    x, y, copies = (raw.array(name) for name in ("train_x.npy", "train_y.npy", COPIES_FILE))
+    if x.array.dtype != np.uint8 or x.array.shape[-1] not in (1, 3):
         return None
     count, factor = min(study.images, SHEET_IMAGES), data["augmentation_factor"]
     places = np.arange(count)[:, np.newaxis] + study.images * np.arange(min(factor, MOST_COPIES))
-    labels = [str(label) for label in y[:count]] if data["task"] == "classification" else [""] * count
+    for place in places.flat:
+        x.check(place, place + 1)
+        copies.check(place, place + 1)
+    labels = [str(label) for label in y.rows(0, count)] if data["task"] == "classification" else [""] * count
     names = [data["class_names"][int(label)] for label in labels] if data["class_names"] else labels
-    operations = [[data["copies"][copies[place]] for place in row] for row in places]
-    return ContactSheet(np.asarray(x[places]), operations, names, factor)
+    operations = [[data["copies"][copies.array[place]] for place in row] for row in places]
+    return ContactSheet(np.asarray(x.array[places]), operations, names, factor)
 
 
 def report_comparison(path: Path, results: Path) -> None:
