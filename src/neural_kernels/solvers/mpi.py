@@ -114,7 +114,9 @@ def together(communicator: MpiCommunicator, work: Callable[[], T]) -> T:
             raise
         if communicator.rank == 0 or not common:
             if ended:
-                print(f"process {communicator.rank}: {error or 'ended by SIGINT'}", file=sys.stderr, flush=True)
+                print(
+                    f"process {communicator.rank}: {error or 'ended by SIGINT'}", file=sys.stderr, flush=True
+                )
             elif isinstance(error, UserError):
                 print(f"error: {error}", file=sys.stderr, flush=True)
             else:
