@@ -12,11 +12,22 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from neural_kernels import block_computation, blocks, engines, metrics_table
+from neural_kernels import (
+    block_computation,
+    blocks,
+    engines,
+    fingerprints,
+    locks,
+    metrics_table,
+    sealed_parquet,
+)
 from neural_kernels.approximations import Attempt, Problem
 from neural_kernels.approximations import approximate as solve_approximately
 from neural_kernels.errors import UserError
@@ -46,15 +57,39 @@ def approximate(
         UserError: the study has no such approximation, or see ``approximations.approximate``.
     """
     _check_asked(study, method, size)
-    kernel = kernel_named(study, kernel_name)
-    n = study.training_sizes(kernel_name)[-1]
+    kernel_named(study, kernel_name)
     path = approximation_file(study, results, kernel_name, method, size)
+    with locks.alone(path.with_suffix(".lock"), str(path)):
+        _approximate(study, results, kernel_name, method, size, threads, path)
+
+
+def _approximate(
+    study: Study, results: Path, kernel_name: str, method: str, size: int, threads: int | None, path: Path
+) -> None:
+    kernel = study.kernels[kernel_name]
+    n = study.training_sizes(kernel_name)[-1]
     own_kernels = path.with_suffix(".queries")
     problem = _problem(study, results, kernel, n, own_kernels, threads)
     features = open_features_folder(study, results, kernel)
     facts = kernel_facts(study, results, kernel, problem.window)
     task = features.summary["task"]
     settings = solver_settings(study, study.ridge_candidates(), threads)
+    answers = {
+        part: tuple(features.load(f"{part}_{name}.npy", queries.size) for name in ("targets", "labels"))
+        for part, queries in problem.queries.items()
+    }
+    chosen_by = [
+        study.config["approximations"]["draws"],
+        study.config["seed"],
+        study.jitter_candidates(),
+        task,
+    ]
+    asked = [method, size, facts, chosen_by, asdict(replace(settings, threads=1, memory_budget=0))]
+    identity = _identity(problem, asked, answers)
+    if sealed_parquet.has_problem(path, identity):
+        log.info("%s is there already, whole: nothing to approximate", path)
+        shutil.rmtree(own_kernels, ignore_errors=True)
+        return
     tables = []
     for draw in range(study.config["approximations"]["draws"]):
         seed = study.config["seed"] + draw
@@ -73,15 +108,23 @@ def approximate(
         if chosen.jitter is not None:
             values["jitter"] = chosen.jitter
         tables.append(metrics_table.rows(row, metrics_table.TRAIN, values))
-        for part, queries in problem.queries.items():
-            targets, labels = (
-                features.load(f"{part}_{name}.npy", queries.size) for name in ("targets", "labels")
-            )
+        for part, (targets, labels) in answers.items():
             scores = evaluate(chosen.predict(part), targets, labels, task)
             tables.append(metrics_table.rows(row, part, scores))
-    metrics_table.write(metrics_table.concat(tables), path)
-    if own_kernels.exists():
-        shutil.rmtree(own_kernels)
+    metrics_table.write(metrics_table.concat(tables), path, identity)
+    shutil.rmtree(own_kernels, ignore_errors=True)
+
+
+def _identity(problem: Problem, asked: list[Any], answers: Mapping[str, tuple[np.ndarray, ...]]) -> str:
+    """Fingerprint of everything that the numbers of an approximation follow from."""
+    train, end = problem.train, problem.window[1]
+    content = [fingerprints.content(train, train.grid.window_blocks(*problem.window))]
+    for queries in problem.queries.values():
+        content.append(fingerprints.content(queries.store, queries.store.grid.blocks(queries.size, end)))
+    arrays = [array for pair in answers.values() for array in pair]
+    return fingerprints.problem(
+        [asked, list(answers), content], problem.targets, problem.validation_targets, *arrays
+    )
 
 
 def _check_asked(study: Study, method: str, size: int) -> None:

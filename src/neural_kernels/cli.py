@@ -6,29 +6,40 @@ import argparse
 import logging
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from neural_kernels import __version__, stages
 from neural_kernels.errors import UserError
+from neural_kernels.interruption import Ended, signals_raised
 from neural_kernels.study import load_study
 
 log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns the exit status: 0, or 2 after a mistake of the user's, said in one sentence."""
+    """Run one verb.
+
+    Returns:
+        The exit status: 0; 2 after a mistake of the user's, said in one sentence; 128 and the number of the signal
+        that ended the program.
+    """
     options = _parser().parse_args(arguments)
-    _start_logging(options.log)
     try:
-        options.run(options)
+        with signals_raised():
+            _start_logging(options.log)
+            options.run(options)
     except UserError as error:
         log.error("error: %s", error)
         return 2
     except KeyboardInterrupt:
-        log.error("interrupted")
-        return 130
+        log.error("ended by SIGINT; the same command goes on")
+        return 128 + signal.SIGINT
+    except Ended as end:
+        log.error("%s; the same command goes on", end)
+        return end.status
     return 0
 
 

@@ -53,9 +53,19 @@ class ComparisonTable:
     studies_folder: Path
 
     def metrics_files(self, results: Path) -> dict[str, Path]:
-        """Metrics table of each named study that has been run, in the order of the file."""
+        """Metrics table of each named study that has been run, in the order of the file.
+
+        Raises:
+            UserError: one was damaged, and has not been made again.
+        """
         names = dict.fromkeys(study for group in self.groups for study, _ in group.runs)
         files = {name: results / name / "metrics.parquet" for name in names}
+        for file in files.values():
+            if not file.is_file() and file.with_name(file.name + ".rejected").exists():
+                raise UserError(
+                    f"{file} was damaged and has been set aside: make it again, 'snakemake {file}', or remove "
+                    f"{file}.rejected to leave its study out"
+                )
         return {name: file for name, file in files.items() if file.is_file()}
 
     def study(self, name: str) -> Study:

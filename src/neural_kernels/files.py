@@ -66,10 +66,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def read_json(path: Path, *, unsealed: bool = False) -> dict[str, Any]:
+def read_json(path: Path, *vouching: Path, unsealed: bool = False) -> dict[str, Any]:
     """What ``write_json`` wrote to ``path``.
 
     Args:
+        vouching: files that say that it is whole, set aside with it where it is not.
         unsealed: take a file without a checksum as well, of a version that wrote none.
 
     Raises:
@@ -81,14 +82,14 @@ def read_json(path: Path, *, unsealed: bool = False) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except (ValueError, RecursionError) as error:
-        raise damaged(path, f"is not valid JSON ({error})") from None
+        raise damaged(path, f"is not valid JSON ({error})", *vouching) from None
     if not isinstance(value, dict):
-        raise damaged(path, f"holds {type(value).__name__}, expected a JSON object")
+        raise damaged(path, f"holds {type(value).__name__}, expected a JSON object", *vouching)
     found = value.pop(SEAL, None)
     if found is None and not unsealed:
-        raise damaged(path, "has no checksum: it was edited, or is of a version that wrote none")
+        raise damaged(path, "has no checksum: it was edited, or is of a version that wrote none", *vouching)
     if found is not None and found != _seal(value):
-        raise damaged(path, "was edited or is damaged: its checksum does not match what it says")
+        raise damaged(path, "was edited or is damaged: its checksum does not match what it says", *vouching)
     return value
 
 

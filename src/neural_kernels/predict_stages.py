@@ -9,7 +9,7 @@ import functools
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -21,9 +21,11 @@ from neural_kernels import (
     datasets,
     engines,
     kernel_features,
+    locks,
     posterior,
     prediction_job,
     predictions_table,
+    solved_size,
     solvers,
 )
 from neural_kernels.blas import blas_threads
@@ -135,21 +137,39 @@ def predict_inputs(
 
     folder = output.with_name(output.name + ".partial")
     rows = _chunk_rows(model, wanted, settings, len(masks))
-    groups = _groups(model, settings, [known for known, _ in masks]) if wanted.covariance else []
-    prediction_job.open_job(folder, _identity(model, path, wanted, rows))
-    with engines.thread_limit(threads), blas_threads(settings.threads):
-        kernel = _cross_kernel(model, results, folder, inputs)
-        predicted = prediction_job.compute(
-            folder, kernel, model.solution.coefficients, groups, rows, keep=wanted.samples > 0
+    identity, asked = _identity(model, path, wanted, rows), asdict(wanted) | {"suffix": output.suffix}
+    before, running = _mark(output), prediction_job.under_way(folder)
+    with locks.alone(output.with_name(output.name + ".lock"), str(output)):
+        same = running == prediction_job.fingerprint({"identity": identity, "asked": asked})
+        if same and not folder.exists() and _mark(output) not in (None, before):
+            log.info("%s: another process has made the same predictions meanwhile", output)
+            return
+        groups = _groups(model, settings, [known for known, _ in masks]) if wanted.covariance else []
+        job = prediction_job.open_job(folder, identity, asked)
+        with engines.thread_limit(threads), blas_threads(settings.threads):
+            kernel = _cross_kernel(model, results, folder, inputs)
+            predicted = prediction_job.compute(
+                folder, job, kernel, model.solution.coefficients, groups, rows, keep=wanted.samples > 0
+            )
+            uncertainty = _uncertainty(model, predicted, masks) if wanted.covariance else None
+            samples = (
+                _samples(model, kernel, folder, predicted, masks, rows, wanted) if wanted.samples else None
+            )
+        table = predictions_table.build(
+            inputs.identifiers, outputs, predicted.mean, uncertainty if wanted.variance else None, samples
         )
-        uncertainty = _uncertainty(model, predicted, masks) if wanted.covariance else None
-        samples = _samples(model, kernel, folder, predicted, masks, rows, wanted) if wanted.samples else None
-    table = predictions_table.build(
-        inputs.identifiers, outputs, predicted.mean, uncertainty if wanted.variance else None, samples
-    )
-    write_atomically(output, partial(predictions_table.write, table, output.suffix))
-    prediction_job.close_job(folder)
+        write_atomically(output, partial(predictions_table.write, table, output.suffix))
+        prediction_job.close_job(folder)
     log.info("%s: %d predictions by kernel %s and n = %d", output, len(table), kernel_name, model.n)
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    """What tells a file from one that replaces it, None where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 # ---------------------------------------------------------------------------------------- the model
@@ -183,7 +203,7 @@ def load_model(study: Study, results: Path, kernel_name: str, size: int | None) 
             f"{folder / TRANSFORM_FILE} is of other training features than features.json beside it (hash "
             f"{saved.train_hash[:12]}, expected {found[:12]}): make both again"
         )
-    solution = solvers.load_solution(solved / "draw0")
+    (solution,) = solved_size.load(solved, 1)
     targets = features.load("train_targets.npy", n)
     if solution.coefficients.shape != targets.shape:
         raise UserError(
