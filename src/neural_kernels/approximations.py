@@ -31,7 +31,7 @@ from neural_kernels.solvers.approximations import (
     subset_of_regressors,
 )
 from neural_kernels.solvers.blas import blas_threads
-from neural_kernels.solvers.cholesky import NotPositiveDefinite
+from neural_kernels.solvers.definiteness import NotPositiveDefinite
 from neural_kernels.solvers.ridge import mean_squared_error
 from neural_kernels.solvers.store_operator import StoreOperator
 from neural_kernels.study import TRUNCATED
@@ -94,7 +94,8 @@ class Attempt:
         seconds: wall-clock time of this solve with the kernel in memory, what it shares with other
             candidates included.
         jitter: None for a method that has none.
-        facts: numbers that belong to one method alone, by name.
+        facts: numbers that belong to one method alone, by name; and ``ridges_passed_over`` or ``jitters_passed_over``,
+            how many candidates were, where the kernel is singular to rounding.
     """
 
     ridge: float
@@ -119,14 +120,15 @@ def approximate(
         jitters: candidates of the low-rank methods, relative to the mean diagonal.
 
     Raises:
-        UserError: targets are missing, the memory budget is too small, a block cannot be used, or no
-            candidate gives a solution.
+        UserError: targets are missing, the memory budget is too small, a block cannot be used, no candidate gives a
+            solution, or the matrix is no kernel.
     """
     if np.isnan(problem.targets).any() or np.isnan(problem.validation_targets).any():
         raise UserError("some labels are missing, but approximations need every label")
     with blas_threads(settings.threads):
         best, best_loss = None, math.inf
-        for attempt in _attempts(problem, method, size, seed, settings, jitters):
+        passed_over: list[float] = []
+        for attempt in _attempts(problem, method, size, seed, settings, jitters, passed_over):
             loss = mean_squared_error(attempt.predict("validation"), problem.validation_targets)
             jitter = "" if attempt.jitter is None else f", jitter {attempt.jitter:g}"
             log.info("ridge %g%s: validation loss %.6f", attempt.ridge, jitter, loss)
@@ -137,22 +139,30 @@ def approximate(
             f"{method} of size {size}: no candidate of ridge and jitter gives a solution, the log has the "
             "reasons: add larger candidates"
         )
-    return best
+    which = "jitters_passed_over" if method in LOW_RANK else "ridges_passed_over"
+    return replace(best, facts={**best.facts, which: len(passed_over)})
 
 
 def _attempts(
-    problem: Problem, method: str, size: int, seed: int, settings: Settings, jitters: Sequence[float]
+    problem: Problem,
+    method: str,
+    size: int,
+    seed: int,
+    settings: Settings,
+    jitters: Sequence[float],
+    passed_over: list[float],
 ) -> Iterator[Attempt]:
+    """``passed_over`` gets the candidates that cannot be used."""
     if method == TRUNCATED:
-        return _truncated(problem, size, settings)
+        return _truncated(problem, size, settings, passed_over)
     if method in LOW_RANK:
         subset = draw_subset(problem.n, size, seed)
-        return _low_rank(problem, LOW_RANK[method], subset, settings, jitters)
+        return _low_rank(problem, LOW_RANK[method], subset, settings, jitters, passed_over)
     partition = draw_partition(problem.n, size, seed)
     if method == "block_diagonal":
-        return _block_diagonal(problem, partition, settings)
+        return _block_diagonal(problem, partition, settings, passed_over)
     if method == "bayesian_committee_machine":
-        return _committee(problem, partition, settings)
+        return _committee(problem, partition, settings, passed_over)
     raise ValueError(f"there is no method {method!r}")
 
 
@@ -195,6 +205,7 @@ def _low_rank(
     subset: np.ndarray,
     settings: Settings,
     jitters: Sequence[float],
+    passed_over: list[float],
 ) -> Iterator[Attempt]:
     n, m = problem.n, len(subset)
     operator = _operator(problem, settings, working=8 * (4 * n * m + 6 * m * m))
@@ -202,9 +213,12 @@ def _low_rank(
     for jitter in _descending(jitters):
         begun = time.perf_counter()
         try:
-            features = low_rank_features(operator, subset, jitter, outputs, settings.threads)
+            features = low_rank_features(
+                operator, subset, jitter, outputs, settings.threads, problem.train.dtype
+            )
         except NotPositiveDefinite as error:
-            log.warning("jitter %g: %s", jitter, error)
+            log.warning("jitter %g is passed over: %s", jitter, error)
+            passed_over.append(jitter)
             continue
         shared = time.perf_counter() - begun
         for ridge in _descending(settings.ridges):
@@ -216,7 +230,9 @@ def _low_rank(
             )
 
 
-def _truncated(problem: Problem, iterations: int, settings: Settings) -> Iterator[Attempt]:
+def _truncated(
+    problem: Problem, iterations: int, settings: Settings, passed_over: list[float]
+) -> Iterator[Attempt]:
     rank = 0 if settings.preconditioner.method == "none" else settings.preconditioner.rank
     working = iterative.working_bytes(problem.n, problem.targets.shape[1], rank)
     solve = iterative.solver(
@@ -227,13 +243,15 @@ def _truncated(problem: Problem, iterations: int, settings: Settings) -> Iterato
         replace(settings.stopping, max_iterations=iterations),
         threads=settings.threads,
         block=settings.block,
+        precision=problem.train.dtype,
     )
     for ridge in _descending(settings.ridges):
         try:
             # From zero each time: a first guess would be iterations that are not counted.
             solution = solve(ridge, None)
         except NotPositiveDefinite as error:
-            log.warning("ridge %g: %s", ridge, error)
+            log.warning("ridge %g is passed over: %s", ridge, error)
+            passed_over.append(ridge)
             continue
         record = solution.record
         stopped_by = "truncated" if record.stopped_by == "max_iterations" else record.stopped_by
@@ -304,21 +322,28 @@ class PartKernels:
 
 
 def _block_diagonal(
-    problem: Problem, partition: Sequence[np.ndarray], settings: Settings
+    problem: Problem, partition: Sequence[np.ndarray], settings: Settings, passed_over: list[float]
 ) -> Iterator[Attempt]:
     kernels = PartKernels(problem.train, problem.window, partition, settings.memory_budget)
     for ridge in _descending(settings.ridges):
         begun, reading = time.perf_counter(), kernels.reading_seconds
         try:
-            coefficients = block_diagonal(kernels, problem.targets, partition, ridge)
+            coefficients, residual = block_diagonal(
+                kernels, problem.targets, partition, ridge, problem.train.dtype
+            )
         except NotPositiveDefinite as error:
-            log.warning("ridge %g: %s", ridge, error)
+            log.warning("ridge %g is passed over: %s", ridge, error)
+            passed_over.append(ridge)
             continue
         seconds = time.perf_counter() - begun - (kernels.reading_seconds - reading)
-        yield Attempt(ridge, None, _from_coefficients(problem, coefficients), seconds, "direct", True, {})
+        predict = _from_coefficients(problem, coefficients)
+        converged = residual <= settings.stopping.tolerance
+        yield Attempt(ridge, None, predict, seconds, "direct", converged, {"residual": residual})
 
 
-def _committee(problem: Problem, partition: Sequence[np.ndarray], settings: Settings) -> Iterator[Attempt]:
+def _committee(
+    problem: Problem, partition: Sequence[np.ndarray], settings: Settings, passed_over: list[float]
+) -> Iterator[Attempt]:
     """Each query is predicted on its own, from its prior variance, not together with the others."""
     largest_part = max(len(part) for part in partition)
     most = max(queries.size for queries in problem.queries.values())
@@ -330,7 +355,13 @@ def _committee(problem: Problem, partition: Sequence[np.ndarray], settings: Sett
 
     def predict(ridge: float, cross: np.ndarray, variances: np.ndarray) -> np.ndarray:
         return bayesian_committee_machine(
-            kernels, lambda part: cross[:, part], variances, problem.targets, partition, ridge
+            kernels,
+            lambda part: cross[:, part],
+            variances,
+            problem.targets,
+            partition,
+            ridge,
+            computed_in=problem.train.dtype,
         )
 
     for ridge in _descending(settings.ridges):
@@ -338,7 +369,8 @@ def _committee(problem: Problem, partition: Sequence[np.ndarray], settings: Sett
         try:
             known = predict(ridge, *validation)
         except NotPositiveDefinite as error:
-            log.warning("ridge %g: %s", ridge, error)
+            log.warning("ridge %g is passed over: %s", ridge, error)
+            passed_over.append(ridge)
             continue
         seconds = time.perf_counter() - begun - (kernels.reading_seconds - reading)
 

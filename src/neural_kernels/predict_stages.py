@@ -116,7 +116,13 @@ def predict_inputs(
     for problem in inputs.problems:
         log.warning("%s", problem)
     if not model.solution.record.converged:
-        log.warning("the solution of n = %d did not converge (%s)", model.n, model.solution.record.stopped_by)
+        record = model.solution.record
+        log.warning(
+            "the solution of n = %d did not converge (%s, residual %.1e)",
+            model.n,
+            record.stopped_by,
+            record.residual,
+        )
 
     folder = output.with_name(output.name + ".partial")
     rows = _chunk_rows(model, wanted, settings, len(masks))
@@ -299,7 +305,7 @@ def _groups(model: Model, settings: solvers.Settings, masks: list[np.ndarray]) -
         @functools.cache
         def inverses() -> Callable[[int], inverse.Inverse]:
             kernel = blocks.read_submatrix(model.store, window, window).astype(np.float64, copy=False)
-            return inverse.direct_inverses(kernel, record.shift, record.ridge, masks)
+            return inverse.direct_inverses(kernel, record.shift, record.ridge, masks, model.store.dtype)
 
         def solve(mask: int, right: np.ndarray) -> tuple[np.ndarray, None]:
             return inverses()(mask)(right), None
@@ -323,6 +329,7 @@ def _groups(model: Model, settings: solvers.Settings, masks: list[np.ndarray]) -
         settings.stopping,
         RIGHT_HAND_SIDES,
         settings.threads,
+        model.store.dtype,
     )
     return [Group(masks[0], solve_all)]
 

@@ -111,10 +111,13 @@ def _solve_draws(
 
 
 def _outcome(record: Record) -> str:
-    if record.solver == "cholesky":
-        return f"solved directly, residual {record.residual:.1e}"
-    end = "converged" if record.converged else f"NOT converged ({record.stopped_by})"
-    return f"{end} after {record.iterations} iterations, residual {record.residual:.1e}"
+    direct = record.solver == "cholesky"
+    end = "solved directly" if direct else f"after {record.iterations} iterations"
+    reason = "" if direct else f" ({record.stopped_by})"
+    state = "converged" if record.converged else f"NOT converged{reason}"
+    passed_over = len(record.ridges_passed_over)
+    others = f", {passed_over} smaller ridges passed over" if passed_over else ""
+    return f"{state}, {end}, residual {record.residual:.1e}{others}"
 
 
 def solver_settings(study: Study, ridges: list[float], threads: int | None) -> solvers.Settings:
@@ -180,6 +183,7 @@ def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
             "iterations": record.iterations,
             "residual": record.residual,
             "seconds": record.seconds,
+            "ridges_passed_over": len(record.ridges_passed_over),
         }
         tables.append(metrics_table.rows(row, metrics_table.TRAIN, values))
     for part, size in study.evaluation_sizes(kernel_name).items():

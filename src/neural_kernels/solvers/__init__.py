@@ -90,8 +90,8 @@ def solve_system(
         The solution for the chosen ridge, residuals recomputed from the matrix; on every process.
 
     Raises:
-        UserError: settings or targets that cannot be, too little memory, a damaged block, or a matrix that
-            is not positive definite with any candidate.
+        UserError: settings or targets that cannot be, too little memory, a damaged block, a matrix that is singular
+            to rounding with every candidate, or one that is no kernel (``definiteness``).
     """
     n = window[1] - window[0]
     communicator = SerialCommunicator() if communicator is None else communicator
@@ -102,7 +102,9 @@ def solve_system(
             # A direct solve is for one process; the others wait for its answer.
             mine = None
             if communicator.rank == 0:
-                mine = _choose(_direct(store, window, targets), settings, validation, SerialCommunicator())
+                mine = _choose(
+                    _direct(store, window, targets, settings), settings, validation, SerialCommunicator()
+                )
             solution = communicator.gather(mine)[0]
             assert solution is not None
             return solution
@@ -125,6 +127,7 @@ def solve_system(
             checkpoints,
             settings.threads,
             block=settings.block,
+            precision=store.dtype,
         )
         return _with_placement(_choose(solve, settings, validation, communicator), operator)
 
@@ -156,10 +159,15 @@ def _choose(
 
 
 def _direct(
-    store: KernelStore, window: tuple[int, int], targets: np.ndarray
+    store: KernelStore, window: tuple[int, int], targets: np.ndarray, settings: Settings
 ) -> Callable[[float, np.ndarray | None], Solution]:
     kernel = read_submatrix(store, window, window).astype(np.float64, copy=False)
-    return lambda ridge, start: cholesky.solve_cholesky(kernel, targets, ridge)
+
+    def solve(ridge: float, start: np.ndarray | None) -> Solution:
+        tolerance = settings.stopping.tolerance
+        return cholesky.solve_cholesky(kernel, targets, ridge, tolerance=tolerance, precision=store.dtype)
+
+    return solve
 
 
 def _check(n: int, targets: np.ndarray, settings: Settings, validation: Validation | None) -> None:

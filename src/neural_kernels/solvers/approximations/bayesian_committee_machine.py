@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from neural_kernels.errors import UserError
-from neural_kernels.solvers.cholesky import NotPositiveDefinite
+from neural_kernels.solvers import cholesky
+from neural_kernels.solvers.definiteness import NotPositiveDefinite
 
 
 def bayesian_committee_machine(
@@ -19,6 +21,7 @@ def bayesian_committee_machine(
     partition: Sequence[np.ndarray],
     ridge: float,
     jitter: float = 1e-10,
+    computed_in: npt.DTypeLike = np.float64,
 ) -> np.ndarray:
     """Predictions, (m, C) float64, of M Gaussian processes that saw one part of the data each.
 
@@ -34,10 +37,12 @@ def bayesian_committee_machine(
         partition: the indices of each part; a single part gives the exact prediction.
         ridge: relative to the mean diagonal of each part.
         jitter: added to all covariances of the test examples, relative to their mean variance.
+        computed_in: precision in which the kernel's entries were computed.
 
     Raises:
         UserError: shapes that do not fit.
         NotPositiveDefinite: the kernel of a part, or a covariance, is not.
+        NotAKernel: the kernel of a part is not positive semidefinite, by more than rounding.
     """
     m, columns = len(prior), targets.shape[1]
     joint = prior.ndim == 2
@@ -48,7 +53,7 @@ def bayesian_committee_machine(
     precision = np.zeros_like(prior, np.float64)
     weighted = np.zeros((m, columns))
     for part in partition:
-        mean, covariance = _expert(kernel_among(part), cross(part), prior, targets[part], ridge)
+        mean, covariance = _expert(kernel_among(part), cross(part), prior, targets[part], ridge, computed_in)
         if joint:
             inverse = _inverse(covariance, extra, "a part's covariance of the test examples")
             weighted += inverse @ mean
@@ -65,12 +70,17 @@ def bayesian_committee_machine(
 
 
 def _expert(
-    kernel: np.ndarray, cross: np.ndarray, prior: np.ndarray, targets: np.ndarray, ridge: float
+    kernel: np.ndarray,
+    cross: np.ndarray,
+    prior: np.ndarray,
+    targets: np.ndarray,
+    ridge: float,
+    computed_in: npt.DTypeLike,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Posterior mean, (m, C), and covariance, as the prior's shape, of the process that saw one part."""
     shift = ridge * float(np.diag(kernel).mean())
-    factor = _factor(kernel + shift * np.eye(len(kernel)), f"the kernel of a part with ridge {ridge:g}")
-    explained = cho_solve(factor, cross.T)
+    factor, _ = cholesky.factorise(np.array(kernel, order="C"), shift, ridge, computed_in)
+    explained = cholesky.solve_factorised(factor, cross.T)
     if prior.ndim == 2:
         return explained.T @ targets, prior - cross @ explained
     return explained.T @ targets, prior - np.einsum("mb,bm->m", cross, explained)
