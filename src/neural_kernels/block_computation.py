@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels import __version__, engines
+from neural_kernels import __version__, disk, engines
 from neural_kernels.architectures import Architecture, covariance_entries
 from neural_kernels.blocks import KernelStore, read_block, write_block
 from neural_kernels.engines import common_windows
@@ -170,6 +170,8 @@ def _open_partial(
     if partial.exists() and record.exists():
         identity_line, *lines = record.read_text().split("\n")
         if identity_line == identity:
+            # An earlier version may have made it without.
+            disk.reserve(partial, partial.stat().st_size)
             block = np.lib.format.open_memmap(partial, mode="r+")
             if block.shape == shape and block.dtype == store.dtype:
                 # A kill can cut the last line short: what follows the last newline is not used.
@@ -181,6 +183,7 @@ def _open_partial(
     partial.parent.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)
     block = np.lib.format.open_memmap(partial, mode="w+", dtype=store.dtype, shape=shape)
+    disk.reserve(partial, partial.stat().st_size)
     record.write_text(identity + "\n")
     return block, set(), 0.0
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+from neural_kernels import exhaustion
 from neural_kernels.errors import UserError
 from neural_kernels.solvers.communicator import row_range
 
@@ -108,8 +109,9 @@ def together(communicator: MpiCommunicator, work: Callable[[], T]) -> T:
     except BaseException as error:
         common = communicator.all_failed(PATIENCE)
         if communicator.rank == 0 or not common:
-            if isinstance(error, UserError):
-                print(f"error: {error}", file=sys.stderr, flush=True)
+            said = str(error) if isinstance(error, UserError) else exhaustion.sentence(error, "solve")
+            if said is not None:
+                print(f"error: {said}", file=sys.stderr, flush=True)
             else:
                 sys.excepthook(type(error), error, error.__traceback__)
                 sys.stderr.flush()
