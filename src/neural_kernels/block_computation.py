@@ -182,8 +182,7 @@ def _open_partial(
         log.info("%s belongs to another kernel, engine or tile size: started afresh", partial)
     partial.parent.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)
-    block = np.lib.format.open_memmap(partial, mode="w+", dtype=store.dtype, shape=shape)
-    disk.reserve(partial, partial.stat().st_size)
+    block = disk.new_array(partial, shape, store.dtype)
     record.write_text(identity + "\n")
     return block, set(), 0.0
 

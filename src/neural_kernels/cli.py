@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("interrupted")
         return 130
     except Exception as error:
-        limit = exhaustion.sentence(error, options.verb)
+        limit = exhaustion.sentence(error, options.verb, options.results)
         if limit is None:
             raise
         log.error("error: %s", limit)

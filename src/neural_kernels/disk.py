@@ -7,11 +7,16 @@ named.
 from __future__ import annotations
 
 import errno
+import io
+import math
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from neural_kernels.errors import UserError
 
@@ -31,7 +36,7 @@ def sentence(error: OSError, path: str | os.PathLike | None = None, needed: int 
     """What a person reads: the file, the cause, and what is to be done.
 
     Args:
-        path: that could not be written, where ``error`` does not have it.
+        path: that could not be written, or a folder that it is in, where ``error`` does not have it.
         needed: bytes that it takes, where known.
     """
     named = error.filename or path
@@ -82,6 +87,34 @@ def reserve(path: Path, size: int, name: Path | None = None) -> None:
     except UserError:
         path.unlink(missing_ok=True)
         raise
+
+
+def new_array(
+    path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, name: Path | None = None
+) -> np.memmap:
+    """A new .npy file of zeros, (*shape), memory-mapped for writing, whose room is taken.
+
+    Args:
+        name: what the file will be called, for the error.
+
+    Raises:
+        UserError: there is no room, or the disk is closed to this user; no file is left.
+    """
+    described = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, described)
+    size = header.tell() + math.prod(shape) * np.dtype(dtype).itemsize
+    with naming(name or path, size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        reserve(path, size, name)
+        with path.open("r+b") as file:
+            file.write(header.getvalue())
+        return np.lib.format.open_memmap(path, mode="r+")
 
 
 def _reserve(descriptor: int, size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from neural_kernels import disk
 
@@ -20,11 +21,15 @@ MEMORY_KEYS = {
 }
 
 
-def sentence(error: BaseException, verb: str) -> str | None:
-    """What to say of an error by which the disk or the memory ended ``verb``; None of any other, which is a bug."""
+def sentence(error: BaseException, verb: str, results: Path | None = None) -> str | None:
+    """What to say of an error by which the disk or the memory ended ``verb``; None of any other, which is a bug.
+
+    Args:
+        results: the folder that is written to, to name where the error names no file.
+    """
     for cause in _chain(error):
         if isinstance(cause, OSError) and disk.is_of_the_disk(cause):
-            return disk.sentence(cause)
+            return disk.sentence(cause, results)
         if _is_of_memory(cause):
             asked = " ".join(str(cause).split())
             found = f" ({asked[:300]})" if asked else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +17,21 @@ from typing import Any, cast
 
 import numpy as np
 
-from neural_kernels import blocks, datasets, engines, posterior, prediction_job, predictions_table, solvers
+from neural_kernels import (
+    blocks,
+    datasets,
+    engines,
+    planning,
+    posterior,
+    prediction_job,
+    predictions_table,
+    solvers,
+)
 from neural_kernels.blocks import KernelStore
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_atomically
-from neural_kernels.graphs import open_examples
+from neural_kernels.graphs import TYPICAL_NODES, open_examples
 from neural_kernels.prediction_job import CrossKernel, Group, Predicted
 from neural_kernels.predictions_table import Uncertainty
 from neural_kernels.preprocessing import TRANSFORM_FILE, preprocess_inputs, transform
@@ -127,6 +137,7 @@ def predict_inputs(
     folder = output.with_name(output.name + ".partial")
     rows = _chunk_rows(model, wanted, settings, len(masks))
     groups = _groups(model, settings, [known for known, _ in masks]) if wanted.covariance else []
+    _check_disk(model, inputs, wanted, folder, rows, len(groups))
     prediction_job.open_job(folder, _identity(model, path, wanted, rows))
     with engines.thread_limit(threads), blas_threads(settings.threads):
         kernel = _cross_kernel(model, results, folder, inputs)
@@ -265,6 +276,19 @@ def _check_feasible(
             f"{inputs.source}: samples at {count} inputs take {needed / 2**30:.1f} GiB, solver.memory_gib is "
             f"{settings.memory_budget / 2**30:.1f}: raise it, or give fewer inputs"
         )
+
+
+def _check_disk(model: Model, inputs: Inputs, wanted: Wanted, folder: Path, rows: int, groups: int) -> None:
+    """Raise UserError where the disk lacks what the unfinished job takes when it is fullest, and the table."""
+    count, outputs = len(inputs.examples), model.targets.shape[1]
+    example = math.prod(TYPICAL_NODES if length is None else length for length in inputs.examples.shape[1:])
+    kept = count if wanted.samples else min(rows, count)
+    kernel_rows = kept * model.n * (model.store.dtype.itemsize + 8 * groups * (wanted.samples > 0))
+    own = count**2 // 2 * model.store.dtype.itemsize if wanted.samples else 0
+    table = 8 * count * outputs * (1 + 2 * wanted.variance + wanted.samples)
+    there = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+    needed = 8 * count * example + kernel_rows + own + 2 * table - there
+    planning.check_room(folder, needed, f"the predictions of {count} inputs, while they are made,")
 
 
 def _iterative(model: Model) -> bool:

@@ -97,7 +97,9 @@ def open_job(folder: Path, identity: dict[str, Any]) -> None:
     """
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     record = folder / "job.json"
-    if folder.exists() and not (record.exists() and read_json(record).get("fingerprint") == fingerprint):
+    # A kill or a full disk may have come before the record, and then nothing is in the folder but a temporary file.
+    begun = folder.exists() and any(not path.name.startswith(".job.json.") for path in folder.iterdir())
+    if begun and not (record.exists() and read_json(record).get("fingerprint") == fingerprint):
         raise UserError(
             f"{folder} holds unfinished predictions of other inputs, another solution or other options: finish them "
             "by their command, remove the folder, or give another output"

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neural_kernels import blocks, metrics_table, solvers, task_scores
+from neural_kernels import blocks, metrics_table, planning, solvers, task_scores
 from neural_kernels.comparison import load_table
 from neural_kernels.datasets import COPIES_FILE
 from neural_kernels.errors import UserError
@@ -84,6 +84,12 @@ def _solve_draws(
     ridges, source = _ridge_candidates(study, results, kernel_name, n)
     settings = solver_settings(study, ridges, threads)
     records = []
+    if first_process:
+        checkpoints = (
+            2 * planning.checkpoint_bytes(n, targets.shape[1]) if study.method(n) == "iterative" else 0
+        )
+        needed = 8 * study.draws(n, kernel_name) * n * targets.shape[1] + checkpoints
+        planning.check_room(folder, needed, f"the solution of n = {n} and its checkpoints")
     for draw, window in enumerate(study.windows(n, kernel_name)):
         if first_process:
             blocks.set_aside_faulty(train, train.grid.window_blocks(*window))

@@ -88,7 +88,9 @@ def check(study: Study, results: Path) -> None:
     from neural_kernels.tuning.objectives import ridge_objective
 
     ridge_objective(study.config["ridge"], summary.task)
-    planning.check_disk(study, summary.input_shape, summary.outputs, results)
+    prepared = (data_folder(study, results) / "data.json").exists()
+    data = 0 if prepared else datasets.stored_bytes(study.config["data"])
+    planning.check_disk(study, summary.input_shape, summary.outputs, results, data)
     log.info("study %s: config, data, engines and disk are in order", study.name)
 
 
@@ -110,6 +112,10 @@ def preprocess(study: Study, results: Path, name: str) -> None:
     without_transform = (folder / "features.json").exists() and not (
         folder / preprocessing.TRANSFORM_FILE
     ).exists()
+    described = read_json(data_folder(study, results) / "data.json")
+    if not without_transform:
+        needed = planning.feature_bytes(study, described["input_shape"], described["outputs"], results, name)
+        planning.check_room(folder, needed, "its features")
     stage = preprocessing.add_transform if without_transform else preprocessing.preprocess
     stage(study.config["preprocessing"][name], data_folder(study, results), folder)
 

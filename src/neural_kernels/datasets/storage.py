@@ -22,10 +22,7 @@ def atomic_array(path: Path, shape: tuple[int, ...], dtype: np.dtype | type) -> 
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with disk.naming(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.dtype(dtype), shape=shape)
-            disk.reserve(temporary, temporary.stat().st_size, path)
+        array = disk.new_array(temporary, shape, dtype, path)
         yield array
         with disk.naming(path):
             array.flush()
