@@ -19,7 +19,7 @@ from neural_kernels import prediction
 from neural_kernels.blocks import KernelStore, read_block, read_submatrix
 from neural_kernels.errors import UserError
 from neural_kernels.planning import gibibytes
-from neural_kernels.solvers import Settings, iterative
+from neural_kernels.solvers import Settings, cholesky, iterative
 from neural_kernels.solvers.approximations import (
     LowRankFeatures,
     bayesian_committee_machine,
@@ -81,8 +81,7 @@ class Problem:
     def cross(self, part: str) -> np.ndarray:
         """K(part, window), (size, n) float64."""
         queries = self.queries[part]
-        cross = read_submatrix(queries.store, (0, queries.size), self.window)
-        return cross.astype(np.float64, copy=False)
+        return read_submatrix(queries.store, (0, queries.size), self.window, np.float64)
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,11 @@ def approximate(
     if np.isnan(problem.targets).any() or np.isnan(problem.validation_targets).any():
         raise UserError("some labels are missing, but approximations need every label")
     with blas_threads(settings.threads):
+        # Every candidate needs the validation set's kernel rows, and every prediction two blocks.
+        rows, store = problem.queries["validation"], problem.train
+        held = 8 * rows.size * problem.n + 2 * max(store.largest_block_bytes, rows.store.largest_block_bytes)
+        _check_memory(held, settings)
+        settings = replace(settings, memory_budget=settings.memory_budget - held)
         best, best_loss = None, math.inf
         passed_over: list[float] = []
         for attempt in _attempts(problem, method, size, seed, settings, jitters, passed_over):
@@ -194,7 +198,7 @@ def _operator(problem: Problem, settings: Settings, working: int) -> StoreOperat
 def _check_memory(needed: int, settings: Settings) -> None:
     if needed >= settings.memory_budget:
         raise UserError(
-            f"the approximation takes {gibibytes(needed)} besides the kernel, the memory budget is "
+            f"the approximation takes {gibibytes(needed)} besides the kernel, the memory budget leaves "
             f"{gibibytes(settings.memory_budget)}: raise solver.memory_gib or lower the size"
         )
 
@@ -324,7 +328,11 @@ class PartKernels:
 def _block_diagonal(
     problem: Problem, partition: Sequence[np.ndarray], settings: Settings, passed_over: list[float]
 ) -> Iterator[Attempt]:
-    kernels = PartKernels(problem.train, problem.window, partition, settings.memory_budget)
+    # What is picked of a block, and what a factorisation takes besides the kernel of a part.
+    largest, outputs = max(len(part) for part in partition), problem.targets.shape[1]
+    working = cholesky.working_bytes(largest, outputs) - 8 * largest**2 + 8 * problem.n * outputs
+    budget = settings.memory_budget - working - problem.train.largest_block_bytes
+    kernels = PartKernels(problem.train, problem.window, partition, budget)
     for ridge in _descending(settings.ridges):
         begun, reading = time.perf_counter(), kernels.reading_seconds
         try:
@@ -348,7 +356,8 @@ def _committee(
     largest_part = max(len(part) for part in partition)
     most = max(queries.size for queries in problem.queries.values())
     # K[queries, training set], and what a member has in hand: its columns, and what they explain.
-    working = 8 * most * (problem.n + 3 * largest_part) + 8 * 2 * largest_part**2
+    working = 8 * most * (problem.n + 3 * largest_part) + cholesky.working_bytes(largest_part, 0)
+    working += problem.train.largest_block_bytes
     _check_memory(working, settings)
     kernels = PartKernels(problem.train, problem.window, partition, settings.memory_budget - working)
     validation = problem.validation_cross, problem.queries["validation"].variances()

@@ -144,6 +144,7 @@ def predict_inputs(
         predicted = prediction_job.compute(
             folder, kernel, model.solution.coefficients, groups, rows, keep=wanted.samples > 0
         )
+        del groups  # and the factor that they hold: samples need the memory
         uncertainty = _uncertainty(model, predicted, masks) if wanted.covariance else None
         samples = _samples(model, kernel, folder, predicted, masks, rows, wanted) if wanted.samples else None
     table = predictions_table.build(
@@ -328,7 +329,7 @@ def _groups(model: Model, settings: solvers.Settings, masks: list[np.ndarray]) -
 
         @functools.cache
         def inverses() -> Callable[[int], inverse.Inverse]:
-            kernel = blocks.read_submatrix(model.store, window, window).astype(np.float64, copy=False)
+            kernel = blocks.read_submatrix(model.store, window, window, np.float64)
             return inverse.direct_inverses(kernel, record.shift, record.ridge, masks, model.store.dtype)
 
         def solve(mask: int, right: np.ndarray) -> tuple[np.ndarray, None]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neural_kernels import blocks, metrics_table, planning, solvers, task_scores
+from neural_kernels import blocks, memory, metrics_table, planning, solvers, task_scores
 from neural_kernels.comparison import load_table
 from neural_kernels.datasets import COPIES_FILE
 from neural_kernels.errors import UserError
@@ -82,7 +82,6 @@ def _solve_draws(
     targets = np.load(features / "train_targets.npy", mmap_mode="r", allow_pickle=False)
     train = blocks.open_store(store_folder(study, results, kernel_name, "train"))
     ridges, source = _ridge_candidates(study, results, kernel_name, n)
-    settings = solver_settings(study, ridges, threads)
     records = []
     if first_process:
         checkpoints = (
@@ -95,6 +94,8 @@ def _solve_draws(
             blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
         validation = _validation(study, results, kernel, window) if len(ridges) > 1 else None
         own_targets = np.array(targets[window[0] : window[1]])
+        # After what is in memory already: the validation set's kernel rows may be large.
+        settings = solver_settings(study, ridges, threads)
         draw_folder = folder / f"draw{draw}"
         minutes = study.config["solver"]["checkpoint_minutes"]
         solution = solvers.solve_system(
@@ -127,7 +128,7 @@ def _outcome(record: Record) -> str:
 
 
 def solver_settings(study: Study, ridges: list[float], threads: int | None) -> solvers.Settings:
-    """The config's solver section as the solvers take it."""
+    """The config's solver section as the solvers take it, its memory without what this process holds by now."""
     options = study.config["solver"]
     settings = solvers.Settings(
         ridges=ridges,
@@ -139,7 +140,7 @@ def solver_settings(study: Study, ridges: list[float], threads: int | None) -> s
         ),
         block=options["block"],
         preconditioner=solvers.PreconditionerSettings(**options["preconditioner"], seed=study.config["seed"]),
-        memory_budget=int(options["memory_gib"] * 2**30),
+        memory_budget=memory.left(options["memory_gib"]),
     )
     return settings if threads is None else replace(settings, threads=min(threads, settings.threads))
 
@@ -148,6 +149,14 @@ def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, 
     store = blocks.open_store(store_folder(study, results, kernel.name, "validation"))
     size = study.evaluation_sizes(kernel.name)["validation"]
     blocks.set_aside_faulty(store, store.grid.blocks(size, window[1]))
+    n = window[1] - window[0]
+    needed, free = size * n * store.dtype.itemsize, memory.left(study.config["solver"]["memory_gib"])
+    if needed + 2 * store.largest_block_bytes > free:
+        raise UserError(
+            f"the kernel rows of {size} validation examples with n = {n} take "
+            f"{(needed + 2 * store.largest_block_bytes) / 2**30:.2f} GiB, solver.memory_gib leaves {free / 2**30:.2f}: "
+            "raise it, or take fewer validation examples"
+        )
     cross = blocks.read_submatrix(store, (0, size), window)
     folder = features_folder(study, results, kernel)
     targets = np.load(folder / "validation_targets.npy", allow_pickle=False)[:size]

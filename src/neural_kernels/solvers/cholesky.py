@@ -13,16 +13,22 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import lapack
 
-from neural_kernels.solvers.blocked_cholesky import factorise_in_place
+from neural_kernels.solvers.blocked_cholesky import factorisation_bytes, factorise_in_place
 from neural_kernels.solvers.definiteness import NotPositiveDefinite, explained_by_rounding, not_a_kernel
 from neural_kernels.solvers.solution import TOLERANCE, Record, Solution
 
 log = logging.getLogger(__name__)
 
+# Rows of the matrix that are summed or restored at a time.
+PANEL = 256
+
 
 def working_bytes(n: int, columns: int, labels_missing: bool = False) -> int:
-    """Bytes that a solve and a sweep over ridges hold: the matrix, a copy for missing labels, and vectors."""
-    return (16 if labels_missing else 8) * n * n + 8 * 8 * n * columns
+    """Bytes that a solve and a sweep over ridges hold: the matrix, a copy for missing labels, vectors, and what the
+    factorisation takes besides; reading the matrix takes two blocks, which are gone before it begins.
+    """
+    matrices = (16 if labels_missing else 8) * n * n
+    return matrices + factorisation_bytes(n) + 8 * 8 * n * columns + 3 * 8 * PANEL * n
 
 
 def relative_residuals(residual: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -72,6 +78,7 @@ def solve_cholesky(
         condition = min(condition, mask_condition)
         coefficients[np.ix_(known, tasks)] = x
         residuals[tasks] = relative_residuals(right - part @ x - shift * x, right)
+        del part  # before the next one is made
     record = Record(
         solver="cholesky",
         n=n,
@@ -170,7 +177,7 @@ def _solve(
         _restore(kernel, diagonal)
 
 
-def _column_sums(kernel: np.ndarray, panel: int = 256) -> np.ndarray:
+def _column_sums(kernel: np.ndarray, panel: int = PANEL) -> np.ndarray:
     """Sum of the absolute values of each column, without a temporary of the matrix's size."""
     total = np.zeros(len(kernel))
     for row in range(0, len(kernel), panel):
@@ -178,7 +185,7 @@ def _column_sums(kernel: np.ndarray, panel: int = 256) -> np.ndarray:
     return total
 
 
-def _restore(kernel: np.ndarray, diagonal: np.ndarray, panel: int = 256) -> None:
+def _restore(kernel: np.ndarray, diagonal: np.ndarray, panel: int = PANEL) -> None:
     """Put K back: LAPACK wrote above the diagonal only, so that what is below it is still whole."""
     for row in range(0, len(kernel), panel):
         end = row + panel

@@ -44,13 +44,17 @@ def direct_inverses(
         NotPositiveDefinite, NotAKernel: as ``cholesky.solve_cholesky``, when a mask is asked for.
     """
     whole = len(masks) == 1 and bool(masks[0].all())
+    held: dict[int, Inverse] = {}
 
-    @functools.lru_cache(maxsize=1)
     def inverse(mask: int) -> Inverse:
+        if mask in held:
+            return held[mask]
+        held.clear()  # its memory goes first
         known = masks[mask]
         part = kernel if whole else np.ascontiguousarray(kernel[np.ix_(known, known)])
         factor, _ = cholesky.factorise(part, shift, ridge, precision)
-        return functools.partial(cholesky.solve_factorised, factor)
+        held[mask] = functools.partial(cholesky.solve_factorised, factor)
+        return held[mask]
 
     return inverse
 

@@ -172,7 +172,9 @@ class StoreOperator:
         """Which panels stay in RAM."""
         total = sum(panel.kept_bytes for panel in self._panels)
         products = self._product_bytes(vectors)
-        if memory_budget is None or total + products <= memory_budget:
+        # Panels at the diagonal keep a part of what is read.
+        cut = (panel.stored_bytes for panel in self._panels if panel.kept_bytes < panel.stored_bytes)
+        if memory_budget is None or total + products + self._workers * max(cut, default=0) <= memory_budget:
             return set(range(len(self._panels)))
         reading = self._workers * max((panel.stored_bytes for panel in self._panels), default=0)
         in_flight = reading + products
