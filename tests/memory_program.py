@@ -1,7 +1,8 @@
 """Runs commands, each in a process of its own with the least memory budget that lets it, and says what it peaked at.
 
-Arguments: a folder, and what to run: "solve", "approximate" or "predict". Prints JSON lines [case, budget, peak], both in
-bytes, after the budgets that were too small: [case, budget, standard error].
+Arguments: a folder, and what to run: "solve", "approximate" or "predict". Prints JSON lines [case, budget, peak] in
+bytes, [case, budget, standard error] of budgets that were too small, and [command, bytes, exit status, peak, standard
+error] of commands whose address space could grow by so many bytes only.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,19 @@ APPROXIMATIONS = {
     "sizes": sorted(set(SIZES.values())),
     "iterations": [10],
     "jitter": {"candidates": [1e-3]},
+}
+
+
+# Run with too little memory whatever the budget, and then with enough.
+ONE = ["--kernel", "FC", "--size", str(N)]
+EXHAUSTED = {
+    "direct": [
+        ["solve", *ONE, "--threads", "1"],
+        ["evaluate", *ONE],
+        ["verify-blocks", "--kernel", "FC", "--part", "train"],
+    ],
+    "iterative, columns": [["solve", *ONE, "--threads", "1"]],
+    "direct, variance": [["predict", *ONE, "--inputs", "new.npz", "--output", "d.parquet", "--threads", "1"]],
 }
 
 
@@ -95,12 +110,20 @@ def peak() -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-def in_a_child(command: list[str]) -> tuple[int, int, str]:
-    """Exit status, peak and standard error of a command in a process of its own."""
+def in_a_child(command: list[str], more: int | None = None) -> tuple[int, int, str]:
+    """Exit status, peak and standard error of a command in a process of its own.
+
+    Args:
+        more: bytes by which its address space may grow; it has no limit where None.
+    """
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         said = io.StringIO()
+        if more is not None:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limit = pages * os.sysconf("SC_PAGE_SIZE") + more
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
             status: int | str = 1
             try:
@@ -168,6 +191,12 @@ def main_program(folder: Path, what: str) -> None:
             print(json.dumps([case, budget, most if status == 0 else f"{status} {said}"]), flush=True)
             if status != 2:
                 break
+        if case in EXHAUSTED:
+            for verb, *rest in EXHAUSTED[case]:
+                for more in (16 * 2**20, 2**34):
+                    print(
+                        json.dumps([verb, more, *in_a_child([verb, f"{name}.yaml", *rest], more)]), flush=True
+                    )
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ class StoreOperator:
             raise UserError(
                 f"the memory budget leaves {memory_budget / 2**20:.0f} MiB for kernel entries, but reading "
                 f"{self._store.directory} with {self._workers} threads and multiplying {vectors} vectors takes "
-                f"{in_flight / 2**20:.0f} MiB: raise the budget or use fewer threads"
+                f"{in_flight / 2**20:.0f} MiB: raise solver.memory_gib or use fewer threads"
             )
         # Evenly among the others, so that the disk reads the streamed ones while these are multiplied.
         share, saved = (memory_budget - in_flight) / total, 0.0
