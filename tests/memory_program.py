@@ -17,12 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import yaml
 
+from neural_kernels import blocks, solution_stages, solvers
 from neural_kernels.cli import main
+from neural_kernels.errors import UserError
+from neural_kernels.study import load_study
 
 N, QUERIES = 2600, 300
-STEP = 12 * 2**20
+STEP = 16 * 2**20
 
 STUDY: dict[str, Any] = {
     "title": "t",
@@ -34,7 +38,6 @@ STUDY: dict[str, Any] = {
     "ridge": {"candidates": [1e-2, 1e-1]},
     "solver": {"max_iterations": 12, "preconditioner": {"rank": 150}},
 }
-GAPS = {"data": {"path": "gaps.npz"}}
 SIZES = {
     "nystrom": 200,
     "subset_of_regressors": 200,
@@ -82,9 +85,9 @@ def cases(what: str) -> dict[str, tuple[dict[str, Any], list[str]]]:
         return {
             "direct": (direct, ["solve", *size]),
             "direct, single precision": (merged(direct, {"precision": "float32"}), ["solve", *size]),
-            "direct, labels missing": (merged(direct, GAPS), ["solve", *size]),
+            "direct, labels missing": (direct, ["solve-with-gaps"]),
             "iterative": (merged(iterative, ridge), ["solve", *size]),
-            "iterative, labels missing": (merged(iterative, ridge, GAPS), ["solve", *size]),
+            "iterative, labels missing": (merged(iterative, ridge), ["solve-with-gaps"]),
             "iterative, columns": (merged(columns, ridge), ["solve", *size]),
         }
     if what == "approximate":
@@ -121,13 +124,15 @@ def in_a_child(command: list[str], more: int | None = None) -> tuple[int, int, s
     if child == 0:
         said = io.StringIO()
         if more is not None:
+            # OpenBLAS waits for ever for buffers that it cannot get: here it has them.
+            scipy.linalg.cho_factor(np.eye(400) @ np.eye(400))
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             limit = pages * os.sysconf("SC_PAGE_SIZE") + more
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
             status: int | str = 1
             try:
-                status = main(command)
+                status = solve_with_gaps(command[1]) if command[0] == "solve-with-gaps" else main(command)
             except BaseException as error:
                 print(f"{type(error).__name__}: {error}", file=said)
         os.write(write, json.dumps([status, peak(), said.getvalue()[-2000:]]).encode())
@@ -137,6 +142,22 @@ def in_a_child(command: list[str], more: int | None = None) -> tuple[int, int, s
         content = pipe.read()
     os.waitpid(child, 0)
     return tuple(json.loads(content))
+
+
+def solve_with_gaps(config: str) -> int:
+    """Solves for targets of which some are missing, as studies of molecules have them, within the study's memory."""
+    study = load_study(Path(config))
+    targets = np.load("results/store0/features/plain/train_targets.npy")
+    targets[np.random.default_rng(1).random(targets.shape) < 0.2] = np.nan
+    try:
+        settings = solution_stages.solver_settings(study, [1e-2], threads=2)
+        solvers.solve_system(
+            blocks.open_store(Path("results/store0/kernels/FC/train")), (0, N), targets, settings
+        )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def prepared(name: str, study: dict[str, Any]) -> None:
@@ -164,8 +185,6 @@ def main_program(folder: Path, what: str) -> None:
     x = {part: random.normal(size=(n, 12)) for part, n in (("train", N + QUERIES), ("test", QUERIES))}
     y = {part: np.sin(inputs @ random.normal(size=(12, 4))) for part, inputs in x.items()}
     np.savez("full.npz", x_train=x["train"], x_test=x["test"], y_train=y["train"], y_test=y["test"])
-    y["train"][random.random(y["train"].shape) < 0.2] = np.nan
-    np.savez("gaps.npz", x_train=x["train"], x_test=x["test"], y_train=y["train"], y_test=y["test"])
     np.savez("new.npz", x=random.normal(size=(700, 12)))
     made: dict[str, str] = {}
     for case, (changes, (verb, *rest)) in cases(what).items():
@@ -176,7 +195,7 @@ def main_program(folder: Path, what: str) -> None:
             made[kind] = f"store{len(made)}"
             prepared(made[kind], study)
         name = made[kind]
-        for budget in range(peak() // STEP * STEP, 2**30, STEP):
+        for budget in range(peak() // STEP * STEP + STEP, 2**30, STEP):
             study["solver"]["memory_gib"] = budget / 2**30
             Path(f"{name}.yaml").write_text(yaml.safe_dump(study))
             if verb == "predict" and case.split(",")[0] not in made:

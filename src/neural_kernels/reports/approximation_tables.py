@@ -114,14 +114,12 @@ def _notes(
         )
     if at_end:
         notes.append(AT_END_NOTE)
-    solves = metrics.loc[metrics["split"] == TRAIN].groupby(["kernel", "solver", "size"], sort=False)
-    notes += passed_over_note(
-        (
-            f"{labels[kernel]} {EXACT_NAMES.get(solver) or NAMES[solver]} {size or ''}".rstrip(),
-            count_passed_over(part),
-        )
-        for (kernel, solver, size), part in solves
-    )
+    counts = []
+    solves = metrics.loc[metrics["split"] == TRAIN]
+    for (kernel, solver, size), part in solves.groupby(["kernel", "solver", "size"], sort=False):
+        method = EXACT_NAMES.get(str(solver)) or NAMES[str(solver)]
+        counts.append((f"{labels[str(kernel)]} {method} {size or ''}".rstrip(), count_passed_over(part)))
+    notes += passed_over_note(counts)
     if (metrics["draw"] > 0).any():
         notes.append(
             "Mean ± standard deviation over draws of the random subsets; ridges and jitters as a range."
