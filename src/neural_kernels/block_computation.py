@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels import __version__, checksums, engines
+from neural_kernels import __version__, checksums, disk, engines
 from neural_kernels.architectures import Architecture, covariance_entries
 from neural_kernels.blocks import KernelStore, adopt_block, publish_block, read_block, write_block
 from neural_kernels.engines import common_windows, representable
@@ -203,7 +203,7 @@ def _open_partial(
         log.info("%s belongs to another kernel, engine or tile size: started afresh", partial)
     partial.parent.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)
-    block = np.lib.format.open_memmap(partial, mode="w+", dtype=store.dtype, shape=shape)
+    block = disk.new_array(partial, shape, store.dtype)
     record.write_text(identity + "\n")
     return block, set(), 0.0
 
@@ -217,6 +217,8 @@ def _there(partial: Path, shape: tuple[int, int], dtype: np.dtype) -> np.memmap 
     except Exception:  # a damaged header can fail in NumPy's parser in many ways
         log.info("%s is damaged: started afresh", partial)
         return None
+    # An earlier version may have made it without taking its room.
+    disk.reserve(partial, partial.stat().st_size)
     same = block.shape == shape and block.dtype == dtype and block.flags.c_contiguous
     return block if same else None
 

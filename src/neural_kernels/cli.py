@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from neural_kernels import __version__, stages
+from neural_kernels import __version__, disk, exhaustion, stages
 from neural_kernels.errors import UserError
 from neural_kernels.interruption import Ended, signals_raised
 from neural_kernels.study import load_study
@@ -23,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        The exit status: 0; 2 after a mistake of the user's, said in one sentence; 128 and the number of the signal
-        that ended the program.
+        The exit status: 0; 2 after a mistake of the user's or a limit of the machine, said in one sentence; 128 and
+        the number of the signal that ended the program.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -40,7 +40,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Ended as end:
         log.error("%s; the same command goes on", end)
         return end.status
+    except Exception as error:
+        limit = exhaustion.sentence(error, options.verb, options.results)
+        if limit is None:
+            raise
+        log.error("error: %s", limit)
+        return 2
     return 0
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk ends, and with it nothing else: standard error has the messages as well."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if error is None or not disk.is_of_the_disk(error):
+            super().handleError(record)
 
 
 def _start_logging(path: Path | None) -> None:
@@ -49,7 +64,7 @@ def _start_logging(path: Path | None) -> None:
     ranks = (os.environ.get(name) for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"))
     if path is not None and next(filter(None, ranks), "0") == "0":
         path.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, mode="w"))
+        handlers.append(_LogFile(path, mode="w"))
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     # JAX reports every backend that it does not find.
     logging.getLogger("jax").setLevel(logging.WARNING)
@@ -61,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="neural-kernels", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--log", type=Path, help="also write messages to this file")
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="<verb>")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="<verb>", dest="verb")
 
     def verb(
         name: str,

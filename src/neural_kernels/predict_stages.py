@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from neural_kernels import (
     engines,
     kernel_features,
     locks,
+    planning,
     posterior,
     prediction_job,
     predictions_table,
@@ -33,7 +35,7 @@ from neural_kernels.blocks import KernelStore
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_atomically
-from neural_kernels.graphs import open_examples
+from neural_kernels.graphs import TYPICAL_NODES, open_examples
 from neural_kernels.prediction_job import CrossKernel, Group, Predicted
 from neural_kernels.predictions_table import Uncertainty
 from neural_kernels.preprocessing import TRANSFORM_FILE, preprocess_inputs, transform
@@ -133,7 +135,13 @@ def predict_inputs(
     for problem in inputs.problems:
         log.warning("%s", problem)
     if not model.solution.record.converged:
-        log.warning("the solution of n = %d did not converge (%s)", model.n, model.solution.record.stopped_by)
+        record = model.solution.record
+        log.warning(
+            "the solution of n = %d did not converge (%s, residual %.1e)",
+            model.n,
+            record.stopped_by,
+            record.residual,
+        )
 
     folder = output.with_name(output.name + ".partial")
     rows = _chunk_rows(model, wanted, settings, len(masks))
@@ -145,12 +153,14 @@ def predict_inputs(
             log.info("%s: another process has made the same predictions meanwhile", output)
             return
         groups = _groups(model, settings, [known for known, _ in masks]) if wanted.covariance else []
+        _check_disk(model, inputs, wanted, folder, rows, len(groups))
         job = prediction_job.open_job(folder, identity, asked)
         with engines.thread_limit(threads), blas_threads(settings.threads):
             kernel = _cross_kernel(model, results, folder, inputs)
             predicted = prediction_job.compute(
                 folder, job, kernel, model.solution.coefficients, groups, rows, keep=wanted.samples > 0
             )
+            del groups  # and the factor that they hold: samples need the memory
             uncertainty = _uncertainty(model, predicted, masks) if wanted.covariance else None
             samples = (
                 _samples(model, kernel, folder, predicted, masks, rows, wanted) if wanted.samples else None
@@ -291,6 +301,19 @@ def _check_feasible(
         )
 
 
+def _check_disk(model: Model, inputs: Inputs, wanted: Wanted, folder: Path, rows: int, groups: int) -> None:
+    """Raise UserError where the disk lacks what the unfinished job takes when it is fullest, and the table."""
+    count, outputs = len(inputs.examples), model.targets.shape[1]
+    example = math.prod(TYPICAL_NODES if length is None else length for length in inputs.examples.shape[1:])
+    kept = count if wanted.samples else min(rows, count)
+    kernel_rows = kept * model.n * (model.store.dtype.itemsize + 8 * groups * (wanted.samples > 0))
+    own = count**2 // 2 * model.store.dtype.itemsize if wanted.samples else 0
+    table = 8 * count * outputs * (1 + 2 * wanted.variance + wanted.samples)
+    there = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+    needed = 8 * count * example + kernel_rows + own + 2 * table - there
+    planning.check_room(folder, needed, f"the predictions of {count} inputs, while they are made,")
+
+
 def _iterative(model: Model) -> bool:
     return model.study.method(model.n) == "iterative"
 
@@ -328,8 +351,8 @@ def _groups(model: Model, settings: solvers.Settings, masks: list[np.ndarray]) -
 
         @functools.cache
         def inverses() -> Callable[[int], inverse.Inverse]:
-            kernel = blocks.read_submatrix(model.store, window, window).astype(np.float64, copy=False)
-            return inverse.direct_inverses(kernel, record.shift, record.ridge, masks)
+            kernel = blocks.read_submatrix(model.store, window, window, np.float64)
+            return inverse.direct_inverses(kernel, record.shift, record.ridge, masks, model.store.dtype)
 
         def solve(mask: int, right: np.ndarray) -> tuple[np.ndarray, None]:
             return inverses()(mask)(right), None
@@ -353,6 +376,7 @@ def _groups(model: Model, settings: solvers.Settings, masks: list[np.ndarray]) -
         settings.stopping,
         RIGHT_HAND_SIDES,
         settings.threads,
+        model.store.dtype,
     )
     return [Group(masks[0], solve_all)]
 

@@ -26,7 +26,9 @@ from neural_kernels import (
     blocks,
     fingerprints,
     locks,
+    memory,
     metrics_table,
+    planning,
     sealed_arrays,
     sealed_parquet,
     solved_size,
@@ -92,10 +94,11 @@ def _solve_draws(
     folder = solution_folder(study, results, kernel_name, n)
     with _alone(folder, f"the solution of n = {n} in {folder}", communicator):
         ridges, source = _ridge_candidates(study, results, kernel_name, n)
-        settings = solver_settings(study, ridges, threads)
         windows = study.windows(n, kernel_name)
         for draw, window in enumerate(windows):
-            _solve_draw(study, results, study.kernels[kernel_name], draw, window, settings, communicator)
+            _solve_draw(
+                study, results, study.kernels[kernel_name], draw, window, ridges, threads, communicator
+            )
         if communicator.rank == 0:
             facts = {"kernel": kernel_name, "n": n, "ridge_source": source}
             solved_size.write(folder, facts, windows)
@@ -107,7 +110,8 @@ def _solve_draw(
     kernel: Kernel,
     draw: int,
     window: tuple[int, int],
-    settings: solvers.Settings,
+    ridges: list[float],
+    threads: int | None,
     communicator: Communicator,
 ) -> None:
     n, first_process = window[1] - window[0], communicator.rank == 0
@@ -116,6 +120,7 @@ def _solve_draw(
     targets = open_features_folder(study, results, kernel).load("train_targets.npy", window[1])
     own_targets = targets[window[0] :].copy()
     train = blocks.open_store(store_folder(study, results, kernel.name, "train"))
+    settings = solver_settings(study, ridges, threads)
     there = None
     if first_process:
         blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
@@ -127,7 +132,14 @@ def _solve_draw(
     if is_there:
         log.info("n = %d, draw %d is there already, whole: nothing to solve", n, draw)
         return
-    validation = _validation(study, results, kernel, window) if len(settings.ridges) > 1 else None
+    if first_process:
+        saved = 2 * planning.checkpoint_bytes(n, targets.shape[1]) if study.method(n) == "iterative" else 0
+        planning.check_room(
+            folder, own_targets.nbytes + saved, f"the solution of n = {n} and its checkpoints"
+        )
+    validation = _validation(study, results, kernel, window) if len(ridges) > 1 else None
+    # After what is in memory already: the validation set's kernel rows may be large.
+    settings = solver_settings(study, ridges, threads)
     solution = solvers.solve_system(
         train,
         window,
@@ -179,14 +191,17 @@ def _problem(
 
 
 def _outcome(record: Record) -> str:
-    if record.solver == "cholesky":
-        return f"solved directly, residual {record.residual:.1e}"
-    end = "converged" if record.converged else f"NOT converged ({record.stopped_by})"
-    return f"{end} after {record.iterations} iterations, residual {record.residual:.1e}"
+    direct = record.solver == "cholesky"
+    end = "solved directly" if direct else f"after {record.iterations} iterations"
+    reason = "" if direct else f" ({record.stopped_by})"
+    state = "converged" if record.converged else f"NOT converged{reason}"
+    passed_over = len(record.ridges_passed_over)
+    others = f", {passed_over} smaller ridges passed over" if passed_over else ""
+    return f"{state}, {end}, residual {record.residual:.1e}{others}"
 
 
 def solver_settings(study: Study, ridges: list[float], threads: int | None) -> solvers.Settings:
-    """The config's solver section as the solvers take it."""
+    """The config's solver section as the solvers take it, its memory without what this process holds by now."""
     options = study.config["solver"]
     settings = solvers.Settings(
         ridges=ridges,
@@ -198,7 +213,7 @@ def solver_settings(study: Study, ridges: list[float], threads: int | None) -> s
         ),
         block=options["block"],
         preconditioner=solvers.PreconditionerSettings(**options["preconditioner"], seed=study.config["seed"]),
-        memory_budget=int(options["memory_gib"] * 2**30),
+        memory_budget=memory.left(options["memory_gib"]),
     )
     return settings if threads is None else replace(settings, threads=min(threads, settings.threads))
 
@@ -207,6 +222,14 @@ def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, 
     store = blocks.open_store(store_folder(study, results, kernel.name, "validation"))
     size = study.evaluation_sizes(kernel.name)["validation"]
     blocks.set_aside_faulty(store, store.grid.blocks(size, window[1]))
+    n = window[1] - window[0]
+    needed, free = size * n * store.dtype.itemsize, memory.left(study.config["solver"]["memory_gib"])
+    if needed + 2 * store.largest_block_bytes > free:
+        raise UserError(
+            f"the kernel rows of {size} validation examples with n = {n} take "
+            f"{(needed + 2 * store.largest_block_bytes) / 2**30:.2f} GiB, solver.memory_gib leaves {free / 2**30:.2f}: "
+            "raise it, or take fewer validation examples"
+        )
     cross = blocks.read_submatrix(store, (0, size), window)
     features = open_features_folder(study, results, kernel)
     targets = features.load("validation_targets.npy", size)
@@ -266,6 +289,7 @@ def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path)
             "iterations": record.iterations,
             "residual": record.residual,
             "seconds": record.seconds,
+            "ridges_passed_over": len(record.ridges_passed_over),
         }
         tables.append(metrics_table.rows(row, metrics_table.TRAIN, values))
     for part, (store, targets, labels) in parts.items():

@@ -32,6 +32,7 @@ from neural_kernels import (
 from neural_kernels.architectures import output_shape
 from neural_kernels.blocks import Grid, KernelStore
 from neural_kernels.errors import DamagedFile, UserError
+from neural_kernels.files import read_json
 from neural_kernels.flip_symmetry import is_flip_symmetric
 from neural_kernels.progress import progress
 from neural_kernels.reports.plan import describe
@@ -95,7 +96,9 @@ def check(study: Study, results: Path) -> None:
     from neural_kernels.tuning.objectives import ridge_objective
 
     ridge_objective(study.config["ridge"], summary.task)
-    planning.check_disk(study, summary.input_shape, summary.outputs, results)
+    prepared = (data_folder(study, results) / "data.json").exists()
+    data = 0 if prepared else datasets.stored_bytes(study.config["data"])
+    planning.check_disk(study, summary.input_shape, summary.outputs, results, data)
     log.info("study %s: config, data, engines and disk are in order", study.name)
 
 
@@ -113,7 +116,11 @@ def preprocess(study: Study, results: Path, name: str) -> None:
         known = ", ".join(study.config["preprocessing"])
         raise UserError(f"study {study.name} has no preprocessing {name!r}, expected one of {known}")
     folder = results / study.owner / "features" / name
-    preprocessing.preprocess(study.config["preprocessing"][name], data_folder(study, results), folder)
+    data = data_folder(study, results)
+    described = read_json(data / "data.json")
+    needed = planning.feature_bytes(study, described["input_shape"], described["outputs"], results, name)
+    planning.check_room(folder, needed, "its features")
+    preprocessing.preprocess(study.config["preprocessing"][name], data, folder)
 
 
 def _check_owner(study: Study) -> None:

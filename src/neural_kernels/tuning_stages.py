@@ -413,7 +413,10 @@ def _outcome(record: TrialRecord) -> str:
         return f"{record.state}, {record.reason}"
     found = record.assessment
     edge = " (an end of the sweep)" if found.ridge_at_edge else ""
-    return f"{record.objective} {found.value:.6g}, ridge {found.ridge:.1e}{edge}, {found.seconds:.1f} s"
+    solved = "" if found.converged else f", NOT converged (residual {found.residual:.1e})"
+    return (
+        f"{record.objective} {found.value:.6g}, ridge {found.ridge:.1e}{edge}{solved}, {found.seconds:.1f} s"
+    )
 
 
 def _table(records: list[TrialRecord]) -> pd.DataFrame:
@@ -437,6 +440,8 @@ def _table(records: list[TrialRecord]) -> pd.DataFrame:
             "ridge": None if found is None else found.ridge,
             "engine": None if found is None else found.engine,
             "seconds": None if found is None else found.seconds,
+            "converged": None if found is None else found.converged,
+            "ridges_passed_over": None if found is None else found.ridges_passed_over,
         }
         rows.append(facts | drawn)
     return pd.DataFrame(rows)

@@ -31,7 +31,7 @@ def test_summaries_are_the_worst_column():
     assert RECORD.residual == 3e-4
     assert RECORD.stopped_by == "max_iterations"
     assert not RECORD.converged
-    assert replace(RECORD, column_stops=["tolerance", "tolerance"]).converged
+    assert replace(RECORD, column_stops=["tolerance", "tolerance"], column_residuals=[1e-7, 1e-6]).converged
     assert replace(RECORD, column_stops=["max_iterations", "stagnation"]).stopped_by == "stagnation"
 
 

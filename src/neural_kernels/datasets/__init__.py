@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -38,7 +39,14 @@ from neural_kernels.datasets.pools import Dataset, Pool, Task, check_finite, che
 from neural_kernels.datasets.storage import atomic_array, made_alone
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_json, write_npy
-from neural_kernels.graphs import Graphs, concatenate, is_graphs, structure_files, write_structure
+from neural_kernels.graphs import (
+    TYPICAL_NODES,
+    Graphs,
+    concatenate,
+    is_graphs,
+    structure_files,
+    write_structure,
+)
 from neural_kernels.progress import progress
 
 log = logging.getLogger(__name__)
@@ -125,6 +133,14 @@ def check_data(options: Mapping[str, Any]) -> DataSummary:
             than there are.
     """
     return _open(options).summary
+
+
+def stored_bytes(options: Mapping[str, Any]) -> int:
+    """Bytes of what ``prepare_data`` will write; of graphs about, by their typical size."""
+    study = _open(options)
+    example = math.prod(TYPICAL_NODES if length is None else length for length in study.train.input_shape)
+    labels = 8 * (1 if study.dataset.task == "classification" else study.dataset.outputs)
+    return sum(study.summary.parts.values()) * (example * np.dtype(study.train.dtype).itemsize + labels)
 
 
 def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+from neural_kernels import exhaustion
 from neural_kernels.errors import UserError
 from neural_kernels.interruption import Ended
 from neural_kernels.solvers.communicator import row_range
@@ -113,12 +114,13 @@ def together(communicator: MpiCommunicator, work: Callable[[], T]) -> T:
             # The launcher hands a signal on to all of them.
             raise
         if communicator.rank == 0 or not common:
+            said = str(error) if isinstance(error, UserError) else exhaustion.sentence(error, "solve")
             if ended:
                 print(
                     f"process {communicator.rank}: {error or 'ended by SIGINT'}", file=sys.stderr, flush=True
                 )
-            elif isinstance(error, UserError):
-                print(f"error: {error}", file=sys.stderr, flush=True)
+            elif said is not None:
+                print(f"error: {said}", file=sys.stderr, flush=True)
             else:
                 sys.excepthook(type(error), error, error.__traceback__)
                 sys.stderr.flush()

@@ -16,6 +16,9 @@ from neural_kernels.files import damaged, read_json, write_json, write_npy
 if TYPE_CHECKING:
     import pandas as pd
 
+TOLERANCE = 1e-6
+"""Of the true relative residual, where nothing else is asked for."""
+
 StoppedBy = Literal["direct", "tolerance", "max_iterations", "stagnation", "indefinite"]
 
 
@@ -32,7 +35,7 @@ class Record:
         column_residuals: true relative residual |b - A x| / |b| of each column, recomputed from the matrix.
         column_stops: what ended each column.
         seconds: wall-clock time of the solve for this ridge.
-        tolerance: of the relative residual, None for a direct solve.
+        tolerance: of the relative residual; None in direct solves by earlier versions, which ``TOLERANCE`` judges.
         validation_loss: of this solution, None where there was no validation data.
         details: what belongs to one solver alone: preconditioner, passes over the store, ridge sweep.
     """
@@ -67,8 +70,15 @@ class Record:
 
     @property
     def converged(self) -> bool:
-        """Whether every column is solved: directly, or to the tolerance."""
-        return self.stopped_by in ("direct", "tolerance")
+        """Whether the true residual of every column is at most the tolerance, solved directly or not."""
+        tolerance = TOLERANCE if self.tolerance is None else self.tolerance
+        solved = all(residual <= tolerance for residual in self.column_residuals)
+        return solved and self.stopped_by in ("direct", "tolerance")
+
+    @property
+    def ridges_passed_over(self) -> list[float]:
+        """Candidates at which the kernel was singular to rounding, the largest first."""
+        return list(self.details.get("ridge_choice", {}).get("passed_over", []))
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, with the summaries over columns spelled out for whoever reads the file."""

@@ -26,7 +26,7 @@ from scipy.linalg import blas, lapack
 
 from neural_kernels.errors import UserError
 from neural_kernels.solvers.blocked_cholesky import BLOCK, UPDATE_ROWS, factorise_in_place
-from neural_kernels.solvers.cholesky import NotPositiveDefinite
+from neural_kernels.solvers.definiteness import NotPositiveDefinite
 
 DOUBLE = float(np.finfo(np.float64).eps)
 

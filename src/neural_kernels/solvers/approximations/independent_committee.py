@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from neural_kernels.errors import UserError
-from neural_kernels.solvers.cholesky import NotPositiveDefinite, factorise, solve_factorised
+from neural_kernels.solvers.cholesky import factorise, solve_factorised
+from neural_kernels.solvers.definiteness import NotPositiveDefinite
 
 
 def bayesian_committee_machine_independent(
@@ -22,6 +24,7 @@ def bayesian_committee_machine_independent(
     targets: np.ndarray,
     partition: Sequence[np.ndarray],
     ridge: float,
+    computed_in: npt.DTypeLike = np.float64,
 ) -> np.ndarray:
     """Predictions, (m, C) float64, each that of ``bayesian_committee_machine`` for a query of one test example.
 
@@ -32,17 +35,19 @@ def bayesian_committee_machine_independent(
         targets: Y, (n, C) float64.
         partition: the indices of each part; a single part gives the exact prediction.
         ridge: relative to the mean diagonal of each part.
+        computed_in: precision in which the kernel's entries were computed.
 
     Raises:
         UserError: shapes that do not fit.
         NotPositiveDefinite: the kernel of a part is not, or a test example's variance given a part.
+        NotAKernel: the kernel of a part is not positive semidefinite, by more than rounding.
     """
     if prior.ndim != 1:
         raise UserError(f"the prior variances have shape {prior.shape}, expected (m,)")
     precision, weighted = 1 / prior, np.zeros((len(prior), targets.shape[1]))
     for part in partition:
         kernel = np.array(kernel_among(part), np.float64, order="C")
-        factor, _ = factorise(kernel, ridge * float(np.diag(kernel).mean()), ridge)
+        factor, _ = factorise(kernel, ridge * float(np.diag(kernel).mean()), ridge, computed_in)
         rows = cross(part)
         solved = solve_factorised(factor, np.ascontiguousarray(rows.T))
         explained = np.einsum("mb,bm->m", rows, solved)
