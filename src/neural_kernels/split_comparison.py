@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neural_kernels import config_files
+from neural_kernels.config_schema import check_schema
 from neural_kernels.errors import UserError
-from neural_kernels.study import Study, check_schema, load_study
+from neural_kernels.study import Study, load_study
 
 
 @dataclass(frozen=True)

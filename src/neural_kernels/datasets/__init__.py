@@ -7,7 +7,6 @@ function ``read(options, path) -> Inputs``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -36,6 +35,7 @@ from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_json, write_npy
 from neural_kernels.graphs import Graphs, concatenate, is_graphs, write_structure
+from neural_kernels.names import TEST_SET_EXPECTED, is_test_set_name
 from neural_kernels.progress import progress
 
 DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
@@ -63,9 +63,6 @@ FURTHER_TESTS: dict[str, Callable[[Mapping[str, Any]], Pool]] = {
     "cifar10": cifar10.open_test,
     "cifar10_1": cifar10_1.open_test,
 }
-
-# A test set's name becomes part of file names, beside those of the training and validation sets.
-TEST_SET_NAME = re.compile(r"(?!(train|validation)$)(?!.*_(targets|labels)$)[A-Za-z0-9][A-Za-z0-9_-]*")
 
 # What each example of an augmented training set is.
 COPIES_FILE = "train_copies.npy"
@@ -231,11 +228,8 @@ def _open(options: Mapping[str, Any]) -> _Study:
 
 def _open_test(dataset: Dataset, dataset_name: str, test: str, entry: Mapping[str, Any]) -> Pool:
     key = f"data.test_sets.{test}"
-    if not TEST_SET_NAME.fullmatch(test):
-        raise UserError(
-            f"{key}: {test!r} cannot name a test set, expected letters, digits, - and _, "
-            "not train or validation and not ending in _targets or _labels"
-        )
+    if not is_test_set_name(test):
+        raise UserError(f"{key}: {test!r} cannot name a test set, expected {TEST_SET_EXPECTED}")
     if test in dataset.tests:
         if entry.get("path"):
             raise UserError(f"{key}.path is given, but {test} comes from data.path, expected no path")
