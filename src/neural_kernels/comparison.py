@@ -64,6 +64,17 @@ class ComparisonTable:
         """The validated study; see ``load_study``."""
         return load_study(self.studies_folder / f"{name}.yaml")
 
+    def check_runs(self) -> None:
+        """Refuse a study that there is not, or one without the kernel that the table names."""
+        for group in self.groups:
+            for name, kernel in group.runs:
+                known = self.study(name).kernels
+                if kernel not in known:
+                    raise UserError(
+                        f"table {self.name}, {group.name}: study {name} has no kernel {kernel!r}, expected one of "
+                        f"{', '.join(known)}"
+                    )
+
 
 def load_table(path: Path) -> ComparisonTable:
     """The table in ``path``, config/tables/<table>.yaml; its studies are in config.

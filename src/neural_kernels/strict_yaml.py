@@ -120,7 +120,7 @@ def _check_size(path: Path, text: str) -> None:
             depth -= 1
         values += isinstance(event, yaml.NodeEvent)
         if depth > DEEPEST:
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1  # type: ignore[union-attr]
             raise UserError(
                 f"{path}, line {line}: nested more than {DEEPEST} deep, expected a config's few levels"
             )
