@@ -1,4 +1,4 @@
-"""Small configs of every kind, what may be wrong in them, and a run of the command line that can neither hang nor write."""
+"""Small configs of every kind, what may be wrong in them, and runs of the command line that may not hang."""
 
 from __future__ import annotations
 
@@ -33,9 +33,18 @@ BASE: dict[str, Any] = {
         "white": {"method": "zca", "regularization": 0.1, "per_image_normalization": True},
     },
     "kernels": {
-        "FC": {"architecture": {"name": "FC", "depth": 2, "W_std": 1.5}, "preprocessing": "plain", "kind": "nngp"},
+        "FC": {
+            "architecture": {"name": "FC", "depth": 2, "W_std": 1.5},
+            "preprocessing": "plain",
+            "kind": "nngp",
+        },
         "Myrtle": {
-            "architecture": {"name": "Myrtle", "convs_per_pool": [1, 1], "filter_size": 3, "layer_norm": False},
+            "architecture": {
+                "name": "Myrtle",
+                "convs_per_pool": [1, 1],
+                "filter_size": 3,
+                "layer_norm": False,
+            },
             "preprocessing": "white",
             "block_edge": 16,
             "largest_training_size": 32,
@@ -120,7 +129,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "approximations": {**BASE, **APPROXIMATIONS},
     "tuning": {**BASE, **TUNING},
     "guest": {"title": "Guest", "kernels_from": "base", "use_kernels": ["FC"], "draws": 1},
-    "like": {"title": "Mine", "like": "base", "data": {"train_examples": 60}, "training_sizes": {"largest": 60}},
+    "like": {
+        "title": "Mine",
+        "like": "base",
+        "data": {"train_examples": 60},
+        "training_sizes": {"largest": 60},
+    },
     "comparison": COMPARISON,
     "table": TABLE,
     "tuned": TUNED,
@@ -132,14 +146,30 @@ HOSTILE = (
     "-1", "0", "-0.0", "16.0", "16.5", "1.0000000001", "1e-6", "1_000", "010", "0x10", "1:30", "2020-01-01", "true",
     "null", "''", "'16'", "nan", "[]", "{}", "[[]]", "[1, 1.0]", "[.nan]", "[true]", "{1: 2}", "{null: 3}",
     "{true: 4}", "{.nan: 5}", "{a: 1, a: 2}", "[1, 1]", "../../x", "/etc/passwd", "'a/b'", "'x`touch pwned`'",
-    "'$(touch pwned)'", "'a\n b'", r'"\0"', r'"\x1b[2J"', r'"$\\frac{"', "x" * 300, "!!python/object/apply:os.getcwd []",
+    "'$(touch pwned)'", "'a\n b'", r'"\0"', r'"\x1b[2J"', r'"$\\frac{$"', "x" * 300,
+    "!!python/object/apply:os.getcwd []",
     "!!set {a}", "!!binary aGk=", "&a [*a]", "*nowhere", "{<<: 3}", "{<<: [{a: 1}, {a: 2}]}", "[" * 500, "{a: " * 300,
     "Ω", "'\U0001f600'", "[low, high]", "{low: 1, high: 0}", "{choices: []}", "{choices: [1, 1.0]}",
     "{choices: [[], {}]}", "{low: 1.0, high: 3.0, integer: true}", "{choices: [3], when: {activation: []}}",
     "{low: -.inf, high: .inf}", "{low: 0, high: 1, log: true}", "[" + "1, " * 5000 + "1]",
 )  # fmt: skip
 
-NAMES = ("x`y`", "../x", "a" * 300, "", "a\nb", "train", "é", ".hidden", "1", "null", "<<", "name", "file", "tuned")
+NAMES = (
+    "x`y`",
+    "../x",
+    "a" * 300,
+    "",
+    "a\nb",
+    "train",
+    "é",
+    ".hidden",
+    "1",
+    "null",
+    "<<",
+    "name",
+    "file",
+    "tuned",
+)
 
 
 class Hang(BaseException):
@@ -181,7 +211,11 @@ def is_in_order(outcome: Outcome) -> bool:
     """Exit status 0, or 2 after one sentence."""
     lines = outcome.stderr.splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
-    others = [line for line in lines if line not in errors and not line.startswith(("engine ", "results/", "study "))]
+    others = [
+        line
+        for line in lines
+        if line not in errors and not line.startswith(("engine ", "results/", "study "))
+    ]
     if outcome.status == 0:
         return not errors
     return outcome.status == 2 and len(errors) == 1 and errors[0] == lines[-1] and not others
@@ -206,7 +240,9 @@ def make_folder(folder: Path) -> None:
 
 def check_config(folder: Path, kind: str, content: bytes) -> Outcome:
     """``neural-kernels check`` of a config of one kind with this content; fails where a file was written."""
-    path = {"table": folder / "tables" / "mine.yaml", "tuned": folder / "tuned.yaml"}.get(kind, folder / "mine.yaml")
+    path = {"table": folder / "tables" / "mine.yaml", "tuned": folder / "tuned.yaml"}.get(
+        kind, folder / "mine.yaml"
+    )
     path.write_bytes(content)
     checked = folder / "uses_tuned.yaml" if kind == "tuned" else path
     before = sorted(folder.rglob("*"))
@@ -218,7 +254,9 @@ def check_config(folder: Path, kind: str, content: bytes) -> Outcome:
 def places(config: Any, above: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     """Where there is a value in a config: its keys and places in lists, from outside."""
     found = [above] if above else []
-    items = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
+    items = (
+        config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
+    )
     for key, value in items:
         found += places(value, (*above, key))
     return found

@@ -50,6 +50,23 @@ def validate(where: str, value: Any, schema: str) -> None:
     error = best_match(validator.iter_errors(value))
     if error is not None:
         raise UserError(f"{where}: {_sentence(error)}")
+    _check_formulas(where, value, "")
+
+
+def _check_formulas(where: str, value: Any, place: str) -> None:
+    """Refuse text between dollars that is no formula: a report would end with it after all the work."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_formulas(where, item, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, str) and value.count("$") > 1:
+        from matplotlib import mathtext
+
+        try:
+            mathtext.MathTextParser("path").parse(value)
+        except ValueError:
+            raise UserError(
+                f"{where}: {place} is {shown(value)}, expected a formula between its dollars, or \\$ for a dollar"
+            ) from None
 
 
 def complete(value: Any, schema: str) -> None:
