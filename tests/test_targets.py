@@ -22,6 +22,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "torn_comparison": {**COMPARISON, "splits": {"one": "gone"}, "published": []},
         "tables/mine": TABLE,
         "tables/bad": {**TABLE, "titel": "x"},
+        "tables/twice": TABLE,
+        "twice": {**BASE, **APPROXIMATIONS},
+        "twice_scaling": {**BASE, **APPROXIMATIONS},
         "x`touch pwned`": BASE,
     }
     for name, content in studies.items():
@@ -76,6 +79,12 @@ def test_targets_that_there_are_pass(config, target):
         ("results/base/kernels/FC/train/blocks/1-0.npy", "below the diagonal of a symmetric kernel: ask for 0-1"),
         ("results/base/metrics/FC/n17.parquet", "training size 17 is not on the ladder of kernel FC"),
         ("results/base/solutions/Myrtle/direct/n64/solved.json", "training size 64 is not on the ladder of kernel My"),
+        ("results/base/metrics/FC/n016.parquet", "training size 016 is not on the ladder of kernel FC"),
+        ("results/base/metrics/FC/n" + 5000 * "9" + ".parquet", "is not on the ladder of kernel FC"),
+        ("results/base/kernels/FC/train/blocks/00-1.npy", "block 00-1 is outside the 2 x 2 blocks"),
+        ("results/base/kernels/FC/train/blocks/0-" + 5000 * "1" + ".npy", "is outside the 2 x 2 blocks"),
+        ("results/twice.pdf", "would be the report of .*tables/twice.yaml and of .*config/twice.yaml: rename one"),
+        ("results/twice_scaling.pdf", "would be the report of .*twice_scaling.yaml and of .*twice.yaml: rename one"),
         ("results/base/features/zca/features.json", "study base has no preprocessing 'zca', expected one of plain"),
     ],
 )  # fmt: skip

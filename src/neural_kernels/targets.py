@@ -61,11 +61,19 @@ def _check_report(file: str, config: Path) -> None:
     name, suffix = os.path.splitext(file)
     if suffix not in (".pdf", ".md"):
         return
-    table = config / "tables" / f"{name}.yaml"
-    if table.exists() or suffix == ".md":
+    table, path = config / "tables" / f"{name}.yaml", config / f"{name}.yaml"
+    makers = [table] if table.is_file() else []
+    makers += [path] if path.is_file() and report_kind(path) is not None else []
+    for ending in ("_scaling", "_tuning"):
+        if name.endswith(ending) and (other := config / f"{name.removesuffix(ending)}.yaml").is_file():
+            makers.append(other)
+    if len(makers) > 1:
+        raise UserError(
+            f"results/{file} would be the report of {' and of '.join(map(str, makers))}: rename one"
+        )
+    if table.is_file() or suffix == ".md":
         load_table(table)
         return
-    path = config / f"{name}.yaml"
     for ending in ("_scaling", "_tuning"):
         if name.endswith(ending) and not path.exists():
             study = load_study(config / f"{name.removesuffix(ending)}.yaml")
@@ -100,18 +108,18 @@ def _check_below(name: str, file: str, config: Path) -> None:
         _check_block(study, named, rest)
     elif size := re.search(r"/n(\d+)(?:/|\.|$)", file):
         sizes = study.training_sizes(named)
-        if int(size[1]) not in sizes:
+        if size[1] not in map(str, sizes):
             known = ", ".join(map(str, sizes))
             raise UserError(
-                f"training size {size[1]} is not on the ladder of kernel {named}, expected one of {known}"
+                f"training size {size[1][:20]} is not on the ladder of kernel {named}, expected one of {known}"
             )
 
 
 def _check_trial(study: Study, rest: str) -> None:
     trial = re.fullmatch(r"trials/(\d+)\.json", rest)
-    if trial and study.tuning and int(trial[1]) >= study.tuning.trials:
+    if trial and study.tuning and trial[1] not in map(str, range(study.tuning.trials)):
         raise UserError(
-            f"study {study.name} has no trial {trial[1]}, expected 0 to {study.tuning.trials - 1}"
+            f"study {study.name} has no trial {trial[1][:20]}, expected 0 to {study.tuning.trials - 1}"
         )
 
 
@@ -123,11 +131,13 @@ def _check_block(study: Study, kernel: str, rest: str) -> None:
     block = re.fullmatch(r".*/blocks/(\d+)-(\d+)\.npy", rest)
     if block is None:
         return
-    i, j = int(block[1]), int(block[2])
+    i, j = block.groups()
     grid = Grid(sizes[part], sizes["train"], study.block_edge(kernel), symmetric=part == "train")
-    if not (i < grid.block_rows and j < grid.block_columns):
+    # As text: 00-1 is no file of ours, and a number may be too long to be one.
+    if i not in map(str, range(grid.block_rows)) or j not in map(str, range(grid.block_columns)):
         raise UserError(
-            f"block {i}-{j} is outside the {grid.block_rows} x {grid.block_columns} blocks of kernel {kernel}, {part}"
+            f"block {i[:20]}-{j[:20]} is outside the {grid.block_rows} x {grid.block_columns} blocks of kernel "
+            f"{kernel}, {part}"
         )
-    if grid.symmetric and i > j:
+    if grid.symmetric and int(i) > int(j):
         raise UserError(f"block {i}-{j} is below the diagonal of a symmetric kernel: ask for {j}-{i}")
