@@ -29,8 +29,8 @@ from neural_kernels import (
     preprocessing,
     sealed_arrays,
 )
-from neural_kernels.architectures import output_shape
 from neural_kernels.blocks import Grid, KernelStore
+from neural_kernels.data_fit import check_fit
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.files import read_json
 from neural_kernels.flip_symmetry import is_flip_symmetric
@@ -77,8 +77,11 @@ def kernel_named(study: Study, name: str) -> Kernel:
 # -------------------------------------------------------------------------------------------- data
 
 
-def check(study: Study, results: Path) -> None:
+def check(study: Study, results: Path) -> datasets.DataSummary:
     """Everything that can be known before work starts: files, sizes, architectures, engines, disk.
+
+    Returns:
+        What the data will be.
 
     Raises:
         UserError: the first thing that would stop the study.
@@ -89,17 +92,12 @@ def check(study: Study, results: Path) -> None:
             raise UserError(
                 f"config/{study.name}.yaml asks for {count} examples of {part}, but there are {summary.parts[part]}"
             )
-    for kernel in study.kernels.values():
-        output_shape(kernel.architecture, summary.input_shape)
-        engines.select(study.config["engine"], kernel.architecture, summary.input_shape)
-    # Metrics take long to load, and of the stages here only this one looks at them.
-    from neural_kernels.tuning.objectives import ridge_objective
-
-    ridge_objective(study.config["ridge"], summary.task)
+    check_fit(study, summary)
     prepared = (data_folder(study, results) / "data.json").exists()
     data = 0 if prepared else datasets.stored_bytes(study.config["data"])
     planning.check_disk(study, summary.input_shape, summary.outputs, results, data)
     log.info("study %s: config, data, engines and disk are in order", study.name)
+    return summary
 
 
 def prepare(study: Study, results: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -47,6 +46,7 @@ from neural_kernels.graphs import (
     structure_files,
     write_structure,
 )
+from neural_kernels.names import TEST_SET_EXPECTED, is_test_set_name
 from neural_kernels.progress import progress
 
 log = logging.getLogger(__name__)
@@ -76,9 +76,6 @@ FURTHER_TESTS: dict[str, Callable[[Mapping[str, Any]], Pool]] = {
     "cifar10": cifar10.open_test,
     "cifar10_1": cifar10_1.open_test,
 }
-
-# A test set's name becomes part of file names, beside those of the training and validation sets.
-TEST_SET_NAME = re.compile(r"(?!(train|validation)$)(?!.*_(targets|labels)$)[A-Za-z0-9][A-Za-z0-9_-]*")
 
 # What each example of an augmented training set is.
 COPIES_FILE = "train_copies.npy"
@@ -242,11 +239,8 @@ def _open(options: Mapping[str, Any]) -> _Study:
 
 def _open_test(dataset: Dataset, dataset_name: str, test: str, entry: Mapping[str, Any]) -> Pool:
     key = f"data.test_sets.{test}"
-    if not TEST_SET_NAME.fullmatch(test):
-        raise UserError(
-            f"{key}: {test!r} cannot name a test set, expected letters, digits, - and _, "
-            "not train or validation and not ending in _targets or _labels"
-        )
+    if not is_test_set_name(test):
+        raise UserError(f"{key}: {test!r} cannot name a test set, expected {TEST_SET_EXPECTED}")
     if test in dataset.tests:
         if entry.get("path"):
             raise UserError(f"{key}.path is given, but {test} comes from data.path, expected no path")
