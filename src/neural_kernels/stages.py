@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
@@ -70,7 +71,7 @@ def kernel_named(study: Study, name: str) -> Kernel:
 
 
 def check(study: Study, results: Path) -> None:
-    """Everything that can be known before work starts: files, sizes, architectures, engines, disk.
+    """Everything that can be known before work starts: files and all that is in them, architectures, engines, disk.
 
     Raises:
         UserError: the first thing that would stop the study.
@@ -89,7 +90,16 @@ def check(study: Study, results: Path) -> None:
 
     ridge_objective(study.config["ridge"], summary.task)
     planning.check_disk(study, summary.input_shape, summary.outputs, results)
+    # Last, since it may take minutes: the files are read whole.
+    labels = datasets.examine_data(study.config["data"], study.config["seed"])
+    if study.owner == study.name:  # another study's seed chose its training set
+        used = {name: study.config["preprocessing"][name] for name in _preprocessings(study)}
+        preprocessing.check_training_set(used, asdict(summary), labels)
     log.info("study %s: config, data, engines and disk are in order", study.name)
+
+
+def _preprocessings(study: Study) -> list[str]:
+    return sorted({kernel.preprocessing for kernel in study.kernels.values()})
 
 
 def prepare(study: Study, results: Path) -> None:

@@ -19,7 +19,7 @@ from neural_kernels.datasets.storage import atomic_array, remove_leftovers
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_json
 from neural_kernels.flip_symmetry import followed_by_flips
-from neural_kernels.graphs import Examples, Graphs, open_examples, write_structure
+from neural_kernels.graphs import Examples, Graphs, is_graphs, open_examples, write_structure
 from neural_kernels.preprocessing import channels, targets, transform, zca
 from neural_kernels.preprocessing.transform import Fitted, SavedTransform
 from neural_kernels.progress import progress
@@ -84,6 +84,28 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
             "flipped_images": _flipped_images(summary, directory),
         },
     )
+
+
+def check_training_set(
+    options: Mapping[str, Mapping[str, Any]], summary: Mapping[str, Any], labels: np.ndarray
+) -> None:
+    """Refuse, before any work, what ``preprocess`` would refuse of a training set for its targets and its sizes.
+
+    Args:
+        options: entries of a study's config by their names.
+        summary: as in data.json: parts, input_shape and task.
+        labels: of the training set, without augmented copies: (n,) integers or (n, outputs) floats.
+
+    Raises:
+        UserError: values to learn that are all the same or all missing, more examples to fit on than there are, or a
+            method that the examples do not allow.
+    """
+    if summary["task"] != "classification":
+        targets.fit_scaling(labels, labels=summary["task"] == "multilabel")
+    graphs, train = is_graphs(tuple(summary["input_shape"])), summary["parts"]["train"]
+    for name, entry in options.items():
+        used = applicable(entry)
+        _check_fit(used, graphs, train, f"preprocessing.{name}: ")
 
 
 def add_transform(options: Mapping[str, Any], data: Path, directory: Path) -> None:
@@ -158,30 +180,36 @@ def _method(options: Mapping[str, Any]) -> str:
 
 
 def _fit_examples(options: Mapping[str, Any], train: Examples) -> Examples:
+    _check_fit(options, isinstance(train, Graphs), len(train))
+    return train[: options.get("fit_examples")]
+
+
+def _check_fit(options: Mapping[str, Any], graphs: bool, train: int, where: str = "") -> None:
     asked = options.get("fit_examples")
-    if asked is not None and not 1 <= asked <= len(train):
+    if asked is not None and not 1 <= asked <= train:
         raise UserError(
-            f"preprocessing fit_examples is {asked}, expected 1 to {len(train)} training examples"
+            f"{where}preprocessing fit_examples is {asked}, expected 1 to {train} training examples"
         )
-    return train[:asked]
+    if graphs and options.get("each_position", False):
+        raise UserError(
+            f"{where}preprocessing each_position is true, but the nodes of graphs have no positions"
+        )
+    if graphs and options["method"] == "zca":
+        raise UserError(
+            f"{where}preprocessing method is zca, but the examples are graphs: expected standardize or none"
+        )
 
 
 def _fit(options: Mapping[str, Any], train: Examples) -> Fitted:
     if options["method"] == "none":
         return None
     if options["method"] == "standardize":
-        each_position = options.get("each_position", False)
-        if each_position and isinstance(train, Graphs):
-            raise UserError("preprocessing each_position is true, but the nodes of graphs have no positions")
-        return channels.fit(_batches(_rows(train), "fitting"), each_position)
+        return channels.fit(_batches(_rows(train), "fitting"), options.get("each_position", False))
     return zca.fit(_image_batches(train), options["regularization"], options["per_image_normalization"])
 
 
 def _image_batches(train: Examples) -> Callable[[], Iterator[np.ndarray]]:
-    if isinstance(train, Graphs):
-        raise UserError(
-            "preprocessing method is zca, but the examples are graphs: expected standardize or none"
-        )
+    assert not isinstance(train, Graphs), "_check_fit refuses graphs"
     return partial(_batches, train, "fitting")
 
 
