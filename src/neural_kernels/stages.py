@@ -94,7 +94,8 @@ def check(study: Study, results: Path) -> None:
     labels = datasets.examine_data(study.config["data"], study.config["seed"])
     if study.owner == study.name:  # another study's seed chose its training set
         used = {name: study.config["preprocessing"][name] for name in _preprocessings(study)}
-        preprocessing.check_training_set(used, asdict(summary), labels)
+        source = study.config["data"].get("path") or study.config["data"]["name"]
+        preprocessing.check_training_set(used, asdict(summary), labels, str(source))
     log.info("study %s: config, data, engines and disk are in order", study.name)
 
 

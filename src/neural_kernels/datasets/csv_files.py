@@ -24,7 +24,7 @@ _KINDS = "a .csv, a .csv.gz, a .zip of such tables, or a folder of them"
 
 # Characters of a row; one of ten thousand values has a tenth of them.
 LONGEST_ROW = 2**22
-MOST_ROWS = 20_000_000
+MOST_ROWS = 5_000_000
 
 # Python takes 1_000, nan, infinity and the digits of every script for numbers as well.
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")

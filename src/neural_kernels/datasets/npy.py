@@ -30,7 +30,9 @@ _MOST_BYTES = 2**62
 _FIELDS = {
     "descr": re.compile(r"""'descr':\s*'([^']{1,50})'\s*(?:,|(?=\}))"""),
     "fortran_order": re.compile(r"""'fortran_order':\s*(True|False)\s*(?:,|(?=\}))"""),
-    "shape": re.compile(r"""'shape':\s*\(((?:\s*[0-9]{1,19}L?\s*,?)*)\s*\)\s*(?:,|(?=\}))"""),
+    "shape": re.compile(
+        r"""'shape':\s*\(\s*((?:[0-9]{1,19}L?\s*,\s*)*(?:[0-9]{1,19}L?\s*)?)\)\s*(?:,|(?=\}))"""
+    ),
 }
 
 

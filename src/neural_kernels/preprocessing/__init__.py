@@ -87,7 +87,7 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
 
 
 def check_training_set(
-    options: Mapping[str, Mapping[str, Any]], summary: Mapping[str, Any], labels: np.ndarray
+    options: Mapping[str, Mapping[str, Any]], summary: Mapping[str, Any], labels: np.ndarray, source: str
 ) -> None:
     """Refuse, before any work, what ``preprocess`` would refuse of a training set for its targets and its sizes.
 
@@ -95,13 +95,17 @@ def check_training_set(
         options: entries of a study's config by their names.
         summary: as in data.json: parts, input_shape and task.
         labels: of the training set, without augmented copies: (n,) integers or (n, outputs) floats.
+        source: of the data, for errors.
 
     Raises:
         UserError: values to learn that are all the same or all missing, more examples to fit on than there are, or a
             method that the examples do not allow.
     """
     if summary["task"] != "classification":
-        targets.fit_scaling(labels, labels=summary["task"] == "multilabel")
+        try:
+            targets.fit_scaling(labels, labels=summary["task"] == "multilabel")
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
     graphs, train = is_graphs(tuple(summary["input_shape"])), summary["parts"]["train"]
     for name, entry in options.items():
         used = applicable(entry)
