@@ -508,16 +508,15 @@ def test_a_folder_for_a_file_and_a_file_for_a_folder_are_sentences(tmp_path, kin
 @pytest.mark.parametrize("kind", list(door.every_kind()))
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, kind):
     data, files = door.every_kind()[kind]
-    for number, name in enumerate(files):
-        if "/test/" in name or "test/images" in name or name.endswith(("words.txt", "boxes.txt")):
-            continue
-        folder = tmp_path / str(number)
-        study = door.write_study(folder, data, files)
-        (folder / "data" / name).unlink()
-        os.mkfifo(folder / "data" / name)
+    needed = [name for name in files if kind != "cifar10_1" or name.startswith("cifar10.1")]
+    needed = [
+        name for name in needed if name.endswith((".csv", "val_annotations.txt", ".gz", "_1", ".bin", ".npz"))
+    ]
+    for number, name in enumerate(needed[:3] or list(files)[:1]):
+        study = door.write_study(tmp_path / str(number), data, files)
+        (tmp_path / str(number) / "data" / name).unlink()
+        os.mkfifo(tmp_path / str(number) / "data" / name)
         door.refused(study)
-        if number > 5:
-            break
 
 
 @pytest.mark.parametrize("kind", list(door.every_kind()))

@@ -1,12 +1,15 @@
 """Files that ask for gigabytes: the check ends with a sentence, and its memory stays small."""
 
 import gzip
+import io
 import json
 import lzma
 import os
 import struct
 import subprocess
 import sys
+import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -65,14 +68,10 @@ def cases():
     for name, (data, file, head, block, sentence) in gzipped.items():
         yield name, {**data, "path": file}, {file: gzip.compress(head) + bomb(block, 30)}, sentence
     for name, block in (("numbers without end", b"0\n" * 500_000), ("a number without end", b"0" * MEBIBYTE)):
-        files = door.ogb() | {"raw/graph-label.csv.gz": bomb(block, 1000)}
-        yield (
-            name,
-            door.OGB,
-            files,
-            "found a line of more" if b"\n" not in block else "bytes of content, expected",
-        )
-    packed = door.zipped({"splits/table.csv": heads[0] + rows[0] * 200})
+        files = door.ogb() | {"raw/graph-label.csv.gz": bomb(block, 30)}
+        sentence = "bytes of content, expected" if b"\n" in block else "found a line of more"
+        yield name, door.OGB, files, sentence
+    packed = door.zipped({"splits/table.csv": heads[0] + rows[0] * 40})
     yield (
         "a member of a zip",
         {**door.FLIP, "path": "archive.zip"},
@@ -83,13 +82,6 @@ def cases():
     yield "nine bytes", door.CIFAR10, door.cifar10("py") | pickle, "at place 536870911"
     other = gzip.compress(tar_header("other", 2**33)) + bomb(bytes(MEBIBYTE), 1100)
     yield "a tar", {**door.CIFAR10, "path": "a.tar.gz"}, {"a.tar.gz": other}, "1,073,741,824 bytes of content"
-    named = gzip.compress(tar_header("././@LongLink", 2**33, b"L")) + bomb(bytes(MEBIBYTE), 1100)
-    yield (
-        "a long name",
-        {**door.CIFAR10, "path": "a.tar.gz"},
-        {"a.tar.gz": named},
-        "1,073,741,824 bytes of content",
-    )
     yield (
         "a dictionary",
         {**door.CIFAR10, "path": "a.tar.xz"},
@@ -109,19 +101,14 @@ def cases():
     yield "long names", door.ARRAYS, renamed(names, "<U500000000"), "bytes, expected 6000000"
 
 
-def tar_header(name, size, kind=b"0"):
-    import tarfile
-
+def tar_header(name, size):
     info = tarfile.TarInfo(name)
-    info.size, info.type = size, kind
+    info.size = size
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
 def renamed(files, dtype):
     """The .npz with another dtype in the header of ``class_names``."""
-    import io
-    import zipfile
-
     with zipfile.ZipFile(io.BytesIO(files["mine.npz"])) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     old = members["class_names.npy"]

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from neural_kernels.datasets import compressed
-from neural_kernels.datasets.pools import is_file, is_folder
+from neural_kernels.datasets.pools import is_file, is_folder, no_file
 from neural_kernels.errors import UserError
 
 Read = Callable[[str], bytes]
@@ -93,6 +93,8 @@ def _folder_names(root: Path, name: str) -> list[str]:
 def _folder_reader(root: Path) -> Iterator[Read]:
     def read(name: str) -> bytes:
         path = root / name
+        if not is_file(path):
+            raise no_file(path, "a file of the data")
         try:
             _check_size(str(path), path.stat().st_size)
             return path.read_bytes()

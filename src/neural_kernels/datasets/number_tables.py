@@ -85,7 +85,14 @@ def _opened(path: Path, dtype: type) -> Iterator[tuple[io.BufferedReader, _Check
     try:
         with compressed.open_inflated(path) as content:
             check = _Checked(content, str(path), _WHOLE_NUMBERS if dtype is np.int64 else _NUMBERS, kind)
-            yield io.BufferedReader(check, _READ), check
+            try:
+                yield io.BufferedReader(check, _READ), check
+            except Exception:
+                # What pandas makes of an error in what it reads is another one.
+                if check.failure is None:
+                    raise
+            if check.failure is not None:
+                raise check.failure
     except _ERRORS as error:
         sentence = " ".join(str(error).split())[:200]
         raise UserError(
@@ -98,10 +105,12 @@ class _Checked(io.RawIOBase):
 
     Attributes:
         lines: that were read so far.
+        failure: what was wrong, after which the stream ends.
     """
 
     def __init__(self, content: IO[bytes], source: str, allowed: bytes, kind: str) -> None:
         self.lines = 0
+        self.failure: Exception | None = None
         self._content, self._source, self._kind = content, source, kind
         self._allowed = np.zeros(256, bool)
         self._allowed[list(allowed)] = True
@@ -113,6 +122,13 @@ class _Checked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        try:
+            return 0 if self.failure else self._read(buffer)
+        except Exception as error:
+            self.failure = error
+            return 0
+
+    def _read(self, buffer: Any) -> int:
         count = self._content.readinto(buffer)  # type: ignore[attr-defined]
         if count:
             self._look(np.frombuffer(buffer, np.uint8, count))
