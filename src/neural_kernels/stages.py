@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
@@ -78,7 +79,8 @@ def kernel_named(study: Study, name: str) -> Kernel:
 
 
 def check(study: Study, results: Path) -> datasets.DataSummary:
-    """Everything that can be known before work starts: files, sizes, architectures, engines, disk.
+    """Everything that can be known before work starts: files and all that is in them, architectures, engines,
+    disk.
 
     Returns:
         What the data will be.
@@ -96,8 +98,18 @@ def check(study: Study, results: Path) -> datasets.DataSummary:
     prepared = (data_folder(study, results) / "data.json").exists()
     data = 0 if prepared else datasets.stored_bytes(study.config["data"])
     planning.check_disk(study, summary.input_shape, summary.outputs, results, data)
+    # Last, since it may take minutes: the files are read whole.
+    labels = datasets.examine_data(study.config["data"], study.config["seed"])
+    if study.owner == study.name:  # another study's seed chose its training set
+        used = {name: study.config["preprocessing"][name] for name in _preprocessings(study)}
+        source = study.config["data"].get("path") or study.config["data"]["name"]
+        preprocessing.check_training_set(used, asdict(summary), labels, str(source))
     log.info("study %s: config, data, engines and disk are in order", study.name)
     return summary
+
+
+def _preprocessings(study: Study) -> list[str]:
+    return sorted({kernel.preprocessing for kernel in study.kernels.values()})
 
 
 def prepare(study: Study, results: Path) -> None:
