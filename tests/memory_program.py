@@ -212,7 +212,7 @@ def main_program(folder: Path, what: str) -> None:
                 break
         if case in EXHAUSTED:
             for verb, *rest in EXHAUSTED[case]:
-                for more in (16 * 2**20, 2**34):
+                for more in (2**20, 2**34):
                     print(
                         json.dumps([verb, more, *in_a_child([verb, f"{name}.yaml", *rest], more)]), flush=True
                     )

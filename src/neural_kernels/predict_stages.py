@@ -144,7 +144,7 @@ def predict_inputs(
         )
 
     folder = output.with_name(output.name + ".partial")
-    rows = _chunk_rows(model, wanted, settings, len(masks))
+    rows = _rows_begun_with(folder, _chunk_rows(model, wanted, settings, len(masks)))
     identity, asked = _identity(model, path, wanted, rows), asdict(wanted) | {"suffix": output.suffix}
     before, running = _mark(output), prediction_job.under_way(folder)
     with locks.alone(output.with_name(output.name + ".lock"), str(output)):
@@ -293,7 +293,8 @@ def _check_feasible(
             f"{inputs.source}: samples were asked for at {count} inputs, expected at most {MOST_SAMPLED}: their joint "
             "covariance is dense"
         )
-    needed = 3 * 8 * count**2
+    # The covariance, its factor and a copy; the samples, as an array and as a table that is written.
+    needed = 8 * count * (3 * count + 3 * wanted.samples * model.targets.shape[1])
     if needed > settings.memory_budget:
         raise UserError(
             f"{inputs.source}: samples at {count} inputs take {needed / 2**30:.1f} GiB, solver.memory_gib is "
@@ -328,13 +329,19 @@ def _chunk_rows(model: Model, wanted: Wanted, settings: solvers.Settings, masks:
         budget -= cholesky.working_bytes(
             model.n, 0, labels_missing=masks > 1 or bool(np.isnan(model.targets).any())
         )
-    rows = budget // (4 * 8 * model.n)
+    rows = budget // (6 * 8 * model.n)
     if rows < 1:
         raise UserError(
             f"the posterior variance with n = {model.n} takes more than solver.memory_gib, "
             f"{settings.memory_budget / 2**30:.1f} GiB: raise it, or choose a smaller --size"
         )
     return min(rows, most)
+
+
+def _rows_begun_with(folder: Path, rows: int) -> int:
+    """Inputs in a chunk of the job begun in ``folder``, if about ``rows``: the memory that is left varies a bit."""
+    begun = (prediction_job.read_job(folder) or {}).get("identity", {}).get("chunk")
+    return begun if isinstance(begun, int) and rows <= 2 * begun <= 4 * rows else rows
 
 
 # --------------------------------------------------------------------------------------- the posterior

@@ -108,7 +108,7 @@ def open_job(folder: Path, identity: Mapping[str, Any], asked: Mapping[str, Any]
         UserError: the folder holds another job, or something else.
     """
     record, own = folder / JOB, fingerprint(identity)
-    found = _read(record)
+    found = read_job(folder)
     if found is not None and found.get("fingerprint") != own:
         raise UserError(
             f"{folder} holds unfinished predictions of other inputs, another solution or other options: finish them "
@@ -129,8 +129,13 @@ NAMES = (JOB, "inputs.", "chunks", "own")
 
 def under_way(folder: Path) -> str | None:
     """The fingerprint of identity and options of a job that is in ``folder``, None where there is none."""
-    found = _read(folder / JOB)
+    found = read_job(folder)
     return None if found is None else found.get("output")
+
+
+def read_job(folder: Path) -> dict[str, Any] | None:
+    """What ``open_job`` wrote into ``folder``, None where it is missing, or was damaged and has been set aside."""
+    return _read(folder / JOB)
 
 
 def _read(record: Path) -> dict[str, Any] | None:

@@ -6,7 +6,6 @@ nothing is cleaned up.
 """
 
 import contextlib
-import functools
 import json
 import mmap
 import os
@@ -96,11 +95,7 @@ def main() -> None:
     import neural_kernels.solution_stages
     import neural_kernels.split_stages
     import neural_kernels.tuning_stages  # noqa: F401
-    from neural_kernels import study
 
-    # Parsed once for all children.
-    study._schemas = functools.cache(study._schemas)
-    study._schemas()
     print("ready", flush=True)
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)
