@@ -10,6 +10,7 @@ import pytest
 import yaml
 from bit_flips import BIT, POSITION, flip_one
 from hypothesis import HealthCheck, given, settings
+from resealing import rewrite
 from tuning_studies import CONFIG, prepared
 
 from neural_kernels import tuning_stages
@@ -388,12 +389,12 @@ def test_other_examples_are_refused(run, tmp_path):
     study, results = run
     path = results / "tiny" / "data" / "validation_y.npy"
     labels = np.load(path)
-    np.save(path, labels[::-1])
+    rewrite(path, labels[::-1].copy())
     with pytest.raises(UserError, match=r"trials/0\.json was made with other settings: examples was"):
         tuning_stages.select(study, results)
     with pytest.raises(UserError, match=r"journal\.log was made with other settings: examples was"):
         tuning_stages.run_trial(study, results, 0)
-    np.save(path, labels)
+    rewrite(path, labels)
     tuning_stages.select(study, results)
 
 

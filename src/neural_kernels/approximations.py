@@ -16,13 +16,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neural_kernels import prediction
+from neural_kernels.blas import blas_threads
 from neural_kernels.blocks import KernelStore, read_block, read_submatrix
 from neural_kernels.errors import UserError
 from neural_kernels.planning import gibibytes
+from neural_kernels.query_chunks import Queries, QueryChunks, chunk_size, reading_bytes
 from neural_kernels.solvers import Settings, iterative
 from neural_kernels.solvers.approximations import (
     LowRankFeatures,
     bayesian_committee_machine,
+    bayesian_committee_machine_independent,
     block_diagonal,
     draw_partition,
     draw_subset,
@@ -30,7 +33,7 @@ from neural_kernels.solvers.approximations import (
     nystrom,
     subset_of_regressors,
 )
-from neural_kernels.solvers.blas import blas_threads
+from neural_kernels.solvers.approximations.bayesian_committee_machine import working_bytes
 from neural_kernels.solvers.cholesky import NotPositiveDefinite
 from neural_kernels.solvers.ridge import mean_squared_error
 from neural_kernels.solvers.store_operator import StoreOperator
@@ -39,18 +42,6 @@ from neural_kernels.study import TRUNCATED
 log = logging.getLogger(__name__)
 
 LOW_RANK = {"nystrom": nystrom, "subset_of_regressors": subset_of_regressors}
-
-
-@dataclass(frozen=True)
-class Queries:
-    """Examples to predict: the first ``size`` rows of a stored kernel against the training set.
-
-    ``variances`` gives their prior variances, (size,) float64; only the Bayesian committee machine asks.
-    """
-
-    store: KernelStore
-    size: int
-    variances: Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -112,8 +103,9 @@ def approximate(
     """The attempt with the smallest validation loss; of equals, that with the larger jitter and ridge.
 
     Args:
-        method: nystrom, subset_of_regressors, block_diagonal, bayesian_committee_machine or truncated_cg.
-        size: rank, examples of a part, or iterations.
+        method: nystrom, subset_of_regressors, block_diagonal, bayesian_committee_machine,
+            bayesian_committee_machine_independent or truncated_cg.
+        size: rank, examples of a part (and, of the committee, of a query), or iterations.
         seed: of the random subset or partition.
         settings: ridges are the candidates; memory, threads and how conjugate gradients run.
         jitters: candidates of the low-rank methods, relative to the mean diagonal.
@@ -152,7 +144,9 @@ def _attempts(
     if method == "block_diagonal":
         return _block_diagonal(problem, partition, settings)
     if method == "bayesian_committee_machine":
-        return _committee(problem, partition, settings)
+        return _committee(problem, partition, size, settings)
+    if method == "bayesian_committee_machine_independent":
+        return _independent_committee(problem, partition, settings)
     raise ValueError(f"there is no method {method!r}")
 
 
@@ -318,33 +312,80 @@ def _block_diagonal(
         yield Attempt(ridge, None, _from_coefficients(problem, coefficients), seconds, "direct", True, {})
 
 
-def _committee(problem: Problem, partition: Sequence[np.ndarray], settings: Settings) -> Iterator[Attempt]:
-    """Each query is predicted on its own, from its prior variance, not together with the others."""
-    largest_part = max(len(part) for part in partition)
-    most = max(queries.size for queries in problem.queries.values())
-    # K[queries, training set], and what a member has in hand: its columns, and what they explain.
-    working = 8 * most * (problem.n + 3 * largest_part) + 8 * 2 * largest_part**2
-    _check_memory(working, settings)
-    kernels = PartKernels(problem.train, problem.window, partition, settings.memory_budget - working)
-    validation = problem.validation_cross, problem.queries["validation"].variances()
+def _committee(
+    problem: Problem, partition: Sequence[np.ndarray], size: int, settings: Settings
+) -> Iterator[Attempt]:
+    """Queries are predicted together in chunks of at most ``size``, as many as the examples of a part."""
+    n, outputs = problem.targets.shape
+    queries = problem.queries.values()
+    chunk = max(chunk_size(q.size, size) for q in queries)
+    working = working_bytes(chunk, max(map(len, partition)), outputs)
+    working += 8 * 4 * max(q.size for q in queries) * outputs
+    rows = max(reading_bytes(q, chunk, n) for q in queries)
+    _check_memory(working + rows, settings)
+    # Parts first: every chunk goes through all of them.
+    left = settings.memory_budget - working - rows
+    kernels = PartKernels(problem.train, problem.window, partition, left)
+    left -= min(sum(8 * len(part) ** 2 for part in partition), left)
+    chunks = QueryChunks(problem.queries, problem.window, size, budget=rows + left)
 
-    def predict(ridge: float, cross: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    def predict_chunk(part: str, place: int, ridge: float) -> np.ndarray:
+        cross, prior = chunks.read(part, place)
         return bayesian_committee_machine(
-            kernels, lambda part: cross[:, part], variances, problem.targets, partition, ridge
+            kernels, lambda p: cross[:, p], prior, problem.targets, partition, ridge, chunks.rounding
         )
 
-    for ridge in _descending(settings.ridges):
-        begun, reading = time.perf_counter(), kernels.reading_seconds
+    def predict(part: str, ridge: float) -> np.ndarray:
+        return np.concatenate([predict_chunk(part, place, ridge) for place in range(chunks.count(part))])
+
+    def reading() -> float:
+        return kernels.reading_seconds + chunks.reading_seconds
+
+    return _committee_attempts(settings.ridges, predict, reading)
+
+
+def _independent_committee(
+    problem: Problem, partition: Sequence[np.ndarray], settings: Settings
+) -> Iterator[Attempt]:
+    """Each query is predicted on its own, from its prior variance, not together with the others."""
+    n, outputs = problem.targets.shape
+    queries, largest = problem.queries.values(), max(map(len, partition))
+    most = max(q.size for q in queries)
+    # K[validation, training set], which stays, and that of another part of the data; then what a member has in hand.
+    working = 8 * problem.queries["validation"].size * n + max(reading_bytes(q, q.size, n) for q in queries)
+    working += 8 * (4 * most * largest + largest**2 + 4 * most * outputs)
+    _check_memory(working, settings)
+    kernels = PartKernels(problem.train, problem.window, partition, settings.memory_budget - working)
+
+    def given(part: str) -> tuple[np.ndarray, np.ndarray]:
+        cross = problem.validation_cross if part == "validation" else problem.cross(part)
+        return cross, problem.queries[part].variances()
+
+    validation = given("validation")
+
+    def predict(part: str, ridge: float) -> np.ndarray:
+        cross, variances = validation if part == "validation" else given(part)
+        return bayesian_committee_machine_independent(
+            kernels, lambda p: cross[:, p], variances, problem.targets, partition, ridge
+        )
+
+    return _committee_attempts(settings.ridges, predict, lambda: kernels.reading_seconds)
+
+
+def _committee_attempts(
+    ridges: Sequence[float], predict: Callable[[str, float], np.ndarray], reading: Callable[[], float]
+) -> Iterator[Attempt]:
+    """``predict`` takes a part of the data and a ridge; ``reading`` gives the seconds spent reading so far."""
+    for ridge in _descending(ridges):
+        begun, before = time.perf_counter(), reading()
         try:
-            known = predict(ridge, *validation)
+            known = predict("validation", ridge)
         except NotPositiveDefinite as error:
             log.warning("ridge %g: %s", ridge, error)
             continue
-        seconds = time.perf_counter() - begun - (kernels.reading_seconds - reading)
+        seconds = time.perf_counter() - begun - (reading() - before)
 
         def predictions(part: str, ridge: float = ridge, known: np.ndarray = known) -> np.ndarray:
-            if part == "validation":
-                return known
-            return predict(ridge, problem.cross(part), problem.queries[part].variances())
+            return known if part == "validation" else predict(part, ridge)
 
         yield Attempt(ridge, None, predictions, seconds, "direct", True, {})

@@ -82,7 +82,8 @@ class Identity:
 class ExpNormalized:
     """Normalised exponential kernel, K <- p exp(gamma (c + shift)); it has no finite network.
 
-    p is the root of the product of the two variances and c the correlation (Shankar et al. 2020).
+    p is the root of the product of the two variances and c the correlation (Shankar et al. 2020); c is zero where
+    p is. No floor is put under p (Neural Tangents has one of 1e-15).
     """
 
     gamma: float = 1.0

@@ -22,7 +22,7 @@ import numpy as np
 from neural_kernels import __version__, checksums, engines
 from neural_kernels.architectures import Architecture, covariance_entries
 from neural_kernels.blocks import KernelStore, adopt_block, publish_block, read_block, write_block
-from neural_kernels.engines import common_windows
+from neural_kernels.engines import common_windows, representable
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_atomically
 from neural_kernels.flip_symmetry import is_symmetric_block, same_block
@@ -121,11 +121,11 @@ def _compute(
             for _, c in row_tiles:
                 other = None if diagonal and r == c else right[c]
                 entries = chosen.kernel(architecture, kind, left, other, precision)
-                if not np.isfinite(entries).all():
+                which = representable.untrusted(entries, r0 + r, c0 + c)
+                if which is not None:
                     raise UserError(
-                        f"block {i}-{j} of {store.directory}: the kernel of rows {r0 + r} to "
-                        f"{r0 + r + entries.shape[0]} and columns {c0 + c} to {c0 + c + entries.shape[1]} is "
-                        "not finite; expected features whose covariances a float can hold"
+                        f"block {i}-{j} of {store.directory}: the kernel of {which} of this tile is not "
+                        f"finite; {representable.expectation(precision)}"
                     )
                 block[r : r + entries.shape[0], c : c + entries.shape[1]] = entries
                 seconds = seconds_before + time.monotonic() - started

@@ -218,7 +218,7 @@ def publish_block(store: KernelStore, i: int, j: int, entries: np.ndarray, facts
         facts: engine, seconds, ...
     """
     place = {"fingerprint": store.fingerprint, "block": [i, j]}
-    write_json(store.record_path(i, j), place | facts | Strips.of(entries).as_json())
+    write_json(store.record_path(i, j), {**facts, **place, **Strips.of(entries).as_json()})
     kept = store.kept_path(i, j)
     kept.parent.mkdir(exist_ok=True)
     os.replace(store.partial_path(i, j), kept)

@@ -53,8 +53,7 @@ class Strips:
     @staticmethod
     def of(array: np.ndarray) -> Strips:
         """The checksums of an array of at least one axis; a memory map is read strip by strip."""
-        row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:]))
-        rows = max(1, STRIP_BYTES // max(1, row_bytes))
+        rows = _strip_rows(array)
         return Strips(rows, tuple(_sum(array, first, first + rows) for first in range(0, len(array), rows)))
 
     @staticmethod
@@ -82,6 +81,39 @@ class Strips:
             if _sum(array, begin, after) != expected:
                 return begin
         return None
+
+
+class StripsInPassing:
+    """The checksums that ``Strips.of`` gives, of an array whose rows come in pieces, in order."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        """Of ``array``'s shape and dtype; nothing of it is read."""
+        self._rows, self._digest, self._missing = _strip_rows(array), xxh3_64(), _strip_rows(array)
+        self._sums: list[str] = []
+
+    def add(self, piece: np.ndarray) -> None:
+        """The next rows, C-contiguous."""
+        while len(piece):
+            taken, piece = piece[: self._missing], piece[self._missing :]
+            self._digest.update(taken.data)
+            self._missing -= len(taken)
+            if not self._missing:
+                self._close_strip()
+
+    def strips(self) -> Strips:
+        """Of all rows, after the last one."""
+        if self._missing < self._rows:
+            self._close_strip()
+        return Strips(self._rows, tuple(self._sums))
+
+    def _close_strip(self) -> None:
+        self._sums.append(self._digest.hexdigest())
+        self._digest, self._missing = xxh3_64(), self._rows
+
+
+def _strip_rows(array: np.ndarray) -> int:
+    row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:]))
+    return max(1, STRIP_BYTES // max(1, row_bytes))
 
 
 def _sum(array: np.ndarray, first: int, end: int) -> str:

@@ -23,13 +23,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
     The temporary file has one name, ``.<name>.tmp``, so that what a killed writer leaves is used by the next one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        descriptor = locks.acquire(temporary)
-    except locks.NoLocks:
-        temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+    temporary, descriptor = take_temporary(path)
     try:
         os.ftruncate(descriptor, 0)
         with os.fdopen(os.dup(descriptor), "wb") as file:
@@ -43,6 +37,17 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         os.close(descriptor)
     flush_folder(path.parent)
+
+
+def take_temporary(path: Path) -> tuple[Path, int]:
+    """The temporary file of ``path``, and a descriptor that keeps others off it until it is closed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        return temporary, locks.acquire(temporary)
+    except locks.NoLocks:
+        temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+        return temporary, os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
 
 
 def flush_folder(folder: Path) -> None:
@@ -92,17 +97,18 @@ def _seal(value: Mapping[str, Any]) -> str:
     return checksums.of_bytes(json.dumps(value, sort_keys=True).encode())
 
 
-def damaged(path: Path, fault: str, *vouching: Path) -> DamagedFile:
+def damaged(path: Path, fault: str, *vouching: Path, made_by: str = "the same command") -> DamagedFile:
     """Set a damaged file aside, as ``<name>.rejected``, and say so.
 
     Args:
+        made_by: what makes it again.
         vouching: files that say that it is whole, and go aside with it, so that the workflow makes all of them again.
 
     Returns:
         The error to raise.
     """
     aside = [set_aside(file) for file in (path, *vouching)]
-    end = "run the same command again to make it anew" if all(aside) else "it could not be renamed: remove it"
+    end = f"run {made_by} again to make it anew" if all(aside) else "it could not be renamed: remove it"
     return DamagedFile(f"{path} {fault}; {end}")
 
 

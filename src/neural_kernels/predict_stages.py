@@ -20,6 +20,7 @@ from neural_kernels import (
     blocks,
     datasets,
     engines,
+    kernel_features,
     locks,
     posterior,
     prediction_job,
@@ -27,10 +28,11 @@ from neural_kernels import (
     solved_size,
     solvers,
 )
+from neural_kernels.blas import blas_threads
 from neural_kernels.blocks import KernelStore
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.errors import UserError
-from neural_kernels.files import read_json, write_atomically
+from neural_kernels.files import write_atomically
 from neural_kernels.graphs import open_examples
 from neural_kernels.prediction_job import CrossKernel, Group, Predicted
 from neural_kernels.predictions_table import Uncertainty
@@ -38,9 +40,14 @@ from neural_kernels.preprocessing import TRANSFORM_FILE, preprocess_inputs, tran
 from neural_kernels.preprocessing.transform import SavedTransform
 from neural_kernels.solution_stages import check_size, solver_settings
 from neural_kernels.solvers import Solution, cholesky, inverse, iterative
-from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.store_operator import StoreOperator
-from neural_kernels.stages import features_folder, kernel_named, open_features, solution_folder, store_folder
+from neural_kernels.stages import (
+    features_folder,
+    kernel_named,
+    open_features_folder,
+    solution_folder,
+    store_folder,
+)
 from neural_kernels.study import Kernel, Study
 
 log = logging.getLogger(__name__)
@@ -185,31 +192,25 @@ def load_model(study: Study, results: Path, kernel_name: str, size: int | None) 
         if not needed.exists():
             target = solved.relative_to(results) / "solved.json"
             raise UserError(f"{needed} is missing: make results/{target} with snakemake first")
-    if not (folder / TRANSFORM_FILE).exists():
-        raise UserError(
-            f"{folder / TRANSFORM_FILE} is missing, as in results of an earlier version: run 'neural-kernels "
-            f"preprocess-data config/{study.owner}.yaml --preprocessing {kernel.preprocessing}' first, which "
-            "writes it and leaves the features as they are"
-        )
-    described = read_json(folder / "features.json")
-    saved = transform.load(folder / TRANSFORM_FILE)
+    features = open_features_folder(study, results, kernel)
+    described = features.summary
+    saved = transform.load(features.file(TRANSFORM_FILE))
     train = blocks.open_store(store)
-    hashes = {
-        TRANSFORM_FILE: saved.train_hash,
-        "features.json": described["feature_hashes"]["train"],
-        "kernel.json": train.description["columns"]["hash"],
-    }
-    if len(set(hashes.values())) > 1:
-        found = ", ".join(f"{name} {value[:12]}" for name, value in hashes.items())
-        raise UserError(f"{folder} and {store} are of different training features ({found}): make both again")
+    kernel_features.check(train, "train", features)
+    found = described["feature_hashes"]["train"]
+    if saved.train_hash != found:
+        raise UserError(
+            f"{folder / TRANSFORM_FILE} is of other training features than features.json beside it (hash "
+            f"{saved.train_hash[:12]}, expected {found[:12]}): make both again"
+        )
     (solution,) = solved_size.load(solved, 1)
-    targets = np.load(folder / "train_targets.npy", mmap_mode="r", allow_pickle=False)[:n]
+    targets = features.load("train_targets.npy", n)
     if solution.coefficients.shape != targets.shape:
         raise UserError(
             f"{solved / 'draw0'} has coefficients {solution.coefficients.shape}, expected {targets.shape} as the "
             "targets"
         )
-    return Model(study, kernel, n, described, saved, train, solution, np.array(targets))
+    return Model(study, kernel, n, described, saved, train, solution, targets)
 
 
 def _identity(model: Model, path: Path, wanted: Wanted, rows: int) -> dict[str, Any]:
@@ -228,8 +229,9 @@ def _identity(model: Model, path: Path, wanted: Wanted, rows: int) -> dict[str, 
 
 
 def _cross_kernel(model: Model, results: Path, folder: Path, inputs: Inputs) -> CrossKernel:
-    features = folder / "inputs.npy"
-    inputs_hash = preprocess_inputs(model.transform, inputs.examples, features)
+    path = folder / "inputs.npy"
+    inputs_hash = preprocess_inputs(model.transform, inputs.examples, path)
+    features = open_features_folder(model.study, results, model.kernel)
     config = model.study.config
     shape = tuple(model.described["input_shape"])
     return CrossKernel(
@@ -239,8 +241,8 @@ def _cross_kernel(model: Model, results: Path, folder: Path, inputs: Inputs) -> 
         precision=config["precision"],
         tile=config["blocks"].get("tile"),
         description=model.store.description,
-        train=open_features(model.study, results, model.kernel, "train")[: model.n],
-        inputs=open_examples(features, shape),
+        train=features.examples("train.npy", (0, model.n))[: model.n],
+        inputs=open_examples(path, shape),
         inputs_hash=inputs_hash,
     )
 

@@ -27,6 +27,7 @@ from neural_kernels import (
     fingerprints,
     locks,
     metrics_table,
+    sealed_arrays,
     sealed_parquet,
     solved_size,
     solvers,
@@ -36,7 +37,7 @@ from neural_kernels.comparison import load_table
 from neural_kernels.datasets import COPIES_FILE
 from neural_kernels.errors import UserError
 from neural_kernels.evaluation import evaluate as score
-from neural_kernels.files import read_json, write_atomically
+from neural_kernels.files import write_atomically
 from neural_kernels.prediction import predict
 from neural_kernels.reports import augmentation, comparison, scaling, tasks
 from neural_kernels.reports.contact_sheet import MOST_COPIES, ContactSheet
@@ -45,8 +46,8 @@ from neural_kernels.solvers import Record, checkpoint, mpi
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
 from neural_kernels.stages import (
     data_folder,
-    features_folder,
     kernel_named,
+    open_features_folder,
     solution_folder,
     store_folder,
 )
@@ -112,9 +113,8 @@ def _solve_draw(
     n, first_process = window[1] - window[0], communicator.rank == 0
     folder = solution_folder(study, results, kernel.name, n)
     own_folder, checkpoints = solved_size.draw_folder(folder, draw), ""
-    features = features_folder(study, results, kernel)
-    targets = np.load(features / "train_targets.npy", mmap_mode="r", allow_pickle=False)
-    own_targets = np.array(targets[window[0] : window[1]])
+    targets = open_features_folder(study, results, kernel).load("train_targets.npy", window[1])
+    own_targets = targets[window[0] :].copy()
     train = blocks.open_store(store_folder(study, results, kernel.name, "train"))
     there = None
     if first_process:
@@ -173,11 +173,9 @@ def _problem(
     store = blocks.open_store(store_folder(study, results, kernel.name, "validation"))
     size = study.evaluation_sizes(kernel.name)["validation"]
     blocks.set_aside_faulty(store, store.grid.blocks(size, window[1]))
-    validation = np.load(
-        features_folder(study, results, kernel) / "validation_targets.npy", allow_pickle=False
-    )
+    validation = open_features_folder(study, results, kernel).load("validation_targets.npy", size)
     facts += [study.config["ridge"], fingerprints.content(store, store.grid.blocks(size, window[1]))]
-    return fingerprints.problem(facts, targets, validation[:size])
+    return fingerprints.problem(facts, targets, validation)
 
 
 def _outcome(record: Record) -> str:
@@ -210,13 +208,13 @@ def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, 
     size = study.evaluation_sizes(kernel.name)["validation"]
     blocks.set_aside_faulty(store, store.grid.blocks(size, window[1]))
     cross = blocks.read_submatrix(store, (0, size), window)
-    folder = features_folder(study, results, kernel)
-    targets = np.load(folder / "validation_targets.npy", allow_pickle=False)[:size]
-    objective = ridge_objective(study.config["ridge"], read_json(folder / "features.json")["task"])
+    features = open_features_folder(study, results, kernel)
+    targets = features.load("validation_targets.npy", size)
+    objective = ridge_objective(study.config["ridge"], features.summary["task"])
     if not np.isfinite(objective.loss(np.zeros_like(targets), targets)):
         raise UserError(
-            f"{folder}: none of the tasks has both labels among the {size} validation examples, expected one for "
-            f"ridge.objective {objective.name}: take more examples, or mse"
+            f"{features.summary_file.parent}: none of the tasks has both labels among the {size} validation examples, "
+            f"expected one for ridge.objective {objective.name}: take more examples, or mse"
         )
     return solvers.Validation(lambda coefficients: cross @ coefficients, targets, objective.loss)
 
@@ -242,9 +240,8 @@ def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
 
 def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path) -> None:
     kernel = study.kernels[kernel_name]
-    features = features_folder(study, results, kernel)
-    data = read_json(features / "features.json")
-    task = data["task"]
+    features = open_features_folder(study, results, kernel)
+    data, task = features.summary, features.summary["task"]
     windows = study.windows(n, kernel_name)
     solutions = solved_size.load(solution_folder(study, results, kernel_name, n), len(windows))
     facts = [_facts(study, results, kernel, window, draw, solution.record)
@@ -252,10 +249,7 @@ def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path)
     parts = {
         part: _Evaluated(
             blocks.open_store(store_folder(study, results, kernel_name, part)),
-            *(
-                np.load(features / f"{part}_{name}.npy", allow_pickle=False)[:size]
-                for name in ("targets", "labels")
-            ),
+            *(features.load(f"{part}_{name}.npy", size) for name in ("targets", "labels")),
         )
         for part, size in study.evaluation_sizes(kernel_name).items()
     }
@@ -431,20 +425,20 @@ def report_tasks(study: Study, results: Path) -> None:
 
 def _contact_sheet(study: Study, results: Path) -> ContactSheet | None:
     """The first training images and their copies, None where they are no pictures of 8 bits."""
-    folder = data_folder(study, results)
-    data = read_json(folder / "data.json")
-    x, y, copies = (
-        np.load(folder / name, mmap_mode="r", allow_pickle=False)
-        for name in ("train_x.npy", "train_y.npy", COPIES_FILE)
-    )
-    if x.dtype != np.uint8 or x.shape[-1] not in (1, 3):
+    raw = sealed_arrays.open_folder(data_folder(study, results) / "data.json")
+    data = raw.summary
+    x, y, copies = (raw.array(name) for name in ("train_x.npy", "train_y.npy", COPIES_FILE))
+    if x.array.dtype != np.uint8 or x.array.shape[-1] not in (1, 3):
         return None
     count, factor = min(study.images, SHEET_IMAGES), data["augmentation_factor"]
     places = np.arange(count)[:, np.newaxis] + study.images * np.arange(min(factor, MOST_COPIES))
-    labels = [str(label) for label in y[:count]] if data["task"] == "classification" else [""] * count
+    for place in places.flat:
+        x.check(place, place + 1)
+        copies.check(place, place + 1)
+    labels = [str(label) for label in y.rows(0, count)] if data["task"] == "classification" else [""] * count
     names = [data["class_names"][int(label)] for label in labels] if data["class_names"] else labels
-    operations = [[data["copies"][copies[place]] for place in row] for row in places]
-    return ContactSheet(np.asarray(x[places]), operations, names, factor)
+    operations = [[data["copies"][copies.array[place]] for place in row] for row in places]
+    return ContactSheet(np.asarray(x.array[places]), operations, names, factor)
 
 
 def report_comparison(path: Path, results: Path) -> None:

@@ -14,12 +14,11 @@ import pandas as pd
 
 from neural_kernels import blocks, metrics_table, sealed_parquet, solved_size
 from neural_kernels.errors import UserError
-from neural_kernels.files import read_json
 from neural_kernels.prediction import predict
 from neural_kernels.reports import splits
 from neural_kernels.solution_stages import write_table
 from neural_kernels.split_comparison import Comparison
-from neural_kernels.stages import features_folder, kernel_named, solution_folder, store_folder
+from neural_kernels.stages import kernel_named, open_features_folder, solution_folder, store_folder
 from neural_kernels.study import Study
 
 log = logging.getLogger(__name__)
@@ -41,8 +40,8 @@ def predict_tests(study: Study, results: Path, kernel_name: str, n: int) -> None
     kernel = kernel_named(study, kernel_name)
     if n not in study.training_sizes(kernel_name):
         raise UserError(f"study {study.name} has no training size {n} of kernel {kernel_name}")
-    features = features_folder(study, results, kernel)
-    description = read_json(features / "features.json")
+    features = open_features_folder(study, results, kernel)
+    description = features.summary
     if description["task"] != "regression":
         raise UserError(f"study {study.name} is a {description['task']}, expected a regression")
     scaling = {key: np.array(values) for key, values in description["target_scaling"].items()}
@@ -54,7 +53,7 @@ def predict_tests(study: Study, results: Path, kernel_name: str, n: int) -> None
             continue
         store = blocks.open_store(store_folder(study, results, kernel_name, part))
         (predicted,) = predict(store, size, [window], [solution.coefficients])
-        measured = np.load(features / f"{part}_labels.npy", allow_pickle=False)[:size]
+        measured = features.load(f"{part}_labels.npy", size)
         example, output = np.indices(measured.shape)
         columns = {
             "test_set": np.full(measured.size, part, dtype=object),

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_kernels import checksums, engines, locks, preprocessing
+from neural_kernels import checksums, engines, locks, preprocessing, sealed_arrays
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.evaluation import Task
 from neural_kernels.files import damaged, read_json, write_json
-from neural_kernels.graphs import Graphs, open_examples
+from neural_kernels.graphs import Graphs
 from neural_kernels.preprocessing import Part, zca
 from neural_kernels.stages import data_folder
 from neural_kernels.study import Study
@@ -170,11 +170,10 @@ def _open(study: Study, results: Path) -> _Run:
 
 
 def _examples_hash(data: Path, sizes: Mapping[str, int]) -> str:
-    digest = hashlib.sha256()
-    shape = tuple(read_json(data / "data.json")["input_shape"])
+    digest, raw = hashlib.sha256(), sealed_arrays.open_folder(data / "data.json")
     for part, size in sizes.items():
-        examples = open_examples(data / f"{part}_x.npy", shape)[:size]
-        labels = np.load(data / f"{part}_y.npy", mmap_mode="r", allow_pickle=False)[:size]
+        examples = raw.examples(f"{part}_x.npy", (0, size))[:size]
+        labels = raw.load(f"{part}_y.npy", size)
         named = {"x": examples.nodes if isinstance(examples, Graphs) else examples, "y": labels}
         if isinstance(examples, Graphs):
             named |= {name: getattr(examples, name) for name in ("node_offsets", "edges", "edge_offsets")}

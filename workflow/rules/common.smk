@@ -242,7 +242,10 @@ def reach(wildcards) -> int:
 
 
 def training_blocks(wildcards):
-    """Diagonal windows of the training kernel, one a draw, the validation rows, and what both are."""
+    """Diagonal windows of the training kernel, one a draw, the validation rows, what both are, and the targets.
+
+    The targets' features.json, as that of other rules, is made again with them once a faulty file has been set aside.
+    """
     this = study(wildcards.study)
     size = this.part_sizes["train"]
     grid = Grid(size, size, this.block_edge(wildcards.kernel), symmetric=True)
@@ -252,7 +255,10 @@ def training_blocks(wildcards):
     )
     folder = store(this.owner, wildcards.kernel, "train")
     windows_blocks = [f"{folder}/blocks/{i}-{j}.npy" for i, j in touched]
-    described = [declaration(this.owner, wildcards.kernel, "train")]
+    described = [
+        declaration(this.owner, wildcards.kernel, "train"),
+        features(wildcards),
+    ]
     rows = this.evaluation_sizes(wildcards.kernel).get("validation")
     if rows is None:
         return windows_blocks + described
@@ -281,7 +287,8 @@ def evaluation_blocks(wildcards):
         for part, size in sizes.items()
         for block in block_files(wildcards, part, size, reach(wildcards))
     ]
-    return blocks + [declaration(this.owner, wildcards.kernel, part) for part in sizes]
+    described = [declaration(this.owner, wildcards.kernel, part) for part in sizes]
+    return blocks + described + [features(wildcards)]
 
 
 def metrics_files(wildcards):
@@ -367,9 +374,8 @@ def approximation_blocks(wildcards):
         )
     kernel = kernel_of(wildcards).name
     parts = ("train", *this.evaluation_sizes(kernel))
-    return study_blocks(this, kernel) + [
-        declaration(this.owner, kernel, part) for part in parts
-    ]
+    described = [declaration(this.owner, kernel, part) for part in parts]
+    return study_blocks(this, kernel) + described + [features(wildcards)]
 
 
 def approximation_files(wildcards):
@@ -395,7 +401,7 @@ def what_a_new_trial_needs(wildcards):
     """A trial that is there needs nothing, as a block: its record says what it was made with."""
     folder = f"results/{wildcards.study}/tuning"
     there = Path(f"{folder}/trials/{wildcards.trial}.json").exists()
-    return [] if there else f"{folder}/started.json"
+    return [] if there else [f"{folder}/started.json", tuning_data(wildcards)]
 
 
 def trial_files(wildcards):

@@ -66,6 +66,7 @@ rule transfer_trial:
     input:
         "results/{study}/tuning/started.json",
         "results/{study}/tuning/selected.json",
+        tuning_data,
     output:
         "results/{study}/tuning/transfer/{place}.json",
     log:
@@ -84,6 +85,7 @@ rule test_tuned:
     input:
         "results/{study}/tuning/started.json",
         "results/{study}/tuning/selected.json",
+        tuning_data,
     output:
         "results/{study}/tuning/test/{candidate}.json",
     log:

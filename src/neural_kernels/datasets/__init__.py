@@ -7,6 +7,8 @@ function ``read(options, path) -> Inputs``.
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from neural_kernels import sealed_arrays
 from neural_kernels.datasets import (
     arrays,
     augmentation,
@@ -32,11 +35,13 @@ from neural_kernels.datasets import (
 from neural_kernels.datasets.augmentation import Augmentation
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.pools import Dataset, Pool, Task, check_finite, check_labels, joined
-from neural_kernels.datasets.storage import atomic_array, remove_leftovers
+from neural_kernels.datasets.storage import atomic_array, made_alone
 from neural_kernels.errors import UserError
-from neural_kernels.files import write_json, write_npy
-from neural_kernels.graphs import Graphs, concatenate, is_graphs, write_structure
+from neural_kernels.files import read_json, write_json, write_npy
+from neural_kernels.graphs import Graphs, concatenate, is_graphs, structure_files, write_structure
 from neural_kernels.progress import progress
+
+log = logging.getLogger(__name__)
 
 DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
     "arrays": arrays.open_dataset,
@@ -144,26 +149,7 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
             of range, truncated files, a full disk.
     """
     study = _open(options)
-    parts = study.summary.parts
-    order = np.random.default_rng(seed).permutation(study.train.count)
-    held_out = parts["validation"] if study.validation is None else 0
-    images = parts["train"] // study.augmentation.factor
-    directory.mkdir(parents=True, exist_ok=True)
     summary_file = directory / "data.json"
-    # A summary beside arrays that it does not describe would be taken for a finished data set.
-    summary_file.unlink(missing_ok=True)
-    (directory / COPIES_FILE).unlink(missing_ok=True)
-    remove_leftovers(directory)
-    selections = {"train": order[held_out : held_out + images]}
-    if study.validation is None:
-        selections["validation"] = order[:held_out]
-    else:
-        own_order = np.random.default_rng([seed, 1]).permutation(study.validation.count)
-        own = {"validation": own_order[: parts["validation"]]}
-        _write(study.dataset, study.validation, own, directory)
-    _write(study.dataset, study.train, selections, directory, study.augmentation, seed)
-    for name, pool in study.tests.items():
-        _write(study.dataset, pool, {name: np.arange(parts[name])}, directory)
     described = {
         "classes": study.summary.classes,
         "augmentation_factor": study.augmentation.factor,
@@ -171,7 +157,16 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
         "source": dict(options),
         "seed": seed,
     }
-    write_json(summary_file, asdict(study.summary) | described)
+    described = json.loads(json.dumps(asdict(study.summary) | described))
+    with made_alone(summary_file, f"the data in {directory}") as made:
+        if made and described.items() <= read_json(summary_file).items():
+            log.info("%s was made by another job meanwhile", summary_file)
+            return
+        # A summary beside arrays that it does not describe would be taken for a finished data set.
+        summary_file.unlink(missing_ok=True)
+        (directory / COPIES_FILE).unlink(missing_ok=True)
+        records = _write_parts(study, directory, seed)
+        write_json(summary_file, described | {sealed_arrays.KEY: records})
 
 
 def read_inputs(
@@ -310,6 +305,26 @@ def _test_size(test: str, entry: Mapping[str, Any], pool: Pool) -> int:
 # ----------------------------------------------------------------------------- writing
 
 
+def _write_parts(study: _Study, directory: Path, seed: int) -> dict[str, Any]:
+    """Write every part; returns what the summary says of each file (``sealed_arrays``)."""
+    parts = study.summary.parts
+    order = np.random.default_rng(seed).permutation(study.train.count)
+    held_out = parts["validation"] if study.validation is None else 0
+    images = parts["train"] // study.augmentation.factor
+    selections = {"train": order[held_out : held_out + images]}
+    records: dict[str, Any] = {}
+    if study.validation is None:
+        selections["validation"] = order[:held_out]
+    else:
+        own_order = np.random.default_rng([seed, 1]).permutation(study.validation.count)
+        own = {"validation": own_order[: parts["validation"]]}
+        records |= _write(study.dataset, study.validation, own, directory)
+    records |= _write(study.dataset, study.train, selections, directory, study.augmentation, seed)
+    for name, pool in study.tests.items():
+        records |= _write(study.dataset, pool, {name: np.arange(parts[name])}, directory)
+    return records
+
+
 def _write(
     dataset: Dataset,
     pool: Pool,
@@ -317,15 +332,19 @@ def _write(
     directory: Path,
     augmented: Augmentation = augmentation.NONE,
     seed: int = 0,
-) -> None:
+) -> dict[str, Any]:
     """The examples ``selections[part]`` of ``pool``, in that order, in one pass over its chunks.
 
     Those of the training set are followed by their augmented copies.
+
+    Returns:
+        What the summary says of each file.
     """
     if is_graphs(pool.input_shape):
         return _write_graphs(dataset, pool, selections, directory)
     label_shape = () if dataset.task == "classification" else (dataset.outputs,)
     label_dtype = np.int64 if dataset.task == "classification" else np.float64
+    written: dict[str, np.ndarray] = {}
     with ExitStack() as files:
         targets = []
         for part, order in selections.items():
@@ -334,6 +353,7 @@ def _write(
             x = files.enter_context(atomic_array(directory / f"{part}_x.npy", x_shape, pool.dtype))
             y = files.enter_context(atomic_array(directory / f"{part}_y.npy", y_shape, label_dtype))
             targets.append((order, x, y))
+            written |= {f"{part}_x.npy": x, f"{part}_y.npy": y}
         _gather(dataset, pool, targets, "+".join(selections))
         if augmented.factor > 1:
             rows, x, y = dict(zip(selections, targets, strict=True))["train"]
@@ -341,11 +361,13 @@ def _write(
             copies[:] = augmentation.expand(augmented, seed, rows, x)
             for copy in range(1, augmented.factor):
                 y[copy * len(rows) : (copy + 1) * len(rows)] = y[: len(rows)]
+            written[COPIES_FILE] = copies
+        return {name: sealed_arrays.record_of(array) for name, array in written.items()}
 
 
 def _write_graphs(
     dataset: Dataset, pool: Pool, selections: Mapping[str, np.ndarray], directory: Path
-) -> None:
+) -> dict[str, Any]:
     """As ``_write``, with all graphs of the pool in memory at once."""
     chunks = sorted(pool.chunks(), key=lambda chunk: chunk.start)
     parts: list[Graphs] = [chunk.x.check(chunk.source, chunk.first_row) for chunk in chunks]
@@ -357,11 +379,16 @@ def _write_graphs(
     x, y = concatenate(parts), np.concatenate([chunk.y for chunk in chunks])
     if len(x) != pool.count:
         raise UserError(f"{pool.source}: found {len(x)} graphs, expected {pool.count} as its files announced")
+    records: dict[str, Any] = {}
     for part_name, order in selections.items():
         path, chosen = directory / f"{part_name}_x.npy", x[order]
-        write_npy(path, chosen.nodes)
-        write_structure(path, chosen)
-        write_npy(directory / f"{part_name}_y.npy", y[order])
+        written = {path: chosen.nodes, directory / f"{part_name}_y.npy": y[order]}
+        written = {file: np.ascontiguousarray(array) for file, array in written.items()}
+        for file, array in written.items():
+            write_npy(file, array)
+        written |= zip(structure_files(path).values(), write_structure(path, chosen), strict=True)
+        records |= {file.name: sealed_arrays.record_of(array) for file, array in written.items()}
+    return records
 
 
 def _gather(

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from neural_kernels.errors import UserError
+from neural_kernels.files import flush_folder, take_temporary
+from neural_kernels.locks import alone
 
 
 @contextmanager
@@ -20,22 +22,45 @@ def atomic_array(path: Path, shape: tuple[int, ...], dtype: np.dtype | type) -> 
     Raises:
         UserError: the disk has no room for the array.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary, lock = take_temporary(path)
     try:
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.dtype(dtype), shape=shape)
         _reserve(temporary, path)
         yield array
         array.flush()
         _publish(temporary, path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(lock)
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Delete what a killed ``atomic_array`` left; for the one job that writes into ``directory``."""
-    for leftover in directory.glob(".*.npy.*.tmp"):
-        leftover.unlink(missing_ok=True)
+@contextmanager
+def made_alone(summary_file: Path, what: str) -> Iterator[bool]:
+    """Be the one job that writes into the folder of ``summary_file``, which is written last.
+
+    A second job waits for the first. What killed ones left is removed.
+
+    Args:
+        what: the work, for messages.
+
+    Yields:
+        Whether another job has written the summary since this one asked to begin.
+    """
+    before = _stamp(summary_file)
+    with alone(summary_file.with_name(f".{summary_file.name}.lock"), what):
+        for leftover in summary_file.parent.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        yield _stamp(summary_file) not in (None, before)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _reserve(temporary: Path, path: Path) -> None:
@@ -57,8 +82,4 @@ def _publish(temporary: Path, path: Path) -> None:
     with temporary.open("r+b") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    flush_folder(path.parent)

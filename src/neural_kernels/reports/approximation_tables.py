@@ -14,12 +14,14 @@ from neural_kernels.reports.summary import kernel_labels, task_of
 from neural_kernels.reports.tables import Table
 from neural_kernels.study import TRUNCATED
 
+COMMITTEE, INDEPENDENT = "bayesian_committee_machine", "bayesian_committee_machine_independent"
 # Methods in the order of legends and tables, and what people read.
 NAMES = {
     "nystrom": "Nyström",
     "subset_of_regressors": "Subset of regressors",
     "block_diagonal": "Block diagonal",
-    "bayesian_committee_machine": "Bayesian committee machine",
+    COMMITTEE: "Bayesian committee machine",
+    INDEPENDENT: "Committee, single queries",
     TRUNCATED: "Truncated CG",
 }
 EXACT_NAMES = {
@@ -89,6 +91,12 @@ def _notes(metrics: pd.DataFrame, study: dict, at_end: bool, alerts: bool) -> li
         "chosen values, the kernel in memory; of the Bayesian committee machine, whose solve depends on the examples "
         "that it predicts, one prediction of the validation set."
     ]
+    if (metrics["solver"] == COMMITTEE).any():
+        notes.append(
+            f"{NAMES[COMMITTEE]}: predicts test examples together, in chunks of at most as many as a part has."
+        )
+    if (metrics["solver"] == INDEPENDENT).any():
+        notes.append(f"{NAMES[INDEPENDENT]}: predicts each test example as a query of its own.")
     if (metrics["solver"] == TRUNCATED).any():
         options = (study.get("solver") or {}).get("preconditioner") or {}
         method = options.get("method", "none")

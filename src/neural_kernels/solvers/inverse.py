@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from neural_kernels.blas import blas_threads
 from neural_kernels.solvers import cholesky, iterative
-from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.block_conjugate_gradients import block_conjugate_gradients
 from neural_kernels.solvers.iteration import Stopping
 from neural_kernels.solvers.iterative import PreconditionerSettings, ResidualProgress

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from neural_kernels.blas import blas_threads
 from neural_kernels.errors import UserError
 from neural_kernels.progress import progress
 from neural_kernels.solvers import checkpoint
-from neural_kernels.solvers.blas import blas_threads
 from neural_kernels.solvers.block_conjugate_gradients import BlockState, block_conjugate_gradients
 from neural_kernels.solvers.checkpoint import AnyState, Checkpoint
 from neural_kernels.solvers.cholesky import NotPositiveDefinite
