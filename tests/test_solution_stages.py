@@ -362,7 +362,7 @@ def test_a_kill_at_any_file_operation_of_solve_and_evaluate_leads_to_the_same_nu
 
             return wrapped
 
-        for owner, names in ((os, ("replace", "open", "ftruncate", "fdopen")), (Path, ("unlink", "mkdir"))):
+        for owner, names in ((os, ("replace", "open", "ftruncate")), (Path, ("unlink", "mkdir"))):
             for name in names:
                 patch.setattr(owner, name, fail_in_time(getattr(owner, name)))
         patch.setattr(np, "savez", fail_in_time(np.savez))

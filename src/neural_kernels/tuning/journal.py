@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -196,9 +195,8 @@ class _FileLock(JournalFileOpenLock):
         if self._file is None:
             super().release()
             return
-        self._path.unlink(missing_ok=True)
-        os.close(self._file)
-        self._file = None
+        file, self._file = self._file, None
+        locks.release(self._path, file)
 
 
 class _SealedLines(JournalFileBackend):
