@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from mpmath_reference import Example, bounds
 
 from neural_kernels import architectures as arch
+from neural_kernels.block_computation import compute_block
+from neural_kernels.blocks import Grid, declare_store
 from neural_kernels.engines import kernel_matrix, native_engine, variances
 from neural_kernels.engines.representable import rounded, untrusted
 from neural_kernels.errors import UserError
@@ -144,6 +146,21 @@ def test_an_exponential_that_overflows_is_refused(engine):
     layers = (arch.Dense(), arch.ExpNormalized(gamma=500.0, shift=1.0), arch.Dense())
     with np.errstate(all="ignore"), pytest.raises(UserError, match="row 0 with column 0 is not finite"):
         kernel_matrix(arch.Architecture("steep", layers), normal(3, 4), engine=engine)
+
+
+def test_a_block_names_the_example_by_its_place_among_all(tmp_path):
+    network = arch.build("FC", depth=1)
+    x = normal(12, 3)
+    x[8] *= 1e200
+    store = declare_store(
+        tmp_path, Grid(12, 12, 6, symmetric=True), "float64", {"architecture": network.describe()}
+    )
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(UserError, match=r"block 0-1 .* column 8 with every row of this tile"),
+    ):
+        compute_block(store, 0, 1, network, x, x, kind="ntk", tile=2)
+    assert not store.block_path(0, 1).exists()
 
 
 @needs_library
