@@ -165,6 +165,7 @@ def test_the_two_committees_are_told_apart_by_name_colour_and_note() -> None:
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert {"Bayesian committee machine", "Committee, single queries"} < set(names)
+    assert legend._ncols == 4  # seven names in two rows, of four and three
     lines = [line for line in figure.axes[0].lines if "committee" in str(line.get_gid())]
     assert len({line.get_color() for line in lines}) == len({line.get_marker() for line in lines}) == 2
     without = table(methods=("nystrom", "bayesian_committee_machine_independent"))

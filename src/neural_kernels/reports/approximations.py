@@ -181,7 +181,9 @@ def _finish(
 def _legend(figure: Figure, methods: Sequence[str]) -> None:
     handles = [*style.series_handles(len(methods)), Line2D([], [], **EXACT)]
     labels = [*(NAMES[method] for method in methods), "Exact solution"]
-    style.draw_legend(figure, handles, labels, 0.82, columns=6)
+    # One row, or two of equal length: entries go down the columns, so that a row of one would look lost.
+    columns = len(labels) if len(labels) <= 6 else -(-len(labels) // 2)
+    style.draw_legend(figure, handles, labels, 0.82, columns)
 
 
 def _notes(metrics: pd.DataFrame) -> str:
