@@ -36,7 +36,7 @@ import pandas as pd
 from neural_kernels import architectures, engines
 from neural_kernels.architectures import Architecture, Conv, Dense, covariance_entries
 from neural_kernels.engines import common_windows
-from neural_kernels.files import write_json, write_npy
+from neural_kernels.files import write_npy
 from neural_kernels.graphs import (
     Examples,
     Graphs,
@@ -354,7 +354,8 @@ def main() -> None:
                       + f"{row.peak_memory_bytes / 2**20:6,.0f} MiB"
                       + (f"{row.entries_per_second:11.1e}" if row.entries_per_second else f"{'':11}")
                       + (f"{row.fraction_of_peak:9.1%}" if row.fraction_of_peak else ""), flush=True)  # fmt: skip
-    write_json(options.out, [asdict(row) for row in rows])
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     print(options.out)
 
 

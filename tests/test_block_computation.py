@@ -1,7 +1,9 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -11,9 +13,10 @@ from hypothesis import strategies as st
 
 from neural_kernels import architectures
 from neural_kernels.block_computation import compute_block, default_tile
-from neural_kernels.blocks import Grid, declare_store, read_block
+from neural_kernels.blocks import Grid, declare_store, read_block, write_block
 from neural_kernels.engines import kernel_matrix
 from neural_kernels.errors import UserError
+from neural_kernels.locks import alone
 
 FC = architectures.build("FC", depth=2)
 X = np.random.default_rng(0).normal(size=(23, 6))
@@ -147,7 +150,7 @@ def test_a_tile_whose_data_was_lost_is_computed_again(tmp_path):
 
     engine, _ = select("auto", FC, (6,))
     identity = f"{store.fingerprint} {engine} tile 9"
-    (tmp_path / "partial" / "0-0.tiles").write_text(f"{identity}\n0 0 12345 1.0\n")
+    (tmp_path / "partial" / "0-0.tiles").write_text(f"{identity}\n0 0 0123456789abcdef 1.000\n")
     compute_block(store, 0, 0, FC, X, X, kind="ntk", tile=9)
     np.testing.assert_allclose(read_block(store, 0, 0), kernel_matrix(FC, X[:9], kind="ntk"), rtol=1e-13)
 
@@ -161,12 +164,85 @@ def test_the_partial_block_of_another_kernel_is_not_resumed(tmp_path):
     np.testing.assert_allclose(read_block(store, 0, 0), kernel_matrix(FC, X[:9], kind="ntk"), rtol=1e-13)
 
 
-def test_two_jobs_do_not_compute_one_block(tmp_path):
-    import fcntl
-
+def test_a_second_job_waits_for_the_first_and_takes_its_block(tmp_path, caplog):
     store = store_in(tmp_path)
-    (tmp_path / "partial").mkdir()
-    with (tmp_path / "partial" / "0-0.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="being computed by another process"):
-            compute_block(store, 0, 0, FC, X, X, kind="ntk")
+    lock = tmp_path / "partial" / "0-0.lock"
+    caplog.set_level("INFO")
+    held, finish = threading.Event(), threading.Event()
+
+    def first_job():
+        with alone(lock, "block 0-0"):
+            held.set()
+            finish.wait()
+            write_block(store, 0, 0, kernel_matrix(FC, X[:9], kind="ntk"), {"engine": "first"})
+
+    first = threading.Thread(target=first_job)
+    first.start()
+    held.wait()
+    second = threading.Thread(target=compute_block, args=(store, 0, 0, FC, X, X), kwargs={"kind": "ntk"})
+    second.start()
+    while "waiting" not in caplog.text:
+        time.sleep(0.01)
+    finish.set()
+    first.join()
+    second.join()
+    assert f"by process {os.getpid()} on {socket.gethostname()}" in caplog.text
+    assert store.read_record(0, 0)["engine"] == "first"
+
+
+def test_a_finished_block_is_not_computed_again_unless_forced(tmp_path):
+    store = store_in(tmp_path)
+    write_block(store, 0, 0, np.eye(9), {"engine": "test"})
+    compute_block(store, 0, 0, FC, X, X, kind="ntk")
+    np.testing.assert_array_equal(read_block(store, 0, 0), np.eye(9))
+    store.block_path(0, 0).unlink()  # as Snakemake does before a job and after a failure
+    compute_block(store, 0, 0, FC, X, X, kind="ntk")
+    np.testing.assert_array_equal(read_block(store, 0, 0), np.eye(9))
+    compute_block(store, 0, 0, FC, X, X, kind="ntk", force=True)
+    np.testing.assert_allclose(read_block(store, 0, 0), kernel_matrix(FC, X[:9], kind="ntk"), rtol=1e-13)
+    assert not list((tmp_path / "partial").iterdir())
+
+
+def test_a_forced_block_stays_until_the_new_one_is_whole(tmp_path):
+    store = store_in(tmp_path)
+    write_block(store, 0, 1, np.ones((9, 9)), {"engine": "test"})
+    with np.errstate(all="ignore"), pytest.raises(UserError):
+        compute_block(store, 0, 1, FC, X * 1e200, X * 1e200, kind="ntk", force=True)
+    np.testing.assert_array_equal(read_block(store, 0, 1), np.ones((9, 9)))
+
+
+def emptied(file):
+    file.write_bytes(b"")
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def garbage(file):
+    file.write_bytes(os.urandom(300))
+
+
+def a_line_of_garbage(file):
+    file.write_bytes(file.read_bytes() + b"a b\n-4 0 0123456789abcdef 1.000\n\xff\xfe\n0 0 x 9e999\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *[("0-1.npy", damage) for damage in (emptied, cut, garbage)],
+        *[("0-1.tiles", damage) for damage in (emptied, cut, garbage, a_line_of_garbage)],
+    ],
+)
+def test_damaged_leftovers_of_a_killed_job_stop_nothing(tmp_path, name, damage):
+    store = store_in(tmp_path)
+    features = X.copy()
+    features[17] = 1e200  # the last tile fails, after others were kept
+    with np.errstate(all="ignore"), pytest.raises(UserError):
+        compute_block(store, 0, 1, FC, features, features, kind="ntk", tile=4)
+    damage(tmp_path / "partial" / name)
+    compute_block(store, 0, 1, FC, X, X, kind="ntk", tile=4)
+    np.testing.assert_allclose(
+        read_block(store, 0, 1), kernel_matrix(FC, X[:9], X[9:18], kind="ntk"), rtol=1e-13
+    )
+    assert not list((tmp_path / "partial").iterdir())

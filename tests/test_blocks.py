@@ -1,21 +1,27 @@
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neural_kernels.blocks import (
     Grid,
+    adopt_block,
     block_fault,
     declare_store,
     open_store,
     read_block,
     read_submatrix,
+    seal_block,
     set_aside_faulty,
     write_block,
 )
-from neural_kernels.errors import UserError
+from neural_kernels.checksums import Strips
+from neural_kernels.errors import DamagedFile, UserError
+from neural_kernels.files import read_json, write_json
 
 
 def symmetric_store(directory, n=10, edge=4, description=None, dtype="float64"):
@@ -63,8 +69,13 @@ def test_a_block_is_plain_npy_with_a_record(tmp_path):
     np.testing.assert_array_equal(
         np.load(tmp_path / "blocks" / "0-1.npy", allow_pickle=False), matrix[:4, 4:8]
     )
-    record = json.loads((tmp_path / "blocks" / "0-1.json").read_text())
-    assert record == {"fingerprint": store.fingerprint, "engine": "test"}
+    record = read_json(tmp_path / "blocks" / "0-1.json")
+    assert record == {
+        "fingerprint": store.fingerprint,
+        "block": [0, 1],
+        "engine": "test",
+        **Strips.of(matrix[:4, 4:8]).as_json(),
+    }
 
 
 def test_a_store_is_found_again_and_refuses_another_kernel(tmp_path):
@@ -83,6 +94,16 @@ def test_an_edited_description_is_noticed(tmp_path):
     symmetric_store(tmp_path)
     path = tmp_path / "kernel.json"
     path.write_text(path.read_text().replace('"ntk"', '"nngp"'))
+    with pytest.raises(UserError, match="was edited"):
+        open_store(tmp_path)
+
+
+def test_an_edited_description_without_a_checksum_is_noticed_by_its_fingerprint(tmp_path):
+    symmetric_store(tmp_path)
+    path = tmp_path / "kernel.json"
+    record = json.loads(path.read_text().replace('"ntk"', '"nngp"'))
+    del record["checksum"]
+    path.write_text(json.dumps(record))
     with pytest.raises(UserError, match="was edited"):
         open_store(tmp_path)
 
@@ -110,7 +131,31 @@ def not_finite(path):
 
 
 def foreign(path):
-    path.with_suffix(".json").write_text('{"fingerprint": "0123456789abcdef"}')
+    write_json(path.with_suffix(".json"), {"fingerprint": "0123456789abcdef"})
+
+
+def zeros(path):
+    np.save(path, np.zeros((4, 4)))
+
+
+def transposed(path):
+    np.save(path, np.ascontiguousarray(np.load(path).T))
+
+
+def neighbour_with_its_record(path):
+    path.write_bytes(path.with_name("0-0.npy").read_bytes())
+    path.with_suffix(".json").write_bytes(path.with_name("0-0.json").read_bytes())
+
+
+def a_digit_of_the_record(path):
+    record = path.with_suffix(".json")
+    record.write_text(record.read_text().replace('"strip_rows": 5', '"strip_rows": 6'))
+
+
+def without_checksums(path):
+    record = read_json(path.with_suffix(".json"))
+    del record["checksums"]
+    write_json(path.with_suffix(".json"), record)
 
 
 def no_record(path):
@@ -124,9 +169,14 @@ def no_record(path):
         (cut_header, "truncated"),
         (other_shape, r"is \(3, 4\) float64, expected \(4, 4\) float64"),
         (other_dtype, "float32, expected"),
-        (not_finite, "not finite"),
+        (not_finite, "is damaged"),
         (foreign, "another kernel"),
         (no_record, "no record"),
+        (zeros, r"is damaged: the entries from row 0 on"),
+        (transposed, "is damaged"),
+        (neighbour_with_its_record, r"has the record of block \[0, 0\]"),
+        (a_digit_of_the_record, "checksum does not match"),
+        (without_checksums, "without checksums"),
     ],
 )
 def test_a_faulty_block_is_named_and_set_aside_never_used(tmp_path, damage, sentence):
@@ -165,3 +215,106 @@ def test_a_block_that_is_not_finite_never_reaches_the_disk(tmp_path):
     with pytest.raises(ValueError, match="expected"):
         write_block(store, 0, 1, matrix[:3, 4:8], {})
     np.testing.assert_array_equal(read_block(store, 0, 1), matrix[:4, 4:8])
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**30), st.integers(0, 7), st.booleans())
+def test_no_flipped_bit_goes_unnoticed(tmp_path_factory, position, bit, of_record):
+    store, matrix = symmetric_store(tmp_path_factory.mktemp("store"))
+    path = store.record_path(0, 1) if of_record else store.block_path(0, 1)
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        block = read_block(store, 0, 1)
+    except DamagedFile:
+        assert not store.block_path(0, 1).exists()
+    else:
+        # A blank in the header or between the words of the record is nothing that is read.
+        assert position % len(content) < 128 or of_record
+        np.testing.assert_array_equal(block, matrix[:4, 4:8])
+
+
+def test_a_diagonal_block_that_is_not_symmetric_is_refused(tmp_path):
+    store, matrix = symmetric_store(tmp_path)
+    block = matrix[:4, :4].copy()
+    block[1, 2] = np.nextafter(block[1, 2], 2)
+    with pytest.raises(ValueError, match="not symmetric"):
+        write_block(store, 0, 0, block, {})
+    # One that another program put there, with a record that vouches for it.
+    np.save(store.block_path(0, 0), block)
+    write_json(store.record_path(0, 0), store.read_record(0, 0) | Strips.of(block).as_json())
+    with pytest.raises(UserError, match="on the diagonal, but not symmetric"):
+        read_block(store, 0, 0)
+
+
+def test_a_deleted_block_is_adopted_from_its_kept_name(tmp_path):
+    store, _ = symmetric_store(tmp_path)
+    path = store.block_path(0, 1)
+    content, number = path.read_bytes(), path.stat().st_ino
+    path.unlink()
+    assert adopt_block(store, 0, 1)
+    assert path.read_bytes() == content
+    assert path.stat().st_ino == number
+
+
+def test_a_damaged_block_is_not_adopted_under_either_name(tmp_path):
+    store, _ = symmetric_store(tmp_path)
+    path = store.block_path(0, 1)
+    with path.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x55")
+    assert not adopt_block(store, 0, 1)
+    assert not path.exists()
+    assert not store.kept_path(0, 1).exists()
+
+
+def test_swapped_blocks_are_adopted_from_their_kept_names(tmp_path):
+    store, matrix = symmetric_store(tmp_path)
+    first, second = store.block_path(0, 1), store.block_path(0, 2)
+    content = first.read_bytes()
+    first.rename(tmp_path / "aside")
+    second.rename(first)
+    (tmp_path / "aside").rename(second)
+    with pytest.raises(DamagedFile):
+        read_block(store, 0, 1)
+    assert adopt_block(store, 0, 1)
+    assert first.read_bytes() == content
+    np.testing.assert_array_equal(read_block(store, 0, 1), matrix[:4, 4:8])
+
+
+def test_without_hard_links_a_block_has_one_name_and_the_log_says_so(tmp_path, monkeypatch, caplog):
+    def no_links(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    store, matrix = symmetric_store(tmp_path)
+    np.testing.assert_array_equal(read_block(store, 0, 1), matrix[:4, 4:8])
+    assert not store.kept_path(0, 1).exists()
+    assert "no hard links" in caplog.text
+
+
+def earlier_version(store, i, j):
+    """Make the record of a block what it was before records had checksums."""
+    store.record_path(i, j).write_text(json.dumps({"fingerprint": store.fingerprint, "engine": "native"}))
+
+
+def test_a_block_of_an_earlier_version_is_neither_used_nor_thrown_away(tmp_path):
+    store, matrix = symmetric_store(tmp_path)
+    earlier_version(store, 0, 1)
+    with pytest.raises(UserError, match="verify-blocks --seal"):
+        read_block(store, 0, 1)
+    assert store.block_path(0, 1).exists()
+    seal_block(store, 0, 1)
+    np.testing.assert_array_equal(read_block(store, 0, 1), matrix[:4, 4:8])
+    assert store.read_record(0, 1)["engine"] == "native"
+
+
+def test_sealing_refuses_what_no_kernel_has(tmp_path):
+    store, _ = symmetric_store(tmp_path)
+    earlier_version(store, 0, 0)
+    block = np.load(store.block_path(0, 0))
+    block[0, 1] += 1
+    np.save(store.block_path(0, 0), block)
+    with pytest.raises(UserError, match="not symmetric"):
+        seal_block(store, 0, 0)

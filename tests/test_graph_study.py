@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from resealing import rewrite
 
 from neural_kernels import blocks, datasets, planning, preprocessing, stages
 from neural_kernels.datasets.pools import Chunk, Dataset, Pool, in_memory
@@ -86,9 +87,10 @@ def test_the_hash_of_features_is_also_of_the_edges(study, tmp_path):
     stages.preprocess(study, tmp_path, "plain")
     described = tmp_path / "small/features/plain/features.json"
     before = read_json(described)["feature_hashes"]
-    edges = np.load(tmp_path / "small/data/train_x.edges.npy", mmap_mode="r+")
+    path = tmp_path / "small/data/train_x.edges.npy"
+    edges = np.load(path)
     edges[0] = edges[0, ::-1]
-    edges.flush()
+    rewrite(path, edges)
     stages.preprocess(study, tmp_path, "plain")
     after = read_json(described)["feature_hashes"]
     assert after["train"] != before["train"]

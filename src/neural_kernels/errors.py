@@ -16,3 +16,7 @@ class UserError(Exception):
         if len(text) > _LONGEST:
             text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
         return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+class DamagedFile(UserError):
+    """A file that an earlier stage wrote is not what it was; it has been set aside, so that it is made again."""

@@ -20,14 +20,24 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
-from neural_kernels import block_computation, blocks, datasets, engines, planning, preprocessing
-from neural_kernels.architectures import output_shape
+from neural_kernels import (
+    block_computation,
+    blocks,
+    datasets,
+    engines,
+    kernel_features,
+    planning,
+    preprocessing,
+    sealed_arrays,
+)
 from neural_kernels.blocks import Grid, KernelStore
-from neural_kernels.errors import UserError
+from neural_kernels.data_fit import check_fit
+from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.files import read_json
 from neural_kernels.flip_symmetry import is_flip_symmetric
-from neural_kernels.graphs import Examples, open_examples
+from neural_kernels.progress import progress
 from neural_kernels.reports.plan import describe
+from neural_kernels.sealed_arrays import SealedFolder
 from neural_kernels.study import Kernel, Study
 
 log = logging.getLogger(__name__)
@@ -44,11 +54,9 @@ def features_folder(study: Study, results: Path, kernel: Kernel) -> Path:
     return results / study.owner / "features" / kernel.preprocessing
 
 
-def open_features(study: Study, results: Path, kernel: Kernel, part: str) -> Examples:
-    """The features of a part, memory-mapped: an array, or graphs."""
-    folder = features_folder(study, results, kernel)
-    input_shape = tuple(read_json(folder / "features.json")["input_shape"])
-    return open_examples(folder / f"{part}.npy", input_shape)
+def open_features_folder(study: Study, results: Path, kernel: Kernel) -> SealedFolder:
+    """The folder of the features, targets and labels that a kernel is made of and solved for."""
+    return sealed_arrays.open_folder(features_folder(study, results, kernel) / "features.json")
 
 
 def store_folder(study: Study, results: Path, kernel: str, part: str) -> Path:
@@ -70,8 +78,12 @@ def kernel_named(study: Study, name: str) -> Kernel:
 # -------------------------------------------------------------------------------------------- data
 
 
-def check(study: Study, results: Path) -> None:
-    """Everything that can be known before work starts: files and all that is in them, architectures, engines, disk.
+def check(study: Study, results: Path) -> datasets.DataSummary:
+    """Everything that can be known before work starts: files and all that is in them, architectures, engines,
+    disk.
+
+    Returns:
+        What the data will be.
 
     Raises:
         UserError: the first thing that would stop the study.
@@ -82,14 +94,10 @@ def check(study: Study, results: Path) -> None:
             raise UserError(
                 f"config/{study.name}.yaml asks for {count} examples of {part}, but there are {summary.parts[part]}"
             )
-    for kernel in study.kernels.values():
-        output_shape(kernel.architecture, summary.input_shape)
-        engines.select(study.config["engine"], kernel.architecture, summary.input_shape)
-    # Metrics take long to load, and of the stages here only this one looks at them.
-    from neural_kernels.tuning.objectives import ridge_objective
-
-    ridge_objective(study.config["ridge"], summary.task)
-    planning.check_disk(study, summary.input_shape, summary.outputs, results)
+    check_fit(study, summary)
+    prepared = (data_folder(study, results) / "data.json").exists()
+    data = 0 if prepared else datasets.stored_bytes(study.config["data"])
+    planning.check_disk(study, summary.input_shape, summary.outputs, results, data)
     # Last, since it may take minutes: the files are read whole.
     labels = datasets.examine_data(study.config["data"], study.config["seed"])
     if study.owner == study.name:  # another study's seed chose its training set
@@ -97,6 +105,7 @@ def check(study: Study, results: Path) -> None:
         source = study.config["data"].get("path") or study.config["data"]["name"]
         preprocessing.check_training_set(used, asdict(summary), labels, str(source))
     log.info("study %s: config, data, engines and disk are in order", study.name)
+    return summary
 
 
 def _preprocessings(study: Study) -> list[str]:
@@ -117,12 +126,11 @@ def preprocess(study: Study, results: Path, name: str) -> None:
         known = ", ".join(study.config["preprocessing"])
         raise UserError(f"study {study.name} has no preprocessing {name!r}, expected one of {known}")
     folder = results / study.owner / "features" / name
-    # The workflow removes features.json before it calls this: both are there or neither, but for old results.
-    without_transform = (folder / "features.json").exists() and not (
-        folder / preprocessing.TRANSFORM_FILE
-    ).exists()
-    stage = preprocessing.add_transform if without_transform else preprocessing.preprocess
-    stage(study.config["preprocessing"][name], data_folder(study, results), folder)
+    data = data_folder(study, results)
+    described = read_json(data / "data.json")
+    needed = planning.feature_bytes(study, described["input_shape"], described["outputs"], results, name)
+    planning.check_room(folder, needed, "its features")
+    preprocessing.preprocess(study.config["preprocessing"][name], data, folder)
 
 
 def _check_owner(study: Study) -> None:
@@ -159,7 +167,9 @@ def plan(
         if rate is None:
             examples = None
             if at_hand and (features_folder(study, results, kernel) / "features.json").exists():
-                examples = open_features(study, results, kernel, "train")
+                folder = open_features_folder(study, results, kernel)
+                edge = min(study.block_edge(kernel.name), folder.summary["parts"]["train"])
+                examples = folder.examples("train.npy", (0, edge))
             engine, rate = planning.calibrate(study, kernel, input_shape, features=examples)
         sizes = planning.kernel_sizes(study, kernel.name, outputs)
         plans.append(planning.plan_kernel(sizes, engine, rate))
@@ -178,29 +188,43 @@ def declare_kernel(study: Study, results: Path, kernel_name: str, part: str) -> 
     """
     _check_owner(study)
     kernel = kernel_named(study, kernel_name)
-    features = read_json(features_folder(study, results, kernel) / "features.json")
+    folder = open_features_folder(study, results, kernel)
+    features = folder.summary
     planning.check_disk(study, features["input_shape"], features["outputs"], results)
     if part not in features["parts"]:
         raise UserError(
             f"study {study.name} has no part {part!r}, expected one of {', '.join(features['parts'])}"
         )
     rows, columns = features["parts"][part], features["parts"]["train"]
+    directory = store_folder(study, results, kernel_name, part)
+    known = kernel_features.recognized(directory, part, folder)
     description = {
         "architecture": kernel.architecture.describe(),
         "architecture_name": kernel.architecture.name,
         "kind": kernel.kind,
-        "rows": {"part": part, "hash": features["feature_hashes"][part]},
-        "columns": {"part": "train", "hash": features["feature_hashes"]["train"]},
+        "rows": {"part": part, "hash": known.sides["rows"].hash},
+        "columns": {"part": "train", "hash": known.sides["columns"].hash},
     }
     grid = Grid(rows, columns, study.block_edge(kernel_name), symmetric=part == "train")
-    folder = store_folder(study, results, kernel_name, part)
-    return blocks.declare_store(folder, grid, study.config["precision"], description)
+    store = blocks.declare_store(directory, grid, study.config["precision"], description)
+    kernel_features.keep(store, part, folder, known)
+    return store
 
 
 def compute_block(
-    study: Study, results: Path, kernel_name: str, part: str, block: tuple[int, int], threads: int | None
+    study: Study,
+    results: Path,
+    kernel_name: str,
+    part: str,
+    block: tuple[int, int],
+    threads: int | None,
+    force: bool = False,
 ) -> None:
-    """Compute one block; tiles that an earlier run finished are kept."""
+    """Compute one block; tiles, and a whole block, that an earlier run finished are kept.
+
+    Args:
+        force: compute a block that is there whole again, too.
+    """
     _check_owner(study)
     kernel = kernel_named(study, kernel_name)
     store = blocks.open_store(store_folder(study, results, kernel_name, part))
@@ -212,39 +236,67 @@ def compute_block(
         raise UserError(f"block {i}-{j} is below the diagonal of a symmetric kernel: ask for {j}-{i}")
     if store.description["architecture"] != json.loads(json.dumps(kernel.architecture.describe())):
         raise UserError(f"{store.directory}/kernel.json describes another architecture than the config")
-    folder = features_folder(study, results, kernel)
+    features = open_features_folder(study, results, kernel)
+    flipped_images = kernel_features.check(store, part, features)
+    if part != "train" or not is_flip_symmetric(kernel.architecture):
+        flipped_images = 0
     with engines.thread_limit(threads):
         block_computation.compute_block(
             store,
             i,
             j,
             kernel.architecture,
-            open_features(study, results, kernel, part),
-            open_features(study, results, kernel, "train"),
+            features.examples(f"{part}.npy", store.grid.row_range(i)),
+            features.examples("train.npy", store.grid.column_range(j)),
             kind=kernel.kind,
             engine=study.config["engine"],
             tile=study.config["blocks"].get("tile"),
-            flipped_images=_flipped_images(folder, kernel) if part == "train" else 0,
+            flipped_images=flipped_images,
+            force=force,
         )
 
 
-def _flipped_images(features: Path, kernel: Kernel) -> int:
-    """Leading training images whose flips follow them, and whose kernel has the symmetry; 0 for none."""
-    if not is_flip_symmetric(kernel.architecture):
-        return 0
-    return read_json(features / "features.json").get("flipped_images", 0)
+def verify_blocks(study: Study, results: Path, kernel_name: str, part: str, seal: bool = False) -> None:
+    """Read every block that is there whole, and the features and targets behind them; name what cannot be used.
 
+    That is set aside.
 
-def verify_blocks(study: Study, results: Path, kernel_name: str, part: str) -> None:
-    """Read every block that is there whole; set those that cannot be used aside and name them."""
+    Args:
+        seal: write checksums for blocks of a version that wrote none, as they are now.
+
+    Raises:
+        UserError: some blocks, features or targets cannot be used.
+    """
     store = blocks.open_store(store_folder(study, results, kernel_name, part))
-    present = [block for block in store.grid.blocks() if store.block_path(*block).exists()]
-    blocks.set_aside_faulty(store, present)
-    for block in present:
-        blocks.read_block(store, *block)
-    log.info(
-        "%s: %d blocks of %d present, all sound",
-        store.directory,
-        len(present),
-        len(list(store.grid.blocks())),
+    every = list(store.grid.blocks())
+    present = [block for block in every if store.block_path(*block).exists()]
+    faults = []
+    for i, j in progress(present, total=len(present), description="verifying blocks"):
+        if seal and blocks.is_of_an_earlier_version(store, i, j):
+            blocks.seal_block(store, i, j)
+        fault = blocks.content_fault(store, i, j)
+        if fault is not None:
+            faults.append((i, j, f"{store.block_path(i, j)} {fault}"))
+    damaged_features = _damaged_features(
+        open_features_folder(study, results, kernel_named(study, kernel_name))
     )
+    if damaged_features is not None and faults:
+        log.error("%s", damaged_features)
+    blocks.raise_faults(store, faults)
+    if damaged_features is not None:
+        raise damaged_features
+    log.info("%s: %d blocks of %d present, all sound, and so are the features and targets", store.directory,
+             len(present), len(every))  # fmt: skip
+
+
+def _damaged_features(features: SealedFolder) -> DamagedFile | None:
+    """What is wrong with a file of features or targets, every one read."""
+    names = features.names()
+    total = sum(map(features.strip_count, names))
+    steps = (step for name in names for step in features.checking(name))
+    try:
+        for _ in progress(steps, total=total, description="verifying features"):
+            pass
+    except DamagedFile as error:
+        return error
+    return None

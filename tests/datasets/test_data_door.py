@@ -17,7 +17,7 @@ import tiny_imagenet_files
 
 from neural_kernels.datasets import npz
 
-pytestmark = pytest.mark.usefixtures("schemas_once", "small_batches")
+pytestmark = pytest.mark.usefixtures("small_batches")
 
 X, Y = np.random.default_rng(0).normal(size=(12, 4)), np.arange(12) % 3
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from neural_kernels.datasets.storage import atomic_array, remove_leftovers
+from neural_kernels.datasets.storage import atomic_array, made_alone
 from neural_kernels.errors import UserError
 
 
@@ -38,14 +38,14 @@ def test_full_disk_is_named_before_anything_is_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with (
-        pytest.raises(UserError, match=r"x\.npy: the disk has no room"),
+        pytest.raises(UserError, match=r"x\.npy: No space left on device, \d+ bytes were needed"),
         atomic_array(tmp_path / "x.npy", (5,), np.int64),
     ):
         pytest.fail("the array was handed out")
     assert os.listdir(tmp_path) == []
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
+def test_what_killed_jobs_left_is_removed_by_the_next_one(tmp_path):
     script = (
         "import os, signal, sys; from pathlib import Path; import numpy as np\n"
         "from neural_kernels.datasets.storage import atomic_array\n"
@@ -54,6 +54,17 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", script, tmp_path]).returncode == -signal.SIGKILL
     np.save(tmp_path / "y.npy", np.zeros(1))
-    assert len(list(tmp_path.iterdir())) == 2
-    remove_leftovers(tmp_path)
+    # As an earlier version named it.
+    (tmp_path / ".z.npy.123.tmp").touch()
+    assert sorted(os.listdir(tmp_path)) == [".x.npy.tmp", ".z.npy.123.tmp", "y.npy"]
+    with made_alone(tmp_path / "data.json", "the data") as made:
+        assert not made
     assert os.listdir(tmp_path) == ["y.npy"]
+
+
+def test_what_a_killed_process_left_is_used_by_the_next_writer(tmp_path):
+    (tmp_path / ".x.npy.tmp").write_bytes(b"longer than the array will be" * 100)
+    with atomic_array(tmp_path / "x.npy", (3,), np.int64) as array:
+        array[:] = 5
+    assert np.load(tmp_path / "x.npy").tolist() == [5, 5, 5]
+    assert os.listdir(tmp_path) == ["x.npy"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from solver_problems import digits_problem, stored
 
+from neural_kernels import checksums
 from neural_kernels.errors import UserError
 from neural_kernels.solvers import (
     PreconditionerSettings,
@@ -14,7 +15,6 @@ from neural_kernels.solvers import (
     Validation,
     cholesky,
     iterative,
-    panels,
     solve_system,
 )
 
@@ -27,7 +27,7 @@ RIDGES = [0.1, 1.0]
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    monkeypatch.setattr(panels, "PANEL_BYTES", 2**17)
+    monkeypatch.setattr(checksums, "STRIP_BYTES", 2**17)
     return stored(tmp_path / "store", KERNEL[:N, :N], 128)
 
 

@@ -7,7 +7,9 @@ function ``read(options, path) -> Inputs``.
 
 from __future__ import annotations
 
-import re
+import json
+import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from neural_kernels import sealed_arrays
 from neural_kernels.datasets import (
     arrays,
     augmentation,
@@ -32,10 +35,14 @@ from neural_kernels.datasets import (
 from neural_kernels.datasets.augmentation import Augmentation
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.pools import Dataset, Pool, Task, joined
-from neural_kernels.datasets.storage import remove_leftovers
+from neural_kernels.datasets.storage import made_alone
 from neural_kernels.datasets.writing import COPIES_FILE, write_parts
 from neural_kernels.errors import UserError
-from neural_kernels.files import write_json
+from neural_kernels.files import read_json, write_json
+from neural_kernels.graphs import TYPICAL_NODES
+from neural_kernels.names import TEST_SET_EXPECTED, is_test_set_name
+
+log = logging.getLogger(__name__)
 
 DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
     "arrays": arrays.open_dataset,
@@ -62,9 +69,6 @@ FURTHER_TESTS: dict[str, Callable[[Mapping[str, Any]], Pool]] = {
     "cifar10": cifar10.open_test,
     "cifar10_1": cifar10_1.open_test,
 }
-
-# A test set's name becomes part of file names, beside those of the training and validation sets.
-TEST_SET_NAME = re.compile(r"(?!(train|validation)$)(?!.*_(targets|labels)$)[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,14 @@ def check_data(options: Mapping[str, Any]) -> DataSummary:
     return _open(options).summary
 
 
+def stored_bytes(options: Mapping[str, Any]) -> int:
+    """Bytes of what ``prepare_data`` will write; of graphs about, by their typical size."""
+    study = _open(options)
+    example = math.prod(TYPICAL_NODES if length is None else length for length in study.train.input_shape)
+    labels = 8 * (1 if study.dataset.task == "classification" else study.dataset.outputs)
+    return sum(study.summary.parts.values()) * (example * np.dtype(study.train.dtype).itemsize + labels)
+
+
 def examine_data(options: Mapping[str, Any], seed: int) -> np.ndarray:
     """Look at every value of every file that the study draws from, a chunk at a time; nothing is written.
 
@@ -160,24 +172,7 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
             of range, truncated files, a full disk.
     """
     study = _open(options)
-    parts = study.summary.parts
-    train, held_out = _training_rows(study, seed)
-    directory.mkdir(parents=True, exist_ok=True)
     summary_file = directory / "data.json"
-    # A summary beside arrays that it does not describe would be taken for a finished data set.
-    summary_file.unlink(missing_ok=True)
-    (directory / COPIES_FILE).unlink(missing_ok=True)
-    remove_leftovers(directory)
-    selections = {"train": train}
-    if study.validation is None:
-        selections["validation"] = held_out
-    else:
-        own_order = np.random.default_rng([seed, 1]).permutation(study.validation.count)
-        own = {"validation": own_order[: parts["validation"]]}
-        write_parts(study.dataset, study.validation, own, directory)
-    write_parts(study.dataset, study.train, selections, directory, study.augmentation, seed)
-    for name, pool in study.tests.items():
-        write_parts(study.dataset, pool, {name: np.arange(parts[name])}, directory)
     described = {
         "classes": study.summary.classes,
         "augmentation_factor": study.augmentation.factor,
@@ -185,7 +180,16 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
         "source": dict(options),
         "seed": seed,
     }
-    write_json(summary_file, asdict(study.summary) | described)
+    described = json.loads(json.dumps(asdict(study.summary) | described))
+    with made_alone(summary_file, f"the data in {directory}") as made:
+        if made and described.items() <= read_json(summary_file).items():
+            log.info("%s was made by another job meanwhile", summary_file)
+            return
+        # A summary beside arrays that it does not describe would be taken for a finished data set.
+        summary_file.unlink(missing_ok=True)
+        (directory / COPIES_FILE).unlink(missing_ok=True)
+        records = _write_parts(study, directory, seed)
+        write_json(summary_file, described | {sealed_arrays.KEY: records})
 
 
 def read_inputs(
@@ -253,11 +257,8 @@ def _open(options: Mapping[str, Any]) -> _Study:
 
 def _open_test(dataset: Dataset, dataset_name: str, test: str, entry: Mapping[str, Any]) -> Pool:
     key = f"data.test_sets.{test}"
-    if not TEST_SET_NAME.fullmatch(test):
-        raise UserError(
-            f"{key[:120]}: {test[:100]!r} cannot name a test set, expected up to 100 letters, digits, - and _, "
-            "not train or validation and not ending in _targets or _labels"
-        )
+    if not is_test_set_name(test):
+        raise UserError(f"{key}: {test!r} cannot name a test set, expected {TEST_SET_EXPECTED}")
     if test in dataset.tests:
         if entry.get("path"):
             raise UserError(f"{key}.path is given, but {test} comes from data.path, expected no path")
@@ -327,3 +328,24 @@ def _test_size(test: str, entry: Mapping[str, Any], pool: Pool) -> int:
             f"data.test_sets.{test}.examples is {asked}, expected at most the {pool.count} of {pool.source}"
         )
     return pool.count if asked is None else asked
+
+
+# ----------------------------------------------------------------------------- writing
+
+
+def _write_parts(study: _Study, directory: Path, seed: int) -> dict[str, Any]:
+    """Write every part; returns what the summary says of each file (``sealed_arrays``)."""
+    parts = study.summary.parts
+    train, held_out = _training_rows(study, seed)
+    selections = {"train": train}
+    records: dict[str, Any] = {}
+    if study.validation is None:
+        selections["validation"] = held_out
+    else:
+        own_order = np.random.default_rng([seed, 1]).permutation(study.validation.count)
+        own = {"validation": own_order[: parts["validation"]]}
+        records |= write_parts(study.dataset, study.validation, own, directory)
+    records |= write_parts(study.dataset, study.train, selections, directory, study.augmentation, seed)
+    for name, pool in study.tests.items():
+        records |= write_parts(study.dataset, pool, {name: np.arange(parts[name])}, directory)
+    return records

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_kernels.errors import UserError
+from neural_kernels import disk
+from neural_kernels.files import flush_folder, take_temporary
+from neural_kernels.locks import alone
 
 
 @contextmanager
@@ -18,47 +20,53 @@ def atomic_array(path: Path, shape: tuple[int, ...], dtype: np.dtype | type) -> 
     """A writable memory-mapped .npy file that takes its name when the block ends without an error.
 
     Raises:
-        UserError: the disk has no room for the array.
+        UserError: the disk has no room for the array, or is closed to this user.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with disk.naming(path):
+        temporary, lock = take_temporary(path)
     try:
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.dtype(dtype), shape=shape)
-        _reserve(temporary, path)
+        array = disk.new_array(temporary, shape, dtype, path)
         yield array
-        array.flush()
-        _publish(temporary, path)
+        with disk.naming(path):
+            array.flush()
+            _publish(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(lock)
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Delete what a killed ``atomic_array`` left; for the one job that writes into ``directory``."""
-    for leftover in directory.glob(".*.npy.*.tmp"):
-        leftover.unlink(missing_ok=True)
+@contextmanager
+def made_alone(summary_file: Path, what: str) -> Iterator[bool]:
+    """Be the one job that writes into the folder of ``summary_file``, which is written last.
+
+    A second job waits for the first. What killed ones left is removed.
+
+    Args:
+        what: the work, for messages.
+
+    Yields:
+        Whether another job has written the summary since this one asked to begin.
+    """
+    before = _stamp(summary_file)
+    with alone(summary_file.with_name(f".{summary_file.name}.lock"), what):
+        for leftover in summary_file.parent.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        yield _stamp(summary_file) not in (None, before)
 
 
-def _reserve(temporary: Path, path: Path) -> None:
-    # A write to a memory-mapped file on a full disk kills the process with SIGBUS; a reservation that
-    # fails is an error that can be named. Not every system has the call.
-    if not hasattr(os, "posix_fallocate"):
-        return
-    size = temporary.stat().st_size
-    with temporary.open("r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise UserError(f"{path}: the disk has no room for it, expected {size} bytes free") from error
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _publish(temporary: Path, path: Path) -> None:
     with temporary.open("r+b") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    flush_folder(path.parent)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from neural_kernels import sealed_arrays
 from neural_kernels.datasets import augmentation
 from neural_kernels.datasets.augmentation import Augmentation
 from neural_kernels.datasets.examination import look
@@ -15,7 +17,7 @@ from neural_kernels.datasets.pools import Dataset, Pool, check_finite, check_lab
 from neural_kernels.datasets.storage import atomic_array
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_npy
-from neural_kernels.graphs import concatenate, is_graphs, write_structure
+from neural_kernels.graphs import concatenate, is_graphs, structure_files, write_structure
 from neural_kernels.progress import progress
 
 # What each example of an augmented training set is.
@@ -29,15 +31,19 @@ def write_parts(
     directory: Path,
     augmented: Augmentation = augmentation.NONE,
     seed: int = 0,
-) -> None:
+) -> dict[str, Any]:
     """The examples ``selections[part]`` of ``pool``, in that order, in one pass over its chunks.
 
     Those of the training set are followed by their augmented copies.
+
+    Returns:
+        What the summary says of each file (``sealed_arrays``).
     """
     if is_graphs(pool.input_shape):
         return _write_graphs(dataset, pool, selections, directory)
     label_shape = () if dataset.task == "classification" else (dataset.outputs,)
     label_dtype = np.int64 if dataset.task == "classification" else np.float64
+    written: dict[str, np.ndarray] = {}
     with ExitStack() as files:
         targets = []
         for part, order in selections.items():
@@ -46,6 +52,7 @@ def write_parts(
             x = files.enter_context(atomic_array(directory / f"{part}_x.npy", x_shape, pool.dtype))
             y = files.enter_context(atomic_array(directory / f"{part}_y.npy", y_shape, label_dtype))
             targets.append((order, x, y))
+            written |= {f"{part}_x.npy": x, f"{part}_y.npy": y}
         _gather(dataset, pool, targets, "+".join(selections))
         if augmented.factor > 1:
             rows, x, y = dict(zip(selections, targets, strict=True))["train"]
@@ -53,11 +60,13 @@ def write_parts(
             copies[:] = augmentation.expand(augmented, seed, rows, x)
             for copy in range(1, augmented.factor):
                 y[copy * len(rows) : (copy + 1) * len(rows)] = y[: len(rows)]
+            written[COPIES_FILE] = copies
+        return {name: sealed_arrays.record_of(array) for name, array in written.items()}
 
 
 def _write_graphs(
     dataset: Dataset, pool: Pool, selections: Mapping[str, np.ndarray], directory: Path
-) -> None:
+) -> dict[str, Any]:
     """As ``write_parts``, with all graphs of the pool in memory at once."""
     chunks = sorted(pool.chunks(), key=lambda chunk: chunk.start)
     for chunk in chunks:
@@ -65,11 +74,16 @@ def _write_graphs(
     x, y = concatenate([chunk.x for chunk in chunks]), np.concatenate([chunk.y for chunk in chunks])
     if len(x) != pool.count:
         raise UserError(f"{pool.source}: found {len(x)} graphs, expected {pool.count} as its files announced")
+    records: dict[str, Any] = {}
     for part_name, order in selections.items():
         path, chosen = directory / f"{part_name}_x.npy", x[order]
-        write_npy(path, chosen.nodes)
-        write_structure(path, chosen)
-        write_npy(directory / f"{part_name}_y.npy", y[order])
+        written = {path: chosen.nodes, directory / f"{part_name}_y.npy": y[order]}
+        written = {file: np.ascontiguousarray(array) for file, array in written.items()}
+        for file, array in written.items():
+            write_npy(file, array)
+        written |= zip(structure_files(path).values(), write_structure(path, chosen), strict=True)
+        records |= {file.name: sealed_arrays.record_of(array) for file, array in written.items()}
+    return records
 
 
 def _gather(

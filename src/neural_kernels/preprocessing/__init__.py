@@ -7,22 +7,31 @@ training size.
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from neural_kernels.datasets.storage import atomic_array, remove_leftovers
+from neural_kernels import checksums, sealed_arrays
+from neural_kernels.blas import blas_threads, each_alone
+from neural_kernels.checksums import StripsInPassing
+from neural_kernels.datasets.storage import atomic_array, made_alone
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_json
 from neural_kernels.flip_symmetry import followed_by_flips
-from neural_kernels.graphs import Examples, Graphs, is_graphs, open_examples, write_structure
-from neural_kernels.preprocessing import channels, targets, transform, zca
+from neural_kernels.graphs import Examples, Graphs, is_graphs, structure_files, write_structure
+from neural_kernels.preprocessing import channels, sketch, targets, transform, zca
+from neural_kernels.preprocessing.sketch import Sketching
 from neural_kernels.preprocessing.transform import Fitted, SavedTransform
 from neural_kernels.progress import progress
+from neural_kernels.sealed_arrays import SealedFolder, record_of
+
+log = logging.getLogger(__name__)
 
 TRANSFORM_FILE = "transform.npz"
 """The fitted preprocessing, beside the features that it gave."""
@@ -30,8 +39,8 @@ TRANSFORM_FILE = "transform.npz"
 # Enough rows to multiply matrices at full speed; the memory of one batch stays the same for any image size.
 _BATCH_BYTES = 64 * 2**20
 
-# Two fits of the same data differ by less, relative to the largest feature: by rounding, on another machine.
-_SAME = 1e-8
+Check = Callable[[int, int], None]
+"""Checks rows, from the first to the one after the last, before they are used."""
 
 
 def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
@@ -52,38 +61,63 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     Raises:
         UserError: ``data`` is incomplete, or its training set does not allow what ``options`` ask for.
     """
-    summary = read_json(data / "data.json")
-    parts: dict[str, int] = summary["parts"]
-    input_shape = tuple(summary["input_shape"])
-    examples = {part: _read_part(data, part, "x", count, input_shape) for part, count in parts.items()}
-    labels = {part: np.asarray(_read_part(data, part, "y", count)) for part, count in parts.items()}
-    used = applicable(options)
-    encode, scaling = _target_encoding(summary, labels["train"])
-
-    directory.mkdir(parents=True, exist_ok=True)
+    raw = sealed_arrays.open_folder(data / "data.json")
+    summary, used = raw.summary, applicable(options)
     features_file = directory / "features.json"
-    # A summary beside arrays that it does not describe would be taken for finished features.
-    features_file.unlink(missing_ok=True)
-    remove_leftovers(directory)
-    fitted = _fit(used, _fit_examples(used, examples["train"]))
-    hashes = {}
-    for part, x in examples.items():
-        hashes[part] = _write_features(directory / f"{part}.npy", fitted, x, part)
-        _write_copy(directory / f"{part}_targets.npy", encode(labels[part]))
-        _write_copy(directory / f"{part}_labels.npy", labels[part])
-    saved = SavedTransform(fitted, examples["train"].dtype.kind, hashes["train"])
+    with made_alone(features_file, f"the features in {directory}") as made:
+        if made and _is_of(read_json(features_file), used, summary):
+            log.info("%s was made by another job meanwhile", features_file)
+            return
+        # A summary beside arrays that it does not describe would be taken for finished features.
+        features_file.unlink(missing_ok=True)
+        write_json(features_file, _write_all(used, raw, directory))
+
+
+def _is_of(described: Mapping[str, Any], used: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Whether features.json describes what ``used`` makes of ``data``."""
+    return described["preprocessing"] == used and described["data_checksums"] == _data_checksums(data)
+
+
+def _data_checksums(data: Mapping[str, Any]) -> str:
+    return checksums.of_bytes(json.dumps(data[sealed_arrays.KEY], sort_keys=True).encode())
+
+
+def _write_all(used: Mapping[str, Any], raw: SealedFolder, directory: Path) -> dict[str, Any]:
+    """Write every file but features.json; returns what that says."""
+    summary = raw.summary
+    parts: dict[str, int] = summary["parts"]
+    labels = {part: raw.load(f"{part}_y.npy") for part in parts}
+    encode, scaling = _target_encoding(summary, labels["train"])
+    examples = {part: _read_part(raw, part) for part in parts}
+    train, check = examples["train"]
+    fitted = _fit(used, _fit_examples(used, train), check)
+    hashes, structures, records = {}, {}, {}
+    for part, (x, check) in examples.items():
+        path = directory / f"{part}.npy"
+        hashes[part], sketched, written = _write_features(path, fitted, x, part, check)
+        structures[part] = sketch.structure(x)
+        arrays = {
+            directory / f"{part}_targets.npy": encode(labels[part]),
+            directory / f"{part}_labels.npy": labels[part],
+            sketch_file(path): sketched,
+        }
+        for file, array in arrays.items():
+            _write_copy(file, array)
+            records[file.name] = record_of(array)
+        records |= written
+    saved = SavedTransform(fitted, train.dtype.kind, hashes["train"])
     transform.save(directory / TRANSFORM_FILE, saved)
-    described = {key: summary[key] for key in _PASSED_ON}
-    write_json(
-        features_file,
-        described
-        | {
-            "target_scaling": scaling,
-            "preprocessing": used,
-            "feature_hashes": hashes,
-            "flipped_images": _flipped_images(summary, directory),
-        },
-    )
+    records[TRANSFORM_FILE] = sealed_arrays.record_of_file(directory / TRANSFORM_FILE)
+    return {key: summary[key] for key in _PASSED_ON} | {
+        "target_scaling": scaling,
+        "preprocessing": used,
+        "data_checksums": _data_checksums(summary),
+        "feature_hashes": hashes,
+        "structures": structures,
+        "rounding": sketch.tolerance(used.get("regularization"), _size(train)),
+        "flipped_images": _flipped_images(summary, directory),
+        sealed_arrays.KEY: records,
+    }
 
 
 def check_training_set(
@@ -112,38 +146,19 @@ def check_training_set(
         _check_fit(used, graphs, train, f"preprocessing.{name}: ")
 
 
-def add_transform(options: Mapping[str, Any], data: Path, directory: Path) -> None:
-    """Write ``transform.npz`` beside features that an earlier version wrote without it, and nothing else.
+def sketch_file(features: Path) -> Path:
+    """The file with the sketch (``preprocessing.sketch``) of the features in the file ``features``."""
+    return features.with_suffix(".sketch.npy")
 
-    Fitting anew may change the last bits of features, and so the hash that finished kernel blocks belong to.
 
-    Args:
-        options, data, directory: as of ``preprocess``.
-
-    Raises:
-        UserError: as ``preprocess``, or what is fitted gives other training features than those there.
-    """
-    summary, described = read_json(data / "data.json"), read_json(directory / "features.json")
-    used = {key: options[key] for key in _APPLICABLE[_method(options)] if key in options}
-    shape, path = tuple(summary["input_shape"]), directory / "train.npy"
-    train = _read_part(data, "train", "x", summary["parts"]["train"], shape)
-    fitted = _fit(used, _fit_examples(used, train))
-    rows, features = _rows(train), np.load(path, mmap_mode="r", allow_pickle=False)
-    start = 0
-    for batch in _batches(rows, "checking train"):
-        values, stored = transform.apply(fitted, batch), features[start : start + len(batch)]
-        start += len(batch)
-        if values.shape != stored.shape or not np.abs(values - stored).max() <= _SAME * np.abs(stored).max():
-            raise UserError(
-                f"{data} and the config give other features than those in {path}: remove {directory} and make it again"
-            )
-    saved = SavedTransform(fitted, train.dtype.kind, described["feature_hashes"]["train"])
-    transform.save(directory / TRANSFORM_FILE, saved)
+def _size(x: Examples) -> int:
+    """Numbers in one example, or node."""
+    return int(np.prod(_rows(x).shape[1:]))
 
 
 def preprocess_inputs(saved: SavedTransform, x: Examples, path: Path) -> str:
     """Write the features of further examples as ``<part>.npy`` of ``preprocess``; returns their hash."""
-    return _write_features(path, saved.fitted, x, "inputs")
+    return _write_features(path, saved.fitted, x, "inputs", _unchecked)[0]
 
 
 def _flipped_images(summary: Mapping[str, Any], directory: Path) -> int:
@@ -204,17 +219,18 @@ def _check_fit(options: Mapping[str, Any], graphs: bool, train: int, where: str 
         )
 
 
-def _fit(options: Mapping[str, Any], train: Examples) -> Fitted:
+def _fit(options: Mapping[str, Any], train: Examples, check: Check) -> Fitted:
     if options["method"] == "none":
         return None
     if options["method"] == "standardize":
-        return channels.fit(_batches(_rows(train), "fitting"), options.get("each_position", False))
-    return zca.fit(_image_batches(train), options["regularization"], options["per_image_normalization"])
+        return channels.fit(_batches(_rows(train), "fitting", check), options.get("each_position", False))
+    images = _image_batches(train, check)
+    return zca.fit(images, options["regularization"], options["per_image_normalization"])
 
 
-def _image_batches(train: Examples) -> Callable[[], Iterator[np.ndarray]]:
+def _image_batches(train: Examples, check: Check) -> Callable[[], Iterator[np.ndarray]]:
     assert not isinstance(train, Graphs), "_check_fit refuses graphs"
-    return partial(_batches, train, "fitting")
+    return partial(_batches, train, "fitting", check)
 
 
 def _rows(x: Examples) -> np.ndarray:
@@ -222,30 +238,41 @@ def _rows(x: Examples) -> np.ndarray:
     return x.nodes if isinstance(x, Graphs) else x
 
 
-def _batches(x: np.ndarray, what: str) -> Iterator[np.ndarray]:
+def _batches(x: np.ndarray, what: str, check: Check) -> Iterator[np.ndarray]:
     rows = max(1, _BATCH_BYTES // (8 * int(np.prod(x.shape[1:]))))
     with progress(total=len(x), description=what) as bar:
         for start in range(0, len(x), rows):
             batch = x[start : start + rows]
+            check(start, start + len(batch))
             yield batch
             bar.update(len(batch))
 
 
-def _write_features(path: Path, fitted: Fitted, x: Examples, part: str) -> str:
-    """Writes the features of ``x`` and returns their hash, over shape, values and a graph's structure."""
+def _write_features(
+    path: Path, fitted: Fitted, x: Examples, part: str, check: Check
+) -> tuple[str, np.ndarray, dict[str, Any]]:
+    """Writes the features of ``x``.
+
+    Returns:
+        Their hash, over shape, values and a graph's structure; their sketch; what a summary says of each file.
+    """
     rows = _rows(x)
-    digest = hashlib.sha256(f"float64 {rows.shape}".encode())
+    digest, sketching = hashlib.sha256(f"float64 {rows.shape}".encode()), Sketching(x)
     with atomic_array(path, rows.shape, np.float64) as features:
-        start = 0
-        for batch in _batches(rows, f"preprocessing {part}"):
-            values = np.ascontiguousarray(transform.apply(fitted, batch))
-            features[start : start + len(batch)] = values
+        strips, start = StripsInPassing(features), 0
+        batches = _batches(rows, f"preprocessing {part}", check)
+        for values in each_alone(partial(transform.apply, fitted), batches):
+            features[start : start + len(values)] = values
             digest.update(values.data)
-            start += len(batch)
+            strips.add(values)
+            sketching.add(values)
+            start += len(values)
+        records = {path.name: record_of(features, strips.strips())}
     if isinstance(x, Graphs):
-        for array in write_structure(path, x):
+        for file, array in zip(structure_files(path).values(), write_structure(path, x), strict=True):
             digest.update(array.data)
-    return digest.hexdigest()
+            records[file.name] = record_of(array)
+    return digest.hexdigest(), sketching.sketch(), records
 
 
 # ----------------------------------------------------------------------------- targets
@@ -265,21 +292,14 @@ def _target_encoding(
 # ----------------------------------------------------------------------------- files
 
 
-def _read_part(
-    data: Path, part: str, what: str, count: int, input_shape: tuple[int | None, ...] = ()
-) -> Examples:
-    path = data / f"{part}_{what}.npy"
-    try:
-        array = open_examples(path, input_shape)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read ({error}), expected the output of prepare_data") from error
-    if len(array) != count:
-        raise UserError(f"{path}: found {len(array)} examples, expected {count} as in data.json")
-    return array
+def _read_part(raw: SealedFolder, part: str) -> tuple[Examples, Check]:
+    """The examples of a part, memory-mapped, and what checks rows of them, or nodes, before they are used."""
+    examples, rows = raw.unchecked(f"{part}_x.npy")
+    return examples, rows.check
 
 
-def _read_labels(data: Path, part: str, count: int) -> np.ndarray:
-    return cast(np.ndarray, _read_part(data, part, "y", count))
+def _unchecked(first: int, end: int) -> None:
+    """The check of rows that are no stage's: a user's file."""
 
 
 def _write_copy(path: Path, values: np.ndarray) -> None:
@@ -317,23 +337,23 @@ def leading_parts(
     Raises:
         UserError: as ``preprocess``, or fewer examples than asked for.
     """
-    summary = read_json(data / "data.json")
-    used = applicable(options)
+    raw = sealed_arrays.open_folder(data / "data.json")
+    summary, used = raw.summary, applicable(options)
     for part, size in sizes.items():
         if size > summary["parts"].get(part, 0):
             raise UserError(f"{data} has {summary['parts'].get(part, 0)} examples of {part}, expected {size}")
-    shape = tuple(summary["input_shape"])
-    train = _read_part(data, "train", "x", summary["parts"]["train"], shape)
-    encode, _ = _target_encoding(summary, _read_labels(data, "train", summary["parts"]["train"]))
+    encode, _ = _target_encoding(summary, raw.load("train_y.npy"))
     if spectrum is not None and used["method"] == "zca":
         fitted: Fitted = zca.whiten(spectrum, used["regularization"])
     else:
-        fitted = _fit(used, _fit_examples(used, train))
+        train, check = _read_part(raw, "train")
+        fitted = _fit(used, _fit_examples(used, train), check)
     parts = {}
     for part, size in sizes.items():
-        x = _read_part(data, part, "x", summary["parts"][part], shape)[:size]
-        labels = np.array(_read_labels(data, part, summary["parts"][part])[:size])
-        rows = np.ascontiguousarray(transform.apply(fitted, _rows(x)))
+        x = raw.examples(f"{part}_x.npy", (0, size))[:size]
+        labels = raw.load(f"{part}_y.npy", size)
+        with blas_threads(1):
+            rows = transform.apply(fitted, _rows(x))
         features = replace(x, nodes=rows) if isinstance(x, Graphs) else rows
         parts[part] = Part(features, encode(labels), labels)
     return parts
@@ -341,7 +361,6 @@ def leading_parts(
 
 def spectrum_of(options: Mapping[str, Any], data: Path) -> zca.Spectrum:
     """What every regularisation of zca shares that is fitted on the training set of ``data``."""
-    summary = read_json(data / "data.json")
-    shape = tuple(summary["input_shape"])
-    train = _fit_examples(options, _read_part(data, "train", "x", summary["parts"]["train"], shape))
-    return zca.decompose(_image_batches(train), options["per_image_normalization"])
+    train, check = _read_part(sealed_arrays.open_folder(data / "data.json"), "train")
+    images = _image_batches(_fit_examples(options, train), check)
+    return zca.decompose(images, options["per_image_normalization"])

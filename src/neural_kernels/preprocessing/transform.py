@@ -34,10 +34,12 @@ class SavedTransform:
 
 
 def apply(fitted: Fitted, x: np.ndarray) -> np.ndarray:
-    """Features of ``x``, (n, ...) float64. To rounding, an example does not depend on the others."""
+    """Features of ``x``, (n, ...) float64, C-contiguous. To rounding, an example does not depend on the others."""
     if fitted is None:
-        return np.asarray(x, np.float64)
-    return zca.apply(fitted, x) if isinstance(fitted, Zca) else channels.apply(fitted, x)
+        features = np.asarray(x, np.float64)
+    else:
+        features = zca.apply(fitted, x) if isinstance(fitted, Zca) else channels.apply(fitted, x)
+    return np.ascontiguousarray(features)
 
 
 def save(path: Path, transform: SavedTransform) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neural_kernels.blas import blas_threads, each_alone
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_atomically
 from neural_kernels.preprocessing import channels
@@ -44,8 +45,10 @@ def fit(
     """
     statistics, covariance = _moments(batches, per_image_normalization)
     shift = regularization * _mean_eigenvalue(covariance)
-    eigenvalues, vectors = np.linalg.eigh(covariance + shift * np.eye(len(covariance)))
-    whitening = _inverse_square_root(eigenvalues, vectors, regularization)
+    # On one thread, as in _moments: with another number of them, the last bits would be others.
+    with blas_threads(1):
+        eigenvalues, vectors = np.linalg.eigh(covariance + shift * np.eye(len(covariance)))
+        whitening = _inverse_square_root(eigenvalues, vectors, regularization)
     return Zca(statistics, per_image_normalization, whitening)
 
 
@@ -73,10 +76,14 @@ def _moments(
 ) -> tuple[ChannelStatistics, np.ndarray]:
     statistics = channels.fit(batches())
     count, second_moment = 0, np.zeros((1, 1))
-    for batch in batches():
+
+    def moment(batch: np.ndarray) -> tuple[int, np.ndarray]:
         x = _normalize(statistics, per_image, batch)
-        second_moment = second_moment + x.T @ x
-        count += len(x)
+        return len(x), x.T @ x
+
+    for examples, of_batch in each_alone(moment, batches()):
+        second_moment = second_moment + of_batch
+        count += examples
     return statistics, second_moment / count
 
 
@@ -121,7 +128,8 @@ def decompose(batches: Callable[[], Iterable[np.ndarray]], per_image_normalizati
     """
     statistics, covariance = _moments(batches, per_image_normalization)
     _mean_eigenvalue(covariance)
-    return Spectrum(statistics, per_image_normalization, *np.linalg.eigh(covariance))
+    with blas_threads(1):
+        return Spectrum(statistics, per_image_normalization, *np.linalg.eigh(covariance))
 
 
 def whiten(spectrum: Spectrum, regularization: float) -> Zca:
@@ -131,7 +139,8 @@ def whiten(spectrum: Spectrum, regularization: float) -> Zca:
         UserError: a singular covariance with ``regularization`` 0.
     """
     shifted = spectrum.eigenvalues + regularization * spectrum.eigenvalues.mean()
-    whitening = _inverse_square_root(shifted, spectrum.vectors, regularization)
+    with blas_threads(1):
+        whitening = _inverse_square_root(shifted, spectrum.vectors, regularization)
     return Zca(spectrum.statistics, spectrum.per_image_normalization, whitening)
 
 

@@ -16,7 +16,7 @@ from neural_kernels import metrics_table
 from neural_kernels.evaluation import LOSS, SCORE
 from neural_kernels.metrics_table import TRAIN
 from neural_kernels.reports import style
-from neural_kernels.reports.approximation_tables import NAMES, approximations_table
+from neural_kernels.reports.approximation_tables import COMMITTEE, NAMES, approximations_table
 from neural_kernels.reports.panels import PERCENT
 from neural_kernels.reports.summary import checked, footer, kernel_labels, task_of, title
 from neural_kernels.reports.tables import table_pages
@@ -187,9 +187,13 @@ def _legend(figure: Figure, methods: Sequence[str]) -> None:
 def _notes(metrics: pd.DataFrame) -> str:
     text = (
         "Ridge and jitter of every point are chosen on the validation set; the subsets are uniformly random. "
-        "Seconds are those of one solve with the chosen values, the kernel in memory. The committee predicts each "
-        "test example as a query of its own; its seconds are those of predicting the validation set."
+        "Seconds are those of one solve with the chosen values, the kernel in memory; of a committee, of predicting "
+        "the validation set."
     )
+    if (metrics["solver"] == COMMITTEE).any():
+        text += (
+            " The Bayesian committee machine predicts together at most as many test examples as a part has."
+        )
     if (metrics["draw"] > 0).any():
         text += " Markers: means over draws of the subsets; dots: single draws."
     return text

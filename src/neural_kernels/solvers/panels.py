@@ -1,9 +1,10 @@
 """A panel of a stored block: what is read, kept, multiplied and counted as one unit of work.
 
-A block is cut into panels of some of its rows, so that what is in flight stays small whatever the block
-size, and threads have equal work. Each entry of a panel is used twice while it is in the processor's
-cache: P V for the panel's rows and P^T U for its columns. Of a diagonal block, which is stored whole, a panel
-begins at the diagonal; only its square there is used once.
+A block is cut into panels of some of its rows, the strips that its checksums are of, so that what is in flight
+stays small whatever the block size, threads have equal work, and a panel is checked in the pass that reads it.
+Each entry of a panel is used twice while it is in the processor's cache: P V for the panel's rows and P^T U for its
+columns. Of a diagonal block, which is stored whole, a panel begins at the diagonal; only its square there is used
+once.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_kernels.blocks import KernelStore
-
-PANEL_BYTES = 16 * 2**20
+from neural_kernels import checksums
+from neural_kernels.blocks import KernelStore, StoredBlock
+from neural_kernels.errors import DamagedFile
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ class Panel:
         block: (i, j) in the store.
         rows: first row within the window, and the first after it; ``columns`` likewise.
         path: the block's file.
-        offset: of the panel's first row in the file, in bytes.
+        offset: of the strip in the file, in bytes.
+        strip_rows: rows of the strip, ``lead`` of them before the panel's first row.
         row_length: entries in a row of the file; the panel has those from ``skip`` on.
+        checksum: of the strip.
         mirrored: the columns whose mirror image is in no panel, first and first after: all of them, or in
             a diagonal block those right of the square on the diagonal.
     """
@@ -37,8 +40,11 @@ class Panel:
     columns: tuple[int, int]
     path: Path
     offset: int
+    strip_rows: int
+    lead: int
     row_length: int
     skip: int
+    checksum: str
     dtype: np.dtype
     mirrored: tuple[int, int]
 
@@ -61,8 +67,8 @@ class Panel:
 
     @property
     def stored_bytes(self) -> int:
-        """What is read: whole rows of the file."""
-        return self.height * self.row_length * self.dtype.itemsize
+        """What is read: a whole strip of the file."""
+        return self.strip_rows * self.row_length * self.dtype.itemsize
 
     @property
     def kept_bytes(self) -> int:
@@ -71,7 +77,7 @@ class Panel:
 
 
 def cut_into_panels(
-    store: KernelStore, window: tuple[int, int], block: tuple[int, int], data_offset: int
+    store: KernelStore, window: tuple[int, int], block: tuple[int, int], found: StoredBlock
 ) -> list[Panel]:
     """The panels of one block that the principal submatrix ``window`` of the store needs."""
     grid, (i, j) = store.grid, block
@@ -79,10 +85,9 @@ def cut_into_panels(
     row_bytes = (c1 - c0) * store.dtype.itemsize
     first, last = max(r0, window[0]), min(r1, window[1])
     left, right = max(c0, window[0]), min(c1, window[1])
-    height = max(1, PANEL_BYTES // row_bytes)
     panels = []
-    for row in range(first, last, height):
-        end = min(row + height, last)
+    for strip, after, checksum in found.strips.covering(first - r0, last - r0):
+        row, end = max(r0 + strip, first), min(r0 + after, last)
         begin, mirrored = (row, end) if i == j else (left, left)
         panels.append(
             Panel(
@@ -90,9 +95,12 @@ def cut_into_panels(
                 rows=(row - window[0], end - window[0]),
                 columns=(begin - window[0], right - window[0]),
                 path=store.block_path(i, j),
-                offset=data_offset + (row - r0) * row_bytes,
+                offset=found.offset + strip * row_bytes,
+                strip_rows=min(after, r1 - r0) - strip,
+                lead=row - r0 - strip,
                 row_length=c1 - c0,
                 skip=begin - c0,
+                checksum=checksum,
                 dtype=store.dtype,
                 mirrored=(mirrored - window[0], right - window[0]),
             )
@@ -112,6 +120,7 @@ def read_panel(panel: Panel, buffer: np.ndarray) -> np.ndarray:
 
     Raises:
         EOFError: the file ends too early.
+        DamagedFile: the strip is not what was written.
     """
     target = buffer[: panel.stored_bytes]
     with panel.path.open("rb", buffering=0) as file:
@@ -122,5 +131,12 @@ def read_panel(panel: Panel, buffer: np.ndarray) -> np.ndarray:
             if not count:
                 raise EOFError(f"{panel.path} ends within the panel at byte {panel.offset}")
             done += count
-    rows = target.view(panel.dtype).reshape(panel.height, panel.row_length)
-    return rows[:, panel.skip : panel.skip + panel.width]
+    check_strip(panel, target)
+    rows = target.view(panel.dtype).reshape(panel.strip_rows, panel.row_length)
+    return rows[panel.lead : panel.lead + panel.height, panel.skip : panel.skip + panel.width]
+
+
+def check_strip(panel: Panel, strip: np.ndarray) -> None:
+    """Raise DamagedFile where the bytes of a panel's strip, (bytes,) uint8, are not what was written."""
+    if checksums.of_bytes(strip) != panel.checksum:
+        raise DamagedFile(f"{panel.path} is damaged within the strip at byte {panel.offset}")

@@ -11,9 +11,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from neural_kernels.blocks import KernelStore, read_block, set_aside_faulty
-from neural_kernels.errors import UserError
-from neural_kernels.solvers.blas import blas_threads
+from neural_kernels.blas import blas_threads
+from neural_kernels.blocks import (
+    KernelStore,
+    content_fault,
+    inspect_block,
+    raise_faults,
+    read_block,
+    set_aside_faulty,
+)
+from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator, row_range
 from neural_kernels.solvers.panel_product import panel_product
 from neural_kernels.solvers.panels import Panel, aligned_bytes, cut_into_panels, read_panel
@@ -172,7 +179,9 @@ class StoreOperator:
         """Which panels stay in RAM."""
         total = sum(panel.kept_bytes for panel in self._panels)
         products = self._product_bytes(vectors)
-        if memory_budget is None or total + products <= memory_budget:
+        # Panels at the diagonal keep a part of what is read.
+        cut = (panel.stored_bytes for panel in self._panels if panel.kept_bytes < panel.stored_bytes)
+        if memory_budget is None or total + products + self._workers * max(cut, default=0) <= memory_budget:
             return set(range(len(self._panels)))
         reading = self._workers * max((panel.stored_bytes for panel in self._panels), default=0)
         in_flight = reading + products
@@ -180,7 +189,7 @@ class StoreOperator:
             raise UserError(
                 f"the memory budget leaves {memory_budget / 2**20:.0f} MiB for kernel entries, but reading "
                 f"{self._store.directory} with {self._workers} threads and multiplying {vectors} vectors takes "
-                f"{in_flight / 2**20:.0f} MiB: raise the budget or use fewer threads"
+                f"{in_flight / 2**20:.0f} MiB: raise solver.memory_gib or use fewer threads"
             )
         # Evenly among the others, so that the disk reads the streamed ones while these are multiplied.
         share, saved = (memory_budget - in_flight) / total, 0.0
@@ -230,6 +239,9 @@ class StoreOperator:
     def _read(self, panel: Panel, buffer: np.ndarray) -> np.ndarray:
         try:
             return read_panel(panel, buffer)
+        except DamagedFile as error:
+            raise_faults(self._store, [(*panel.block, str(error))])
+            raise
         except (OSError, EOFError):
             # It was whole at the start: say what happened to it since.
             set_aside_faulty(self._store, [panel.block])
@@ -287,13 +299,16 @@ def _own_panels(store: KernelStore, window: tuple[int, int], communicator: Commu
         loads[least] += int(np.prod(store.grid.shape(i, j)))
         if least == communicator.rank:
             own.append((i, j))
-    set_aside_faulty(store, own)
+    found = {block: inspect_block(store, *block) for block in own}
+    faults = {block: fault for block, fault in found.items() if isinstance(fault, str)}
+    # No single panel tells whether a diagonal block is symmetric.
+    for i, j in own:
+        if i == j and (i, j) not in faults and (fault := content_fault(store, i, j)) is not None:
+            faults[i, j] = fault
+    raise_faults(store, [(*block, f"{store.block_path(*block)} {fault}") for block, fault in faults.items()])
     return [
-        panel for block in own for panel in cut_into_panels(store, window, block, _data_offset(store, *block))
+        panel
+        for block, place in found.items()
+        if not isinstance(place, str)
+        for panel in cut_into_panels(store, window, block, place)
     ]
-
-
-def _data_offset(store: KernelStore, i: int, j: int) -> int:
-    """Where the entries begin in a block's file; its header was checked."""
-    rows, columns = store.grid.shape(i, j)
-    return store.block_path(i, j).stat().st_size - rows * columns * store.dtype.itemsize

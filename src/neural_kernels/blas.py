@@ -1,0 +1,49 @@
+"""How many threads NumPy and SciPy compute with: one, where the threads are our own."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+MOST_AT_ONCE = 16
+"""Items under way: what each takes of memory, it takes so often."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def blas_threads(count: int) -> AbstractContextManager:
+    """Within it, BLAS uses at most ``count`` threads."""
+    return _controller().limit(limits=count, user_api="blas")
+
+
+@functools.cache
+def _controller() -> ThreadpoolController:
+    # Looking for the loaded libraries takes milliseconds, as long as a product with the preconditioner.
+    import scipy.linalg  # noqa: F401
+
+    return ThreadpoolController()
+
+
+def each_alone(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``function`` of each item, in order, some at a time where there are as many cores, with one BLAS thread each.
+
+    A product's rounding depends on how many threads share it: so it has the same bits on any number of cores.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = min(cores, MOST_AT_ONCE)
+    under_way: deque[Future[Result]] = deque()
+    with blas_threads(1), ThreadPoolExecutor(cores) as pool:
+        for item in items:
+            under_way.append(pool.submit(function, item))
+            if len(under_way) == cores:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
