@@ -35,11 +35,10 @@ def test_peaks_stay_within_the_least_budget_that_is_accepted(tmp_path, what, cas
             assert status == 0, (verb, said)
             continue
         assert status == 2, (verb, said)
-        sentence = said.splitlines()[-1]
-        # A solve looks at the limit before it begins; the others run into it.
-        found = "ulimit -v" if verb in ("solve", "predict") else f"memory ran out in {verb}"
-        assert sentence.startswith("error: "), said
-        assert found in sentence
+        # OpenBLAS would hang where it gets no buffers: the limit is looked at before the work begins.
+        assert said.splitlines()[-1].startswith(
+            "error: the limit of this process's address space (ulimit -v)"
+        )
 
 
 def test_a_budget_below_the_program_itself_says_how_much_it_takes():
