@@ -57,8 +57,6 @@ ONE = ["--kernel", "FC", "--size", str(N)]
 EXHAUSTED = {
     "direct": [
         ["solve", *ONE, "--threads", "1"],
-        ["evaluate", *ONE],
-        ["verify-blocks", "--kernel", "FC", "--part", "train"],
     ],
     "iterative, columns": [["solve", *ONE, "--threads", "1"]],
     "direct, variance": [["predict", *ONE, "--inputs", "new.npz", "--output", "d.parquet", "--threads", "1"]],

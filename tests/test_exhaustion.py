@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -89,3 +91,19 @@ def test_a_log_that_cannot_be_made_is_one_sentence(tmp_path, capsys, monkeypatch
 
     monkeypatch.setattr(cli, "_LogFile", closed)
     assert main(["--log", str(tmp_path / "log"), "check", "s.yaml"]) == 2
+
+
+def test_an_array_beyond_the_limit_of_the_process_is_said(tmp_path):
+    program = (
+        "import resource, sys\n"
+        "import numpy as np\n"
+        "from neural_kernels import cli, stages\n"
+        "cli.load_study = lambda _: None\n"
+        "stages.check = lambda *_: np.ones(2**28)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
+        "sys.exit(cli.main(['check', 's.yaml']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: memory ran out in check (Unable to allocate 2.00 GiB for an array")
+    assert done.stderr.count("\n") == 1

@@ -35,11 +35,10 @@ def test_peaks_stay_within_the_least_budget_that_is_accepted(tmp_path, what, cas
             assert status == 0, (verb, said)
             continue
         assert status == 2, (verb, said)
-        sentence = said.splitlines()[-1]
-        # A solve looks at the limit before it begins; the others run into it.
-        found = "ulimit -v" if verb in ("solve", "predict") else f"memory ran out in {verb}"
-        assert sentence.startswith("error: "), said
-        assert found in sentence
+        # OpenBLAS would hang where it gets no buffers: the limit is looked at before the work begins.
+        assert said.splitlines()[-1].startswith(
+            "error: the limit of this process's address space (ulimit -v)"
+        )
 
 
 def test_a_budget_below_the_program_itself_says_how_much_it_takes():
@@ -47,4 +46,5 @@ def test_a_budget_below_the_program_itself_says_how_much_it_takes():
         UserError, match=r"solver.memory_gib is 0.01, 10 MiB, but the program .* raise it to more than"
     ):
         memory.left(0.01)
-    assert memory.left(64.0) == 64 * 2**30 - memory.LIBRARIES - pytest.approx(memory.resident(), rel=0.2)
+    taken = 64 * 2**30 - memory.LIBRARIES - memory.left(64.0)
+    assert taken == pytest.approx(memory.resident(), rel=0.2)
