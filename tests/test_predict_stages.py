@@ -405,7 +405,7 @@ def test_features_that_were_made_anew_are_not_taken_for_those_of_the_kernel(tmp_
     data = results / "tiny/data/train_x.npy"
     rewrite(data, np.load(data) ** 2)
     stages.preprocess(study, results, "scaled")
-    with pytest.raises(UserError, match="the features of train are not those that .* was declared with"):
+    with pytest.raises(UserError, match=r"the features of train are not those that .* was declared with"):
         predicted((study, results), tmp_path / "a.csv")
 
 
