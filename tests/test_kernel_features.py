@@ -306,7 +306,7 @@ UNREAD = (".sketch.npy", "train_labels.npy")
 QUICK = {"deadline": None, "phases": [Phase.generate]}
 
 
-@settings(max_examples=25, **QUICK)
+@settings(max_examples=15, **QUICK)
 @given(data=st.data())
 def test_no_flipped_bit_of_features_goes_unnoticed_where_they_are_read(readable, data):
     study, results = readable
