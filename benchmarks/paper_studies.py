@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from neural_kernels import architectures, planning
 from neural_kernels.architectures import covariance_entries
-from neural_kernels.cli import rate_of_kernel
+from neural_kernels.command_line import rate_of_kernel
 from neural_kernels.reports.plan import hours_text
 
 MEASURED = {"FC3": 19_387_739.0, "CV8": 140_793.0, "Myrtle10": 185.0}

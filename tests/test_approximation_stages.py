@@ -1,5 +1,7 @@
 """A tiny study of approximations, stage by stage in one process, against dense NumPy and the full solution."""
 
+import itertools
+
 import numpy as np
 import pytest
 import yaml
@@ -11,6 +13,7 @@ from neural_kernels.engines import kernel_matrix, variances
 from neural_kernels.errors import UserError
 from neural_kernels.solvers.approximations import (
     bayesian_committee_machine,
+    bayesian_committee_machine_independent,
     draw_partition,
     draw_subset,
     low_rank_features,
@@ -24,11 +27,20 @@ N = EXAMPLES
 RIDGES = [1e-3, 1e-1, 10.0]
 JITTERS = [1e-10, 1e-2]
 LOW_RANK = ("nystrom", "subset_of_regressors")
+DIRECT = [
+    *LOW_RANK,
+    "block_diagonal",
+    "bayesian_committee_machine",
+    "bayesian_committee_machine_independent",
+]
+# Test examples that are predicted together, where the parts of a partition have 12: 33 of digits, 25 of validation.
+CHUNKS = {"digits": [0, 11, 22, 33], "validation": [0, 9, 18, 25]}
 CONFIG = DIGITS | {
     "training_sizes": {"sizes": [N]},
     "ridge": {"candidates": RIDGES},
     "solver": {"preconditioner": {"method": "none"}, "tolerance": 1e-10},
     "approximations": {
+        "methods": [*DIRECT, "truncated_cg"],
         "sizes": [12, N],
         "iterations": [2, 100],
         "jitter": {"candidates": JITTERS},
@@ -66,10 +78,16 @@ def data(run):
     y, t, v = (np.load(features / f"{part}_targets.npy") for part in ("train", "digits", "validation"))
     return {
         "kernel": kernel,
-        "digits": (cross, t[:33], variances(architecture, test[:33])),
-        "validation": (judged, v, variances(architecture, validation)),
+        "digits": (cross, t[:33], kernel_matrix(architecture, test[:33])),
+        "validation": (judged, v, kernel_matrix(architecture, validation)),
         "targets": y,
     }
+
+
+def committee(kernel, cross, prior, y, partition, ridge):
+    return bayesian_committee_machine(
+        lambda p: kernel[np.ix_(p, p)], lambda p: cross[:, p], prior, y, partition, ridge
+    )
 
 
 def expected_losses(data, method, size, seed, part):
@@ -90,18 +108,22 @@ def expected_losses(data, method, size, seed, part):
                     among = kernel[np.ix_(part_, part_)]
                     shifted = among + ridge * np.diag(among).mean() * np.eye(len(part_))
                     predictions += cross[:, part_] @ np.linalg.solve(shifted, y[part_])
+            elif method == "bayesian_committee_machine":
+                bounds = CHUNKS[part] if size == 12 else [0, len(cross)]
+                chunks = [slice(*ends) for ends in itertools.pairwise(bounds)]
+                predictions = np.vstack(
+                    [committee(kernel, cross[c], prior[c, c], y, partition, ridge) for c in chunks]
+                )
             else:
-                predictions = bayesian_committee_machine(
-                    lambda p: kernel[np.ix_(p, p)], lambda p: cross[:, p], prior, y, partition, ridge
+                predictions = bayesian_committee_machine_independent(
+                    lambda p: kernel[np.ix_(p, p)], lambda p: cross[:, p], np.diag(prior), y, partition, ridge
                 )
             losses[ridge, jitter] = np.mean((predictions - targets) ** 2)
     return losses
 
 
 @pytest.mark.parametrize("size", [12, N])
-@pytest.mark.parametrize(
-    "method", ["nystrom", "subset_of_regressors", "block_diagonal", "bayesian_committee_machine"]
-)
+@pytest.mark.parametrize("method", DIRECT)
 def test_the_candidate_with_the_smallest_validation_loss_is_tested(table, data, method, size):
     for draw in range(2):
         rows = table.query(f"solver == '{method}' and size == {size} and draw == {draw}")
@@ -114,12 +136,10 @@ def test_the_candidate_with_the_smallest_validation_loss_is_tested(table, data, 
         assert value["digits", "loss"] == pytest.approx(tested[chosen], rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    "method", ["nystrom", "subset_of_regressors", "block_diagonal", "bayesian_committee_machine"]
-)
-def test_with_all_examples_the_answer_is_the_exact_one(run, table, data, method):
+@pytest.mark.parametrize("method", DIRECT)
+def test_with_all_examples_the_answer_is_the_exact_one(run, table, data, method, tmp_path):
     study, results = run
-    problem = own._problem(study, results, study.kernels["FC"], N)
+    problem = own._problem(study, results, study.kernels["FC"], N, tmp_path, threads=1)
     settings = solution_stages.solver_settings(study, RIDGES, 1)
     found = approximations.approximate(problem, method, N, 0, settings, jitters=[1e-13])
     assert found.ridge == table[table["size"] == 0]["ridge"].iloc[0]
@@ -183,9 +203,9 @@ def test_what_cannot_be_is_refused_before_any_work(run, tmp_path):
         approximations.PartKernels(store, (0, N), draw_partition(N, 12, 0), budget=100)
 
 
-def test_missing_labels_are_refused(run):
+def test_missing_labels_are_refused(run, tmp_path):
     study, results = run
-    problem = own._problem(study, results, study.kernels["FC"], N)
+    problem = own._problem(study, results, study.kernels["FC"], N, tmp_path, threads=1)
     problem.targets[3, 2] = np.nan
     settings = solution_stages.solver_settings(study, RIDGES, 1)
     with pytest.raises(UserError, match="labels are missing"):
@@ -199,3 +219,37 @@ def test_variances_are_the_diagonal_of_the_kernel(run, kind):
     x = np.random.default_rng(0).normal(size=(37, 8, 8, 1))
     expected = np.diag(kernel_matrix(architecture, x, kind=kind))
     np.testing.assert_allclose(variances(architecture, x, kind=kind), expected, rtol=1e-13)
+
+
+def test_kernels_among_test_examples_are_kept_until_the_numbers_are_there(run, data, tmp_path):
+    study, results = run
+    problem = own._problem(study, results, study.kernels["FC"], N, tmp_path, threads=1)
+    store = problem.queries["digits"].among(11)
+    assert [store.block_path(i, i).exists() for i in range(3)] == [True] * 3
+    assert not store.block_path(0, 1).exists()
+    for i in range(3):
+        own_rows = slice(*store.grid.row_range(i))
+        expected = data["digits"][2][own_rows, own_rows]
+        np.testing.assert_allclose(stages.blocks.read_block(store, i, i), expected, rtol=1e-12)
+    before = store.block_path(1, 1).stat().st_mtime_ns
+    store.block_path(0, 0).unlink()
+    again = problem.queries["digits"].among(11)
+    assert again.block_path(0, 0).exists()
+    assert store.block_path(1, 1).stat().st_mtime_ns == before
+    assert not list((results / "tiny" / "approximations").rglob("*.queries"))
+
+
+@pytest.mark.parametrize("lost", ["blocks/1-1.npy", "blocks/1-1.json", "kernel.json"])
+def test_a_folder_that_a_kill_left_behind_is_taken_up(run, table, lost):
+    study, results = run
+    path = own.approximation_file(study, results, "FC", "bayesian_committee_machine", 12)
+    before = metrics_table.read(path)
+    folder = path.with_suffix(".queries")
+    problem = own._problem(study, results, study.kernels["FC"], N, folder, threads=1)
+    problem.queries["validation"].among(9)
+    (folder / "validation-25-9" / lost).unlink()
+    own.approximate(study, results, "FC", "bayesian_committee_machine", 12, threads=1)
+    after = metrics_table.read(path)
+    same = before["metric"] != "seconds"
+    np.testing.assert_array_equal(after["value"][same], before["value"][same])
+    assert not folder.exists()

@@ -71,7 +71,34 @@ def test_the_choices_of_the_papers_search_reach_the_layers(activation, layer_nor
         ("Myrtle", {"depth": 6}, "depth is 6, expected 5, 7 or 10"),
         ("Myrtle5", {"depth": 5}, "has no parameter 'depth'"),
         ("CV8", {"filter_size": 4}, "filter_size is 4, expected an odd positive number"),
-        ("CV8", {"filter_size": 3.0}, "filter_size is 3.0, expected an integer"),
+        ("CV8", {"filter_size": 3.5}, "filter_size is 3.5, expected an integer"),
+        ("CV8", {"filter_size": -1}, "filter_size is -1, expected an odd positive number"),
+        ("CV8", {"filter_size": 1001}, "filter_size is 1001, expected an integer from 1 to 999"),
+        ("CV8", {"layer_norm": "false"}, "layer_norm is 'false', expected true or false"),
+        ("CV8", {"layer_norm": 1}, "layer_norm is 1, expected true or false"),
+        ("FC", {"depth": 0}, "depth is 0, expected an integer from 1 to 1000"),
+        ("FC", {"depth": -1}, "depth is -1, expected an integer from 1 to 1000"),
+        ("FC", {"depth": 10**9}, "depth is 1000000000, expected an integer from 1 to 1000"),
+        ("CNNVec", {"depth": 0.0}, "depth is 0, expected an integer from 1 to 1000"),
+        ("Conv1D", {"depth": 0}, "depth is 0, expected an integer from 1 to 1000"),
+        ("SimpleGNN", {"depth": -3}, "depth is -3, expected an integer from 1 to 1000"),
+        ("SimpleGNN", {"self_loops": "no"}, "self_loops is 'no', expected true or false"),
+        ("Myrtle", {"dense_layers": -1}, "dense_layers is -1, expected an integer from 0 to 1000"),
+        ("Myrtle", {"convs_per_pool": []}, r"convs_per_pool is \[\], expected a list of integers"),
+        ("Myrtle", {"convs_per_pool": [0, 0]}, "expected 1 to 1000 layers together"),
+        ("Myrtle", {"convs_per_pool": [1, True]}, "convs_per_pool.1 is True, expected an integer"),
+        ("Myrtle", {"convs_per_pool": [1, [2]]}, r"convs_per_pool.1 is \[2\], expected an integer"),
+        ("Myrtle", {"convs_per_pool": 3}, "convs_per_pool is 3, expected a list of integers"),
+        ("Myrtle", {"convs_per_pool": [10**9]}, "convs_per_pool.0 is 1000000000, expected an integer"),
+        ("FC", {"activation": ["relu"]}, r"activation is \['relu'\], expected a name"),
+        ("Conv1D", {"pooling": True}, "pooling is True, expected a name"),
+        ("FC", {"W_std": True}, "W_std is True, expected a number"),
+        ("FC", {"W_std": 1e300}, r"W_std is 1e\+300, expected a number from 1e-06 to 1e\+06"),
+        ("FC", {"W_std": 1e-300}, "W_std is 1e-300, expected a number from"),
+        ("FC", {"last_W_std": -1}, "last_W_std is -1, expected a positive number"),
+        ("FC", {"b_std": float("inf")}, "b_std is inf, expected a number from"),
+        ("FC", {"gamma": 0}, "gamma is 0, expected a positive number"),
+        ("FC", {"gamma": float("nan")}, "gamma is nan, expected a positive number"),
         ("FC", {"depth": True}, "depth is True, expected an integer"),
         ("FC", {"W_std": 0}, "W_std is 0, expected a positive number"),
         ("FC", {"b_std": -1}, "b_std is -1, expected zero or a positive number"),
@@ -83,6 +110,16 @@ def test_the_choices_of_the_papers_search_reach_the_layers(activation, layer_nor
 def test_a_wrong_parameter_is_named(name, parameters, sentence):
     with pytest.raises(UserError, match=sentence):
         build(name, **parameters)
+
+
+def test_whole_numbers_are_integers_however_they_are_written():
+    assert build("FC", depth=2.0).fingerprint() == build("FC", depth=2).fingerprint()
+    written = build("Myrtle", convs_per_pool=[1.0, 2], filter_size=5.0, dense_layers=0.0)
+    assert written.fingerprint() == build("Myrtle", convs_per_pool=[1, 2], filter_size=5).fingerprint()
+
+
+def test_negative_zero_is_zero():
+    assert build("FC", b_std=-0.0).fingerprint() == build("FC", b_std=0.0).fingerprint()
 
 
 def test_pooling_that_does_not_divide_the_image_is_named():

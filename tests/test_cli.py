@@ -105,4 +105,4 @@ def test_the_second_look_is_at_a_number_or_the_baseline(capsys):
     assert "neither a number from 0 nor baseline" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["run-trial", "c", "--trial", "-1"])
-    assert "-1 is negative" in capsys.readouterr().err
+    assert "'-1', expected a whole number from 0 to" in capsys.readouterr().err

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neural_kernels import metrics_table
-from neural_kernels.errors import UserError
+from neural_kernels import metrics_table, sealed_parquet
+from neural_kernels.errors import DamagedFile, UserError
 
 FACTS = {
     "study": "demo",
@@ -120,9 +120,10 @@ def test_files_that_are_no_metrics_table_are_the_users_to_mend(tmp_path: Path) -
         metrics_table.read(tmp_path / "missing.parquet")
     text = tmp_path / "text.parquet"
     text.write_text("not parquet at all, though long enough to look for its end")
-    with pytest.raises(UserError, match=r"text\.parquet is not a metrics table"):
+    with pytest.raises(DamagedFile, match=r"text\.parquet has no checksum"):
         metrics_table.read(text)
     foreign = tmp_path / "foreign.parquet"
-    pd.DataFrame({"n": [1]}).to_parquet(foreign)
-    with pytest.raises(UserError, match="columns missing"):
+    sealed_parquet.write(foreign, pd.DataFrame({"n": [1]}))
+    with pytest.raises(DamagedFile, match=r"is not a metrics table of this version \(columns missing"):
         metrics_table.read(foreign)
+    assert not foreign.exists()

@@ -38,7 +38,7 @@ def test_a_disk_that_is_too_small_is_refused_before_the_first_block(tmp_path, mo
     # Two preprocessings of 1,200 training, 200 validation and 397 test images of 8x8 pixels in 10 classes; one whitens.
     whitening = 8 * 64**2
     features = 2 * 8 * (1200 + 200 + 397) * (64 + 10) + whitening
-    free = blocks + features
+    free = blocks + features + planning.solution_bytes(DEMO, 10)
 
     def check():
         monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 0, free))
@@ -47,7 +47,8 @@ def test_a_disk_that_is_too_small_is_refused_before_the_first_block(tmp_path, mo
     check()
     free -= 1
     with pytest.raises(
-        UserError, match=r"needs .* for its kernel blocks and .* for its features, but .* free"
+        UserError,
+        match=r"needs .* for its kernel blocks and .* for its features, .* for its solutions, but .* free",
     ):
         check()
     assert not results.exists()

@@ -1,19 +1,29 @@
 """Predictions for new inputs by a tiny study, against the textbook's Gaussian process in dense NumPy."""
 
+import contextlib
+import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from bit_flips import BIT, POSITION, flip_one
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from resealing import rewrite
 
 from neural_kernels import metrics_table, predict_stages, prediction_job, solution_stages, stages
 from neural_kernels.cli import main
 from neural_kernels.engines import kernel_matrix
-from neural_kernels.errors import UserError
+from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.evaluation import evaluate
 from neural_kernels.files import read_json
 from neural_kernels.graphs import made_up
@@ -327,10 +337,10 @@ from neural_kernels import predict_stages
 from neural_kernels.cli import main
 predict_stages.CHUNK_ROWS = 5
 finish = predict_stages.prediction_job._finish
-def a_few(folder, kernel, chunk, *arguments):
+def a_few(folder, job, kernel, chunk, *arguments):
     if chunk[0] == 10:
         os.kill(os.getpid(), signal.SIGKILL)
-    finish(folder, kernel, chunk, *arguments)
+    finish(folder, job, kernel, chunk, *arguments)
 predict_stages.prediction_job._finish = a_few
 main(sys.argv[1:])
 """
@@ -357,9 +367,9 @@ def test_a_killed_job_goes_on_where_it_was_and_gives_the_same(run, tmp_path, mon
     monkeypatch.setattr(predict_stages, "CHUNK_ROWS", 5)
     computed, finish = [], prediction_job._finish
 
-    def recorded(folder, kernel, chunk, *arguments):
+    def recorded(folder, job, kernel, chunk, *arguments):
         computed.append(chunk)
-        finish(folder, kernel, chunk, *arguments)
+        finish(folder, job, kernel, chunk, *arguments)
 
     monkeypatch.setattr(prediction_job, "_finish", recorded)
     resumed = predicted(run, output, wanted=wanted)
@@ -367,6 +377,172 @@ def test_a_killed_job_goes_on_where_it_was_and_gives_the_same(run, tmp_path, mon
     assert not partial.exists()
     whole = predicted(run, tmp_path / "whole.parquet", wanted=wanted)
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+
+
+class Killed(BaseException):
+    """What the process would not live to see."""
+
+
+@pytest.fixture(scope="module")
+def whole(run, tmp_path_factory):
+    """What an undisturbed job in chunks of five gives."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_stages, "CHUNK_ROWS", 5)
+        return predicted(run, tmp_path_factory.mktemp("whole") / "a.parquet", wanted=Wanted(True, samples=2))
+
+
+def interrupted(run, folder, left):
+    """A job that is killed after so many file operations; whether it was."""
+    left = iter(range(left))
+
+    def fail_in_time(operation):
+        def wrapped(*arguments, **options):
+            if next(left, None) is None:
+                raise Killed
+            return operation(*arguments, **options)
+
+        return wrapped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_stages, "CHUNK_ROWS", 5)
+        for owner, names in (
+            (os, ("replace", "open", "link", "rmdir")),
+            (Path, ("unlink", "mkdir")),
+        ):
+            for name in names:
+                patch.setattr(owner, name, fail_in_time(getattr(owner, name)))
+        patch.setattr(np, "savez", fail_in_time(np.savez))
+        with contextlib.suppress(Killed):
+            predicted(run, folder / "a.parquet", wanted=Wanted(True, samples=2))
+            return False
+    return True
+
+
+def finished_by_the_same_command(run, folder, attempts=3):
+    """The table of the same command again, which may refuse a damaged file and then makes it anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_stages, "CHUNK_ROWS", 5)
+        for _ in range(attempts):
+            with contextlib.suppress(DamagedFile):
+                return predicted(run, folder / "a.parquet", wanted=Wanted(True, samples=2))
+    raise AssertionError("it never ends")
+
+
+@pytest.fixture
+def no_flushing(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=POSITION)
+def test_a_kill_at_any_file_operation_leads_to_the_same_table(
+    run, whole, no_flushing, tmp_path_factory, position
+):
+    folder = tmp_path_factory.mktemp("killed")
+    interrupted(run, folder, int(300 * position))
+    pd.testing.assert_frame_equal(finished_by_the_same_command(run, folder), whole, check_exact=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.parquet", "new.npy"]
+
+
+@pytest.fixture(scope="module")
+def half_done(run, tmp_path_factory):
+    """The folder of a job that was killed when all of its chunks were there."""
+    folder = tmp_path_factory.mktemp("half")
+
+    def killed(*_):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prediction_job, "close_job", killed)
+        patch.setattr(predict_stages, "CHUNK_ROWS", 5)
+        with pytest.raises(Killed):
+            predicted(run, folder / "a.parquet", wanted=Wanted(True, samples=2))
+    (folder / "a.parquet").unlink()
+    names = {path.name for path in (folder / "a.parquet.partial").rglob("*")}
+    assert {"job.json", "inputs.npy", "0.npz", "0.json", "solved-0.npy", "0-0.npy"} <= names
+    return folder
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(which=POSITION, position=POSITION, bit=BIT, how=st.sampled_from(["flipped", "emptied", "removed"]))
+def test_damage_to_any_file_of_a_job_is_never_used_and_never_a_dead_end(
+    run, whole, half_done, no_flushing, tmp_path_factory, which, position, bit, how
+):
+    folder = tmp_path_factory.mktemp("damaged") / "job"
+    shutil.copytree(half_done, folder)
+    files = [
+        path for path in (folder / "a.parquet.partial").rglob("*") if path.is_file() and path.stat().st_size
+    ]
+    if how == "flipped":
+        flip_one(files, which, position, bit)
+    else:
+        path = sorted(files)[int(which * len(files))]
+        path.unlink() if how == "removed" else path.write_bytes(b"")
+    pd.testing.assert_frame_equal(finished_by_the_same_command(run, folder), whole, check_exact=True)
+
+
+def test_finished_chunks_of_a_job_are_not_computed_again(run, whole, half_done, tmp_path, monkeypatch):
+    shutil.copytree(half_done, tmp_path / "job")
+    (tmp_path / "job/a.parquet.partial/chunks/10.npz").write_bytes(b"")
+    computed, finish = [], prediction_job._finish
+
+    def recorded(folder, job, kernel, chunk, *arguments):
+        computed.append(chunk[0])
+        finish(folder, job, kernel, chunk, *arguments)
+
+    monkeypatch.setattr(prediction_job, "_finish", recorded)
+    pd.testing.assert_frame_equal(finished_by_the_same_command(run, tmp_path / "job"), whole)
+    assert computed == [10]
+
+
+def test_a_folder_that_was_never_begun_is_used_and_a_foreign_one_is_refused(run, tmp_path):
+    folder = tmp_path / "a.csv.partial"
+    folder.mkdir()
+    (folder / ".job.json.tmp").write_text("{")
+    predicted(run, tmp_path / "a.csv")
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "thesis.tex").touch()
+    with pytest.raises(
+        UserError, match=r"a\.csv\.partial holds thesis\.tex, expected a folder of unfinished"
+    ):
+        predicted(run, tmp_path / "a.csv")
+    assert (folder / "thesis.tex").exists()
+
+
+def test_features_with_other_bits_begin_the_chunks_anew(run, whole, half_done, tmp_path, monkeypatch):
+    shutil.copytree(half_done, tmp_path / "job")
+    transformed = predict_stages.preprocess_inputs
+
+    def elsewhere(*arguments):
+        return transformed(*arguments).replace("a", "b").replace("0", "1")
+
+    monkeypatch.setattr(predict_stages, "preprocess_inputs", elsewhere)
+    pd.testing.assert_frame_equal(finished_by_the_same_command(run, tmp_path / "job"), whole)
+
+
+def test_a_second_job_waits_for_the_first_and_takes_over_its_table(run, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    begun, go_on, computed = threading.Event(), threading.Event(), []
+    compute = prediction_job.compute
+
+    def slowly(*arguments, **options):
+        computed.append(True)
+        begun.set()
+        assert go_on.wait(60)
+        return compute(*arguments, **options)
+
+    monkeypatch.setattr(prediction_job, "compute", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(predicted, run, tmp_path / "a.parquet")
+        assert begun.wait(60)
+        second = pool.submit(predicted, run, tmp_path / "a.parquet")
+        while "is being made by process" not in caplog.text:
+            time.sleep(0.01)
+        go_on.set()
+        pd.testing.assert_frame_equal(first.result(), second.result())
+    assert "another process has made the same predictions meanwhile" in caplog.text
+    assert computed == [True]
 
 
 # --------------------------------------------------------------------------------------- mistakes
@@ -447,3 +623,18 @@ def test_the_verb_writes_the_table(run, tmp_path, capsys):
     assert list(pd.read_csv(tmp_path / "a.csv").columns[:3]) == ["row", "prediction_0", "prediction_1"]
     assert main([*command, "--size", "31"]) == 2
     assert "training size 31 is not on the ladder" in capsys.readouterr().err
+
+
+def test_a_job_goes_on_with_its_chunks_whatever_memory_is_left_now(tmp_path):
+    prediction_job.open_job(tmp_path / "job", {"chunk": 100})
+    for rows, kept in {100: 100, 60: 100, 190: 100, 40: 40, 500: 500}.items():
+        assert predict_stages._rows_begun_with(tmp_path / "job", rows) == kept
+    assert predict_stages._rows_begun_with(tmp_path / "none", 7) == 7
+
+
+def test_a_job_whose_record_did_not_fit_on_the_disk_can_be_begun(tmp_path):
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / ".job.json.x1y2").touch()
+    prediction_job.open_job(tmp_path / "job", {"chunk": 1})
+    with pytest.raises(UserError, match="holds unfinished predictions of other inputs"):
+        prediction_job.open_job(tmp_path / "job", {"chunk": 2})

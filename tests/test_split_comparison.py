@@ -6,7 +6,7 @@ import pytest
 import yaml
 from scipy.stats import spearmanr
 
-from neural_kernels import metrics_table, solution_stages, split_stages, stages
+from neural_kernels import metrics_table, sealed_parquet, solution_stages, split_stages, stages
 from neural_kernels.errors import UserError
 from neural_kernels.split_comparison import load_comparison
 from neural_kernels.study import load_study
@@ -121,7 +121,7 @@ def test_what_is_no_single_regression_is_refused(finished):
     path = split_stages.predictions_file(study, results, "FC", 24)
     whole = path.read_bytes()
     try:
-        pd.read_parquet(path).assign(output=1).to_parquet(path)
+        sealed_parquet.write(path, pd.read_parquet(path).assign(output=1))
         with pytest.raises(UserError, match="study few predicts several targets"):
             split_stages.report_splits(load_comparison(finished / "proteins.yaml"), results)
     finally:

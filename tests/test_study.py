@@ -108,7 +108,7 @@ def test_sizes_that_are_left_out_are_read_from_the_data(tmp_path):
         ),
         (
             {"kernels": {"../FC": {"architecture": {"name": "FC"}, "preprocessing": "plain"}}},
-            "does not match",
+            "cannot be a name, expected at most 100 letters",
         ),
         ({"kernels_from": "other"}, "may not be given together with kernels_from"),
         ({"use_kernels": ["FC"]}, "use_kernels"),

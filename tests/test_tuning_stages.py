@@ -1,16 +1,22 @@
 """A tiny tuning study, stage by stage in one process."""
 
+import contextlib
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from bit_flips import BIT, POSITION, flip_one
+from hypothesis import HealthCheck, given, settings
 from resealing import rewrite
 from tuning_studies import CONFIG, prepared
 
 from neural_kernels import tuning_stages
 from neural_kernels.architectures import build
 from neural_kernels.engines import kernel_matrix
-from neural_kernels.errors import UserError
+from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.files import read_json
 from neural_kernels.preprocessing import preprocess
 from neural_kernels.study import load_study
@@ -169,6 +175,124 @@ def test_a_deleted_record_is_made_again_with_the_same_hyperparameters(run):
     after = read_json(path)
     assert after["hyperparameters"] == before["hyperparameters"]
     assert after["assessment"]["value"] == pytest.approx(before["assessment"]["value"], rel=1e-12)
+
+
+# ------------------------------------------------------------------------------------ damage and kills
+
+
+def stages_of(study, results):
+    """Every stage with the files that the workflow knows of it, in order."""
+    folder = folder_of(results)
+    yield [folder / "started.json"], lambda: tuning_stages.start(study, results, threads=1)
+    for number in range(study.tuning.trials):
+        yield (
+            [folder / "trials" / f"{number}.json"],
+            lambda number=number: tuning_stages.run_trial(study, results, number, threads=1),
+        )
+    outputs = [folder / "selected.json", folder / "trials.csv", results / "tiny" / "tuned.yaml"]
+    yield outputs, lambda: tuning_stages.select(study, results)
+    for which in ("tuned", "baseline"):
+        yield (
+            [folder / "test" / f"{which}.json"],
+            lambda which=which: tuning_stages.score_candidate(study, results, which, threads=1),
+        )
+    for which in ("baseline", "0", "1", "2"):
+        yield (
+            [folder / "transfer" / f"{which}.json"],
+            lambda which=which: tuning_stages.transfer(study, results, which, threads=1),
+        )
+    yield [results / "tiny_tuning.pdf"], lambda: tuning_stages.report(study, results)
+
+
+def make_what_is_missing(study, results, attempts=6):
+    """As the workflow does, until nothing is refused; the sentences."""
+    sentences = []
+    for _ in range(attempts):
+        try:
+            for outputs, stage in stages_of(study, results):
+                if not all(output.exists() for output in outputs):
+                    stage()
+            tuning_stages.report(study, results)
+        except DamagedFile as error:
+            sentences.append(str(error))
+        else:
+            return sentences
+    raise AssertionError(sentences)
+
+
+def values(results):
+    found = {}
+    for path in sorted(folder_of(results).rglob("*.json")):
+        record = read_json(path)
+        record = record.get("assessment") or record
+        found[path.name, path.parent.name] = {k: v for k, v in record.items() if k != "seconds"}
+    return found
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(which=POSITION, position=POSITION, bit=BIT)
+def test_no_flipped_bit_of_a_record_goes_unnoticed_by_the_stages_that_read_it(run, which, position, bit):
+    study, results = run
+    before, folder = values(results), folder_of(results)
+    paths = [*folder.rglob("*.json"), folder / "whitening.npz"]
+    path = flip_one(paths, which, position, bit)
+    if path.name in ("started.json", "whitening.npz"):
+        # Whoever needs the spectrum reads both.
+        (folder / "test" / "baseline.json").unlink()
+    if path.name == "selected.json":
+        (folder / "test" / "tuned.json").unlink()
+    sentences = make_what_is_missing(study, results)
+    assert path.name in sentences[0]
+    assert values(results) == before
+    for rejected in folder.rglob("*.rejected"):
+        rejected.unlink()
+
+
+class Killed(BaseException):
+    """What the process would not live to see."""
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_a_kill_at_any_file_operation_leads_to_the_same_records(run, tmp_path, share):
+    expected = values(run[1])
+    survived = int(share * 400 + np.random.default_rng().integers(-40, 40))
+    with pytest.MonkeyPatch.context() as patch:
+        study, results = prepared(tmp_path)
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        left = iter(range(survived))
+
+        def fail_in_time(operation):
+            def wrapped(*arguments, **options):
+                if next(left, None) is None:
+                    raise Killed
+                return operation(*arguments, **options)
+
+            return wrapped
+
+        for owner, names in ((os, ("replace", "open")), (Path, ("unlink", "mkdir"))):
+            for name in names:
+                patch.setattr(owner, name, fail_in_time(getattr(owner, name)))
+        patch.setattr(np, "savez", fail_in_time(np.savez))
+        with contextlib.suppress(Killed):
+            for _, stage in stages_of(study, results):
+                stage()
+    make_what_is_missing(study, results)
+    found = values(results)
+    for key, value in expected.items():
+        assert found[key].keys() == value.keys()
+        assert found[key].get("value") == pytest.approx(value.get("value"), rel=1e-9)
+    assert not [path for path in results.rglob("*") if path.suffix in (".lock", ".flock")]
+
+
+def test_a_finished_trial_and_a_finished_start_are_taken_over(run, monkeypatch, caplog):
+    study, results = run
+    caplog.set_level("INFO")
+    monkeypatch.setattr(tuning_stages, "assess", None)
+    monkeypatch.setattr(tuning_stages.preprocessing, "spectrum_of", None)
+    tuning_stages.run_trial(study, results, 1, threads=1)
+    tuning_stages.start(study, results, threads=1)
+    assert "trial 1 is there already" in caplog.text
+    assert "nothing to fit" in caplog.text
 
 
 # ----------------------------------------------------------------------------- trials without a value

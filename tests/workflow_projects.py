@@ -45,13 +45,27 @@ class Project:
 
     folder: Path
 
-    def snakemake(self, *arguments: str, profile: str = "default") -> subprocess.CompletedProcess[str]:
-        """Run Snakemake as a user does; its output is text, standard error with it."""
-        command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}", *arguments]
-        return subprocess.run(
-            command,
+    def snakemake(
+        self, *arguments: str, profile: str = "default", path: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake as a user does; its output is text, standard error with it.
+
+        Args:
+            path: a folder whose programs go before all others.
+        """
+        process = self.start_snakemake(*arguments, profile=profile, path=path)
+        output, _ = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def start_snakemake(
+        self, *arguments: str, profile: str = "default", path: Path | None = None
+    ) -> subprocess.Popen[str]:
+        """Start what ``snakemake`` runs to its end."""
+        search = self.search_path() if path is None else f"{path}{os.pathsep}{self.search_path()}"
+        return subprocess.Popen(
+            [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}", *arguments],
             cwd=self.folder,
-            env={**os.environ, "PATH": self.search_path()},
+            env={**os.environ, "PATH": search},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

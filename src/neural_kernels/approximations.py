@@ -20,10 +20,12 @@ from neural_kernels.blas import blas_threads
 from neural_kernels.blocks import KernelStore, read_block, read_submatrix
 from neural_kernels.errors import UserError
 from neural_kernels.planning import gibibytes
-from neural_kernels.solvers import Settings, iterative
+from neural_kernels.query_chunks import Queries, QueryChunks, chunk_size, reading_bytes
+from neural_kernels.solvers import Settings, cholesky, iterative
 from neural_kernels.solvers.approximations import (
     LowRankFeatures,
     bayesian_committee_machine,
+    bayesian_committee_machine_independent,
     block_diagonal,
     draw_partition,
     draw_subset,
@@ -31,7 +33,8 @@ from neural_kernels.solvers.approximations import (
     nystrom,
     subset_of_regressors,
 )
-from neural_kernels.solvers.cholesky import NotPositiveDefinite
+from neural_kernels.solvers.approximations.bayesian_committee_machine import working_bytes
+from neural_kernels.solvers.definiteness import NotPositiveDefinite
 from neural_kernels.solvers.ridge import mean_squared_error
 from neural_kernels.solvers.store_operator import StoreOperator
 from neural_kernels.study import TRUNCATED
@@ -39,18 +42,6 @@ from neural_kernels.study import TRUNCATED
 log = logging.getLogger(__name__)
 
 LOW_RANK = {"nystrom": nystrom, "subset_of_regressors": subset_of_regressors}
-
-
-@dataclass(frozen=True)
-class Queries:
-    """Examples to predict: the first ``size`` rows of a stored kernel against the training set.
-
-    ``variances`` gives their prior variances, (size,) float64; only the Bayesian committee machine asks.
-    """
-
-    store: KernelStore
-    size: int
-    variances: Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -81,8 +72,7 @@ class Problem:
     def cross(self, part: str) -> np.ndarray:
         """K(part, window), (size, n) float64."""
         queries = self.queries[part]
-        cross = read_submatrix(queries.store, (0, queries.size), self.window)
-        return cross.astype(np.float64, copy=False)
+        return read_submatrix(queries.store, (0, queries.size), self.window, np.float64)
 
 
 @dataclass(frozen=True)
@@ -94,7 +84,8 @@ class Attempt:
         seconds: wall-clock time of this solve with the kernel in memory, what it shares with other
             candidates included.
         jitter: None for a method that has none.
-        facts: numbers that belong to one method alone, by name.
+        facts: numbers that belong to one method alone, by name; and ``ridges_passed_over`` or ``jitters_passed_over``,
+            how many candidates were, where the kernel is singular to rounding.
     """
 
     ridge: float
@@ -112,21 +103,28 @@ def approximate(
     """The attempt with the smallest validation loss; of equals, that with the larger jitter and ridge.
 
     Args:
-        method: nystrom, subset_of_regressors, block_diagonal, bayesian_committee_machine or truncated_cg.
-        size: rank, examples of a part, or iterations.
+        method: nystrom, subset_of_regressors, block_diagonal, bayesian_committee_machine,
+            bayesian_committee_machine_independent or truncated_cg.
+        size: rank, examples of a part (and, of the committee, of a query), or iterations.
         seed: of the random subset or partition.
         settings: ridges are the candidates; memory, threads and how conjugate gradients run.
         jitters: candidates of the low-rank methods, relative to the mean diagonal.
 
     Raises:
-        UserError: targets are missing, the memory budget is too small, a block cannot be used, or no
-            candidate gives a solution.
+        UserError: targets are missing, the memory budget is too small, a block cannot be used, no candidate gives a
+            solution, or the matrix is no kernel.
     """
     if np.isnan(problem.targets).any() or np.isnan(problem.validation_targets).any():
         raise UserError("some labels are missing, but approximations need every label")
     with blas_threads(settings.threads):
+        # Every candidate needs the validation set's kernel rows, and every prediction two blocks.
+        rows, store = problem.queries["validation"], problem.train
+        held = 8 * rows.size * problem.n + 2 * max(store.largest_block_bytes, rows.store.largest_block_bytes)
+        _check_memory(held, settings)
+        settings = replace(settings, memory_budget=settings.memory_budget - held)
         best, best_loss = None, math.inf
-        for attempt in _attempts(problem, method, size, seed, settings, jitters):
+        passed_over: list[float] = []
+        for attempt in _attempts(problem, method, size, seed, settings, jitters, passed_over):
             loss = mean_squared_error(attempt.predict("validation"), problem.validation_targets)
             jitter = "" if attempt.jitter is None else f", jitter {attempt.jitter:g}"
             log.info("ridge %g%s: validation loss %.6f", attempt.ridge, jitter, loss)
@@ -137,22 +135,32 @@ def approximate(
             f"{method} of size {size}: no candidate of ridge and jitter gives a solution, the log has the "
             "reasons: add larger candidates"
         )
-    return best
+    which = "jitters_passed_over" if method in LOW_RANK else "ridges_passed_over"
+    return replace(best, facts={**best.facts, which: len(passed_over)})
 
 
 def _attempts(
-    problem: Problem, method: str, size: int, seed: int, settings: Settings, jitters: Sequence[float]
+    problem: Problem,
+    method: str,
+    size: int,
+    seed: int,
+    settings: Settings,
+    jitters: Sequence[float],
+    passed_over: list[float],
 ) -> Iterator[Attempt]:
+    """``passed_over`` gets the candidates that cannot be used."""
     if method == TRUNCATED:
-        return _truncated(problem, size, settings)
+        return _truncated(problem, size, settings, passed_over)
     if method in LOW_RANK:
         subset = draw_subset(problem.n, size, seed)
-        return _low_rank(problem, LOW_RANK[method], subset, settings, jitters)
+        return _low_rank(problem, LOW_RANK[method], subset, settings, jitters, passed_over)
     partition = draw_partition(problem.n, size, seed)
     if method == "block_diagonal":
-        return _block_diagonal(problem, partition, settings)
+        return _block_diagonal(problem, partition, settings, passed_over)
     if method == "bayesian_committee_machine":
-        return _committee(problem, partition, settings)
+        return _committee(problem, partition, size, settings, passed_over)
+    if method == "bayesian_committee_machine_independent":
+        return _independent_committee(problem, partition, settings, passed_over)
     raise ValueError(f"there is no method {method!r}")
 
 
@@ -184,7 +192,7 @@ def _operator(problem: Problem, settings: Settings, working: int) -> StoreOperat
 def _check_memory(needed: int, settings: Settings) -> None:
     if needed >= settings.memory_budget:
         raise UserError(
-            f"the approximation takes {gibibytes(needed)} besides the kernel, the memory budget is "
+            f"the approximation takes {gibibytes(needed)} besides the kernel, the memory budget leaves "
             f"{gibibytes(settings.memory_budget)}: raise solver.memory_gib or lower the size"
         )
 
@@ -195,6 +203,7 @@ def _low_rank(
     subset: np.ndarray,
     settings: Settings,
     jitters: Sequence[float],
+    passed_over: list[float],
 ) -> Iterator[Attempt]:
     n, m = problem.n, len(subset)
     operator = _operator(problem, settings, working=8 * (4 * n * m + 6 * m * m))
@@ -202,9 +211,12 @@ def _low_rank(
     for jitter in _descending(jitters):
         begun = time.perf_counter()
         try:
-            features = low_rank_features(operator, subset, jitter, outputs, settings.threads)
+            features = low_rank_features(
+                operator, subset, jitter, outputs, settings.threads, problem.train.dtype
+            )
         except NotPositiveDefinite as error:
-            log.warning("jitter %g: %s", jitter, error)
+            log.warning("jitter %g is passed over: %s", jitter, error)
+            passed_over.append(jitter)
             continue
         shared = time.perf_counter() - begun
         for ridge in _descending(settings.ridges):
@@ -216,7 +228,9 @@ def _low_rank(
             )
 
 
-def _truncated(problem: Problem, iterations: int, settings: Settings) -> Iterator[Attempt]:
+def _truncated(
+    problem: Problem, iterations: int, settings: Settings, passed_over: list[float]
+) -> Iterator[Attempt]:
     rank = 0 if settings.preconditioner.method == "none" else settings.preconditioner.rank
     working = iterative.working_bytes(problem.n, problem.targets.shape[1], rank)
     solve = iterative.solver(
@@ -227,13 +241,15 @@ def _truncated(problem: Problem, iterations: int, settings: Settings) -> Iterato
         replace(settings.stopping, max_iterations=iterations),
         threads=settings.threads,
         block=settings.block,
+        precision=problem.train.dtype,
     )
     for ridge in _descending(settings.ridges):
         try:
             # From zero each time: a first guess would be iterations that are not counted.
             solution = solve(ridge, None)
         except NotPositiveDefinite as error:
-            log.warning("ridge %g: %s", ridge, error)
+            log.warning("ridge %g is passed over: %s", ridge, error)
+            passed_over.append(ridge)
             continue
         record = solution.record
         stopped_by = "truncated" if record.stopped_by == "max_iterations" else record.stopped_by
@@ -304,47 +320,113 @@ class PartKernels:
 
 
 def _block_diagonal(
-    problem: Problem, partition: Sequence[np.ndarray], settings: Settings
+    problem: Problem, partition: Sequence[np.ndarray], settings: Settings, passed_over: list[float]
 ) -> Iterator[Attempt]:
-    kernels = PartKernels(problem.train, problem.window, partition, settings.memory_budget)
+    # What is picked of a block, and what a factorisation takes besides the kernel of a part.
+    largest, outputs = max(len(part) for part in partition), problem.targets.shape[1]
+    working = cholesky.working_bytes(largest, outputs) - 8 * largest**2 + 8 * problem.n * outputs
+    budget = settings.memory_budget - working - problem.train.largest_block_bytes
+    kernels = PartKernels(problem.train, problem.window, partition, budget)
     for ridge in _descending(settings.ridges):
         begun, reading = time.perf_counter(), kernels.reading_seconds
         try:
-            coefficients = block_diagonal(kernels, problem.targets, partition, ridge)
+            coefficients, residual = block_diagonal(
+                kernels, problem.targets, partition, ridge, problem.train.dtype
+            )
         except NotPositiveDefinite as error:
-            log.warning("ridge %g: %s", ridge, error)
+            log.warning("ridge %g is passed over: %s", ridge, error)
+            passed_over.append(ridge)
             continue
         seconds = time.perf_counter() - begun - (kernels.reading_seconds - reading)
-        yield Attempt(ridge, None, _from_coefficients(problem, coefficients), seconds, "direct", True, {})
+        predict = _from_coefficients(problem, coefficients)
+        converged = residual <= settings.stopping.tolerance
+        yield Attempt(ridge, None, predict, seconds, "direct", converged, {"residual": residual})
 
 
-def _committee(problem: Problem, partition: Sequence[np.ndarray], settings: Settings) -> Iterator[Attempt]:
-    """Each query is predicted on its own, from its prior variance, not together with the others."""
-    largest_part = max(len(part) for part in partition)
-    most = max(queries.size for queries in problem.queries.values())
-    # K[queries, training set], and what a member has in hand: its columns, and what they explain.
-    working = 8 * most * (problem.n + 3 * largest_part) + 8 * 2 * largest_part**2
-    _check_memory(working, settings)
-    kernels = PartKernels(problem.train, problem.window, partition, settings.memory_budget - working)
-    validation = problem.validation_cross, problem.queries["validation"].variances()
+def _committee(
+    problem: Problem, partition: Sequence[np.ndarray], size: int, settings: Settings, passed_over: list[float]
+) -> Iterator[Attempt]:
+    """Queries are predicted together in chunks of at most ``size``, as many as the examples of a part."""
+    n, outputs = problem.targets.shape
+    queries = problem.queries.values()
+    chunk = max(chunk_size(q.size, size) for q in queries)
+    working = working_bytes(chunk, max(map(len, partition)), outputs)
+    working += 8 * 4 * max(q.size for q in queries) * outputs
+    rows = max(reading_bytes(q, chunk, n) for q in queries)
+    _check_memory(working + rows, settings)
+    # Parts first: every chunk goes through all of them.
+    left = settings.memory_budget - working - rows
+    kernels = PartKernels(problem.train, problem.window, partition, left)
+    left -= min(sum(8 * len(part) ** 2 for part in partition), left)
+    chunks = QueryChunks(problem.queries, problem.window, size, budget=rows + left)
 
-    def predict(ridge: float, cross: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    def predict_chunk(part: str, place: int, ridge: float) -> np.ndarray:
+        cross, prior = chunks.read(part, place)
         return bayesian_committee_machine(
-            kernels, lambda part: cross[:, part], variances, problem.targets, partition, ridge
+            kernels, lambda p: cross[:, p], prior, problem.targets, partition, ridge, chunks.rounding
         )
 
-    for ridge in _descending(settings.ridges):
-        begun, reading = time.perf_counter(), kernels.reading_seconds
+    def predict(part: str, ridge: float) -> np.ndarray:
+        return np.concatenate([predict_chunk(part, place, ridge) for place in range(chunks.count(part))])
+
+    def reading() -> float:
+        return kernels.reading_seconds + chunks.reading_seconds
+
+    return _committee_attempts(settings.ridges, predict, reading, passed_over)
+
+
+def _independent_committee(
+    problem: Problem, partition: Sequence[np.ndarray], settings: Settings, passed_over: list[float]
+) -> Iterator[Attempt]:
+    """Each query is predicted on its own, from its prior variance, not together with the others."""
+    n, outputs = problem.targets.shape
+    queries, largest = problem.queries.values(), max(map(len, partition))
+    most = max(q.size for q in queries)
+    # K[validation, training set], which stays, and that of another part of the data; then what a member has in hand.
+    working = 8 * problem.queries["validation"].size * n + max(reading_bytes(q, q.size, n) for q in queries)
+    working += 8 * (4 * most * largest + 4 * most * outputs) + cholesky.working_bytes(largest, outputs)
+    _check_memory(working, settings)
+    kernels = PartKernels(problem.train, problem.window, partition, settings.memory_budget - working)
+
+    def given(part: str) -> tuple[np.ndarray, np.ndarray]:
+        cross = problem.validation_cross if part == "validation" else problem.cross(part)
+        return cross, problem.queries[part].variances()
+
+    validation = given("validation")
+
+    def predict(part: str, ridge: float) -> np.ndarray:
+        cross, variances = validation if part == "validation" else given(part)
+        return bayesian_committee_machine_independent(
+            kernels,
+            lambda p: cross[:, p],
+            variances,
+            problem.targets,
+            partition,
+            ridge,
+            problem.train.dtype,
+        )
+
+    return _committee_attempts(settings.ridges, predict, lambda: kernels.reading_seconds, passed_over)
+
+
+def _committee_attempts(
+    ridges: Sequence[float],
+    predict: Callable[[str, float], np.ndarray],
+    reading: Callable[[], float],
+    passed_over: list[float],
+) -> Iterator[Attempt]:
+    """``predict`` takes a part of the data and a ridge; ``reading`` gives the seconds spent reading so far."""
+    for ridge in _descending(ridges):
+        begun, before = time.perf_counter(), reading()
         try:
-            known = predict(ridge, *validation)
+            known = predict("validation", ridge)
         except NotPositiveDefinite as error:
-            log.warning("ridge %g: %s", ridge, error)
+            log.warning("ridge %g is passed over: %s", ridge, error)
+            passed_over.append(ridge)
             continue
-        seconds = time.perf_counter() - begun - (kernels.reading_seconds - reading)
+        seconds = time.perf_counter() - begun - (reading() - before)
 
         def predictions(part: str, ridge: float = ridge, known: np.ndarray = known) -> np.ndarray:
-            if part == "validation":
-                return known
-            return predict(ridge, problem.cross(part), problem.queries[part].variances())
+            return known if part == "validation" else predict(part, ridge)
 
         yield Attempt(ridge, None, predictions, seconds, "direct", True, {})

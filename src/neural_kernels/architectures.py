@@ -14,11 +14,13 @@ import inspect
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
+from neural_kernels.architecture_parameters import checked
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES
+from neural_kernels.strict_yaml import shown
 
 SQRT2 = math.sqrt(2.0)
 T = TypeVar("T")
@@ -82,7 +84,8 @@ class Identity:
 class ExpNormalized:
     """Normalised exponential kernel, K <- p exp(gamma (c + shift)); it has no finite network.
 
-    p is the root of the product of the two variances and c the correlation (Shankar et al. 2020).
+    p is the root of the product of the two variances and c the correlation (Shankar et al. 2020); c is zero where
+    p is. No floor is put under p (Neural Tangents has one of 1e-15).
     """
 
     gamma: float = 1.0
@@ -292,12 +295,9 @@ def _activation(name: str, gamma: float) -> Activation:
 
 def _choice(key: str, name: str, choices: dict[str, T]) -> T:
     if name not in choices:
-        raise UserError(f"{key} is {name!r}, expected one of {', '.join(sorted(choices))}")
+        raise UserError(f"{key} is {shown(name)}, expected one of {', '.join(sorted(choices))}")
     return choices[name]
 
-
-INTEGERS = {"depth", "dense_layers", "filter_size", "first_filter_size"}
-NUMBERS = ("W_std", "b_std", "gamma", "shift", "alpha", "epsilon", "filter_size", "window")
 
 FAMILIES: dict[str, tuple[Callable[..., tuple[Layer, ...]], dict]] = {
     "FC": (fully_connected, {}),
@@ -320,33 +320,18 @@ def build(name: str, **parameters: object) -> Architecture:
         UserError: unknown name or parameter, or a value that the family refuses.
     """
     family, fixed = _choice("architecture", name, FAMILIES)
-    allowed = [p for p in inspect.signature(family).parameters if p not in fixed]
+    signature = inspect.signature(family)
+    allowed = [p for p in signature.parameters if p not in fixed]
     for key in parameters:
         if key not in allowed:
-            raise UserError(f"architecture {name} has no parameter {key!r}, expected {', '.join(allowed)}")
-    for key in INTEGERS & parameters.keys():
-        if not isinstance(parameters[key], int) or isinstance(parameters[key], bool):
-            raise UserError(f"architecture {name}: {key} is {parameters[key]!r}, expected an integer")
-    architecture = Architecture(name, family(**fixed, **parameters))
-    for layer in architecture.layers:
-        _check_values(architecture, layer)
-    return architecture
-
-
-def _check_values(architecture: Architecture, layer: Layer) -> None:
-    where = f"architecture {architecture.name}, layer {type(layer).__name__}"
-    for field in fields(layer):
-        value = getattr(layer, field.name)
-        if field.name in NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise UserError(f"{where}: {field.name} is {value!r}, expected a number")
-        if field.name == "filter_size" and not isinstance(value, int):
-            raise UserError(f"{where}: filter_size is {value!r}, expected an integer")
-        if field.name in ("W_std", "gamma", "epsilon") and not value > 0:
-            raise UserError(f"{where}: {field.name} is {value}, expected a positive number")
-        if field.name == "b_std" and not value >= 0:
-            raise UserError(f"{where}: b_std is {value}, expected zero or a positive number")
-        if field.name == "filter_size" and (value < 1 or value % 2 == 0):
-            raise UserError(f"{where}: filter_size is {value}, expected an odd positive number")
+            raise UserError(
+                f"architecture {name} has no parameter {shown(key)}, expected {', '.join(allowed)}"
+            )
+    values = {
+        key: checked(f"architecture {name}", key, str(signature.parameters[key].annotation), value)
+        for key, value in parameters.items()
+    }
+    return Architecture(name, family(**fixed, **values))
 
 
 def output_shape(architecture: Architecture, input_shape: tuple[int, ...]) -> tuple[int, ...]:

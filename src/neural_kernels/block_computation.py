@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels import __version__, checksums, engines
+from neural_kernels import __version__, checksums, disk, engines
 from neural_kernels.architectures import Architecture, covariance_entries
 from neural_kernels.blocks import KernelStore, adopt_block, publish_block, read_block, write_block
-from neural_kernels.engines import common_windows
+from neural_kernels.engines import common_windows, representable
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_atomically
 from neural_kernels.flip_symmetry import is_symmetric_block, same_block
@@ -121,11 +121,11 @@ def _compute(
             for _, c in row_tiles:
                 other = None if diagonal and r == c else right[c]
                 entries = chosen.kernel(architecture, kind, left, other, precision)
-                if not np.isfinite(entries).all():
+                which = representable.untrusted(entries, r0 + r, c0 + c)
+                if which is not None:
                     raise UserError(
-                        f"block {i}-{j} of {store.directory}: the kernel of rows {r0 + r} to "
-                        f"{r0 + r + entries.shape[0]} and columns {c0 + c} to {c0 + c + entries.shape[1]} is "
-                        "not finite; expected features whose covariances a float can hold"
+                        f"block {i}-{j} of {store.directory}: the kernel of {which} of this tile is not "
+                        f"finite; {representable.expectation(precision)}"
                     )
                 block[r : r + entries.shape[0], c : c + entries.shape[1]] = entries
                 seconds = seconds_before + time.monotonic() - started
@@ -203,7 +203,7 @@ def _open_partial(
         log.info("%s belongs to another kernel, engine or tile size: started afresh", partial)
     partial.parent.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)
-    block = np.lib.format.open_memmap(partial, mode="w+", dtype=store.dtype, shape=shape)
+    block = disk.new_array(partial, shape, store.dtype)
     record.write_text(identity + "\n")
     return block, set(), 0.0
 
@@ -217,6 +217,8 @@ def _there(partial: Path, shape: tuple[int, int], dtype: np.dtype) -> np.memmap 
     except Exception:  # a damaged header can fail in NumPy's parser in many ways
         log.info("%s is damaged: started afresh", partial)
         return None
+    # An earlier version may have made it without taking its room.
+    disk.reserve(partial, partial.stat().st_size)
     same = block.shape == shape and block.dtype == dtype and block.flags.c_contiguous
     return block if same else None
 

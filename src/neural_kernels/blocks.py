@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from neural_kernels.checksums import Strips, let_go
 from neural_kernels.errors import DamagedFile, UserError
@@ -109,6 +110,12 @@ class KernelStore:
     dtype: np.dtype
     description: dict[str, Any]
     fingerprint: str
+
+    @property
+    def largest_block_bytes(self) -> int:
+        """Bytes of the entries of the first block, which is the largest."""
+        rows, columns = self.grid.shape(0, 0)
+        return rows * columns * self.dtype.itemsize
 
     def block_path(self, i: int, j: int) -> Path:
         return self.directory / "blocks" / f"{i}-{j}.npy"
@@ -218,7 +225,7 @@ def publish_block(store: KernelStore, i: int, j: int, entries: np.ndarray, facts
         facts: engine, seconds, ...
     """
     place = {"fingerprint": store.fingerprint, "block": [i, j]}
-    write_json(store.record_path(i, j), place | facts | Strips.of(entries).as_json())
+    write_json(store.record_path(i, j), {**facts, **place, **Strips.of(entries).as_json()})
     kept = store.kept_path(i, j)
     kept.parent.mkdir(exist_ok=True)
     os.replace(store.partial_path(i, j), kept)
@@ -473,13 +480,19 @@ def _set_aside(store: KernelStore, i: int, j: int) -> None:
 # ------------------------------------------------------------------------------------------- reading
 
 
-def read_submatrix(store: KernelStore, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+def read_submatrix(
+    store: KernelStore,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    dtype: npt.DTypeLike | None = None,
+) -> np.ndarray:
     """Entries K[rows[0]:rows[1], columns[0]:columns[1]] gathered from their blocks.
 
-    A symmetric store serves both triangles. Returns a new array of the store's dtype.
+    A symmetric store serves both triangles. Returns a new array of ``dtype``, the store's where it is None; besides it
+    two blocks are in memory.
     """
     grid = store.grid
-    out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), store.dtype)
+    out = np.empty((rows[1] - rows[0], columns[1] - columns[0]), store.dtype if dtype is None else dtype)
     for i in range(rows[0] // grid.edge, -(-rows[1] // grid.edge)):
         for j in range(columns[0] // grid.edge, -(-columns[1] // grid.edge)):
             upper = i <= j or not grid.symmetric

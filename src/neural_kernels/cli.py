@@ -4,41 +4,84 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from neural_kernels import __version__, stages
+from neural_kernels import (
+    __version__,
+    command_line,
+    comparison,
+    config_files,
+    disk,
+    exhaustion,
+    split_comparison,
+    stages,
+)
+from neural_kernels.command_line import OneSentenceParser, check_folder, one_line, whole
 from neural_kernels.errors import UserError
+from neural_kernels.interruption import Ended, signals_raised
 from neural_kernels.study import load_study
 
 log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns the exit status: 0, or 2 after a mistake of the user's, said in one sentence."""
+    """Run one verb.
+
+    Returns:
+        The exit status: 0; 2 after a mistake of the user's or a limit of the machine, said in one sentence; 128 and
+        the number of the signal that ended the program.
+    """
     options = _parser().parse_args(arguments)
-    _start_logging(options.log)
     try:
-        options.run(options)
+        with signals_raised():
+            _start_logging(options)
+            check_folder("--results", options.results, options.writes)
+            options.run(options)
     except UserError as error:
-        log.error("error: %s", error)
+        log.error("error: %s", one_line(error))
         return 2
     except KeyboardInterrupt:
-        log.error("interrupted")
-        return 130
+        log.error("ended by SIGINT; the same command goes on")
+        return 128 + signal.SIGINT
+    except Ended as end:
+        log.error("%s; the same command goes on", end)
+        return end.status
+    except Exception as error:
+        said = exhaustion.sentence(error, options.verb, options.results)
+        if said is None and isinstance(error, OSError) and error.filename is not None:
+            said = f"{error.filename}: {error.strerror or error}"
+        if said is None:
+            raise
+        log.error("error: %s", one_line(said))
+        return 2
     return 0
 
 
-def _start_logging(path: Path | None) -> None:
+class _LogFile(logging.FileHandler):
+    """A log that a full disk ends, and with it nothing else: standard error has the messages as well."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if error is None or not disk.is_of_the_disk(error):
+            super().handleError(record)
+
+
+def _start_logging(options: argparse.Namespace) -> None:
+    path: Path | None = options.log
+    # What cannot be opened is said, too.
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     # Of the processes that MPI starts together, the first one keeps the log.
     ranks = (os.environ.get(name) for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"))
     if path is not None and next(filter(None, ranks), "0") == "0":
+        if path.resolve() == options.config.resolve():
+            raise UserError(f"--log is {path}, the config itself, expected another file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, mode="w"))
+        handlers.append(_LogFile(path, mode="w", encoding="utf-8", errors="backslashreplace"))
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     # JAX reports every backend that it does not find.
     logging.getLogger("jax").setLevel(logging.WARNING)
@@ -47,56 +90,78 @@ def _start_logging(path: Path | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="neural-kernels", description=__doc__)
+    parser = OneSentenceParser(prog="neural-kernels", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--log", type=Path, help="also write messages to this file")
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="<verb>")
+    parser.add_argument("--log", type=command_line.path, help="also write messages to this file")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="<verb>", dest="verb")
 
     def verb(
         name: str,
         run: Callable[[argparse.Namespace], object],
         text: str,
         config: str = "the study, config/<study>.yaml",
+        writes: bool = True,
     ) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=text, description=text)
-        sub.add_argument("config", type=Path, help=config)
-        sub.add_argument("--results", type=Path, default=Path("results"), help="default: results")
-        sub.set_defaults(run=run)
+        sub.add_argument("config", type=command_line.path, help=config)
+        sub.add_argument(
+            "--results", type=command_line.path, default=Path("results"), help="default: results"
+        )
+        sub.set_defaults(run=run, writes=writes)
         return sub
 
     def kernel(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--kernel", required=True, help="name of a kernel in the config")
+        sub.add_argument(
+            "--kernel", required=True, type=command_line.name, help="name of a kernel in the config"
+        )
 
     def part(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--part", required=True, help="train, validation or the name of a test set")
+        sub.add_argument(
+            "--part",
+            required=True,
+            type=command_line.name,
+            help="train, validation or the name of a test set",
+        )
 
     def size(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--size", required=True, type=_positive, help="training size n")
+        sub.add_argument("--size", required=True, type=command_line.positive, help="training size n")
 
     def trial(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--trial", required=True, type=_count, help="number of the trial, from 0")
+        sub.add_argument(
+            "--trial", required=True, type=command_line.count, help="number of the trial, from 0"
+        )
 
     def threads(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--threads", type=_positive, help="default: every core that this process may use")
+        threads = whole(1, command_line.MOST_THREADS)
+        sub.add_argument("--threads", type=threads, help="default: every core that this process may use")
 
     verb(
         "check",
-        lambda o: stages.check(load_study(o.config), o.results),
+        _check,
         "check the config, the data files, the engines and the disk; write nothing",
+        "the study, config/<study>.yaml, or a comparison of studies, or a table",
+        writes=False,
     )
-    sub = verb("plan", _plan, "say what a study will cost: pairs, hours, blocks, disk, memory; write nothing")
+    sub = verb(
+        "plan",
+        _plan,
+        "say what a study will cost: pairs, hours, blocks, disk, memory; write nothing",
+        writes=False,
+    )
     sub.add_argument(
-        "--input-shape", type=_shape, help="shape of an example, as 32x32x3, without the data at hand"
+        "--input-shape",
+        type=command_line.shape,
+        help="shape of an example, as 32x32x3, without the data at hand",
     )
     sub.add_argument(
         "--outputs",
-        type=_positive,
+        type=whole(1, command_line.MOST_OUTPUTS),
         default=10,
         help="with --input-shape: classes or tasks, default %(default)s",
     )
     sub.add_argument(
         "--rate",
-        type=rate_of_kernel,
+        type=command_line.rate_of_kernel,
         action="append",
         default=[],
         metavar="[KERNEL=]PAIRS",
@@ -104,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument(
         "--node-memory",
-        type=_positive_number,
+        type=command_line.positive_number,
         metavar="GIB",
         help="memory of one node; default: this machine's",
     )
@@ -118,7 +183,9 @@ def _parser() -> argparse.ArgumentParser:
         lambda o: stages.preprocess(load_study(o.config), o.results, o.preprocessing),
         "turn raw examples into features and targets",
     )
-    sub.add_argument("--preprocessing", required=True, help="name of a preprocessing in the config")
+    sub.add_argument(
+        "--preprocessing", required=True, type=command_line.name, help="name of a preprocessing in the config"
+    )
     sub = verb(
         "declare-kernel",
         lambda o: stages.declare_kernel(load_study(o.config), o.results, o.kernel, o.part),
@@ -142,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
         help="compute a block that is there again, and replace it once it is whole",
     )
     sub.add_argument(
-        "--block", required=True, type=_block, metavar="I-J", help="block row and column, as 3-7"
+        "--block", required=True, type=command_line.block, metavar="I-J", help="block row and column, as 3-7"
     )
     sub = verb(
         "verify-blocks",
@@ -161,19 +228,31 @@ def _parser() -> argparse.ArgumentParser:
     size(sub)
     threads(sub)
     sub.add_argument(
-        "--tasks", type=_positive, default=1, help="processes that MPI started to solve together"
+        "--tasks",
+        type=whole(1, command_line.MOST_THREADS),
+        default=1,
+        help="processes that MPI started to solve together",
     )
     sub = verb("evaluate", _evaluate, "predict every test set from one training size's solution")
     kernel(sub)
     size(sub)
     sub = verb("predict", _predict, "predict new inputs without labels and write a table, CSV or Parquet")
     kernel(sub)
-    sub.add_argument("--inputs", required=True, type=Path, help="file of examples in the data set's form")
-    sub.add_argument("--output", required=True, type=Path, help="table to write, .csv or .parquet")
-    sub.add_argument("--size", type=_positive, help="training size n; default: the kernel's largest")
+    sub.add_argument(
+        "--inputs", required=True, type=command_line.path, help="file of examples in the data set's form"
+    )
+    sub.add_argument(
+        "--output", required=True, type=command_line.path, help="table to write, .csv or .parquet"
+    )
+    sub.add_argument(
+        "--size", type=command_line.positive, help="training size n; default: the kernel's largest"
+    )
     sub.add_argument("--variance", action="store_true", help="add posterior variances")
-    sub.add_argument("--samples", type=_count, default=0, help="add so many samples from the joint posterior")
-    sub.add_argument("--seed", type=_count, default=0, help="of the samples, default %(default)s")
+    samples, seed = whole(0, command_line.MOST_SAMPLES), whole(0, command_line.LARGEST_SEED)
+    sub.add_argument(
+        "--samples", type=samples, default=0, help="add so many samples from the joint posterior"
+    )
+    sub.add_argument("--seed", type=seed, default=0, help="of the samples, default %(default)s")
     threads(sub)
     verb(
         "collect-metrics",
@@ -207,8 +286,12 @@ def _parser() -> argparse.ArgumentParser:
     verb("report-tasks", _report_tasks, "draw the report of each task's scores, beside published ones")
     sub = verb("approximate", _approximate, "approximate the full solution by one method of one size")
     kernel(sub)
-    sub.add_argument("--method", required=True, help="one of the study's section approximations")
-    sub.add_argument("--size", required=True, type=_positive, help="rank, examples of a part, or iterations")
+    sub.add_argument(
+        "--method", required=True, type=command_line.name, help="one of the study's section approximations"
+    )
+    sub.add_argument(
+        "--size", required=True, type=command_line.positive, help="rank, examples of a part, or iterations"
+    )
     threads(sub)
     verb(
         "collect-approximations",
@@ -231,6 +314,7 @@ def _parser() -> argparse.ArgumentParser:
         "recompute-trial",
         _tuning("recompute_trial", "trial", "threads"),
         "compute one trial again from its record; write nothing",
+        writes=False,
     )
     trial(sub)
     threads(sub)
@@ -240,7 +324,9 @@ def _parser() -> argparse.ArgumentParser:
         _tuning("transfer", "which", "threads"),
         "judge one of the selected trials, or the baseline, with another number of training examples",
     )
-    sub.add_argument("--which", required=True, type=_place, help="0, 1, ... in the selection, or baseline")
+    sub.add_argument(
+        "--which", required=True, type=command_line.place, help="0, 1, ... in the selection, or baseline"
+    )
     threads(sub)
     sub = verb(
         "test-tuned", _tuning("score_candidate", "which", "threads"), "test the best trial, or the baseline"
@@ -251,10 +337,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check(options: argparse.Namespace) -> None:
+    if config_files.is_comparison(options.config):
+        compared = split_comparison.load_comparison(options.config)
+        for study in compared.run.values():
+            split_comparison.check_comparable(study, stages.check(study, options.results))
+        log.info("comparison %s: its studies are in order", compared.name)
+    elif options.config.parent.name == "tables":
+        table = comparison.load_table(options.config)
+        table.check_runs()
+        log.info("table %s: its studies have the kernels that it names", table.name)
+    else:
+        stages.check(load_study(options.config), options.results)
+
+
 def _plan(options: argparse.Namespace) -> None:
     memory = None if options.node_memory is None else options.node_memory * 2**30
     study = load_study(options.config)
     rates = dict(options.rate)
+    for kernel in rates.keys() - {None}:
+        stages.kernel_named(study, kernel)
     print(stages.plan(study, options.results, options.input_shape, rates, memory, options.outputs))
 
 
@@ -276,6 +378,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _predict(options: argparse.Namespace) -> None:
     from neural_kernels import predict_stages
 
+    check_folder("--output", options.output.parent, writes=True)
     predict_stages.predict_inputs(
         load_study(options.config),
         options.results,
@@ -321,7 +424,7 @@ def _predict_tests(options: argparse.Namespace) -> None:
 
 
 def _report_splits(options: argparse.Namespace) -> None:
-    from neural_kernels import split_comparison, split_stages
+    from neural_kernels import split_stages
 
     split_stages.report_splits(split_comparison.load_comparison(options.config), options.results)
 
@@ -365,58 +468,6 @@ def _tuning(stage: str, *names: str) -> Callable[[argparse.Namespace], None]:
             print(found)
 
     return run
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-def _place(text: str) -> str:
-    if not (text.isdecimal() or text == "baseline"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number from 0 nor baseline")
-    return text
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    sizes = text.split("x")
-    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a shape, expected sizes as in 32x32x3")
-    return tuple(int(size) for size in sizes)
-
-
-def rate_of_kernel(text: str) -> tuple[str | None, float]:
-    """Kernel and pairs per second of ``KERNEL=number``; a number alone is for None, all kernels."""
-    kernel, _, rate = text.rpartition("=")
-    try:
-        return kernel or None, _positive_number(rate)
-    except (ValueError, argparse.ArgumentTypeError):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a rate, expected a positive number or KERNEL=number"
-        ) from None
-
-
-def _positive_number(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def _block(text: str) -> tuple[int, int]:
-    first, dash, second = text.partition("-")
-    if not (dash and first.isdecimal() and second.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a block, expected row-column, as 3-7")
-    return int(first), int(second)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from neural_kernels import config_files
+from neural_kernels.config_schema import check_schema
 from neural_kernels.errors import UserError
-from neural_kernels.study import Study, check_schema, load_study
+from neural_kernels.names import check_name
+from neural_kernels.strict_yaml import read_yaml
+from neural_kernels.study import Study, load_study
 
 Method = Literal["none", "flips", "augmentation", "cifar5m", "finite"]
 # Rows of an architecture, in this order. No kernel of ours is a finite network.
@@ -53,14 +55,35 @@ class ComparisonTable:
     studies_folder: Path
 
     def metrics_files(self, results: Path) -> dict[str, Path]:
-        """Metrics table of each named study that has been run, in the order of the file."""
+        """Metrics table of each named study that has been run, in the order of the file.
+
+        Raises:
+            UserError: one was damaged, and has not been made again.
+        """
         names = dict.fromkeys(study for group in self.groups for study, _ in group.runs)
         files = {name: results / name / "metrics.parquet" for name in names}
+        for file in files.values():
+            if not file.is_file() and file.with_name(file.name + ".rejected").exists():
+                raise UserError(
+                    f"{file} was damaged and has been set aside: make it again, 'snakemake {file}', or remove "
+                    f"{file}.rejected to leave its study out"
+                )
         return {name: file for name, file in files.items() if file.is_file()}
 
     def study(self, name: str) -> Study:
         """The validated study; see ``load_study``."""
         return load_study(self.studies_folder / f"{name}.yaml")
+
+    def check_runs(self) -> None:
+        """Refuse a study that there is not, or one without the kernel that the table names."""
+        for group in self.groups:
+            for name, kernel in group.runs:
+                known = self.study(name).kernels
+                if kernel not in known:
+                    raise UserError(
+                        f"table {self.name}, {group.name}: study {name} has no kernel {kernel!r}, expected one of "
+                        f"{', '.join(known)}"
+                    )
 
 
 def load_table(path: Path) -> ComparisonTable:
@@ -70,12 +93,9 @@ def load_table(path: Path) -> ComparisonTable:
         UserError: the file is missing, is not YAML or does not fit the schema, names a kernel of a study twice,
             or has a published number for a test set that is no column.
     """
-    try:
-        config = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"there is no table {path.stem}: {path} is missing") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    missing = f"there is no table {path.stem}: {path} is missing{config_files.similar(path)}"
+    config = read_yaml(path, missing)
+    check_name(str(path), path.stem)
     check_schema(str(path), config, "comparison.schema.yaml")
     groups = tuple(_group(path, entry, config["test_sets"]) for entry in config["architectures"])
     runs = [run for group in groups for run in group.runs]
@@ -102,4 +122,6 @@ def _group(path: Path, entry: Mapping[str, Any], test_sets: list[str]) -> Group:
                     f"{', '.join(test_sets)}"
                 )
     runs = tuple((study, kernel) for study, kernel in (run.split("/") for run in entry["runs"]))
+    for name in (name for run in runs for name in run):
+        check_name(f"{path}: {entry['name']}, runs", name)
     return Group(entry["name"], runs, published)

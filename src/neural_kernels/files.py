@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -11,32 +12,42 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from neural_kernels import checksums, locks
+from neural_kernels import checksums, disk, locks
 from neural_kernels.errors import DamagedFile, UserError
 
 SEAL = "checksum"
 """The key of a JSON file that holds the checksum of all others."""
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], size: int | None = None) -> None:
     """Call ``write`` on a temporary file beside ``path``, flush it to disk and rename it to ``path``.
 
     The temporary file has one name, ``.<name>.tmp``, so that what a killed writer leaves is used by the next one.
+
+    Args:
+        size: bytes that will be written, where known: they are reserved first.
+
+    Raises:
+        UserError: the disk is full, or closed to this user; nothing is left behind.
     """
-    temporary, descriptor = take_temporary(path)
-    try:
-        os.ftruncate(descriptor, 0)
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
-    flush_folder(path.parent)
+    with disk.naming(path, size):
+        temporary, descriptor = take_temporary(path)
+        try:
+            os.ftruncate(descriptor, 0)
+            if size is not None:
+                disk.reserve_open(descriptor, size)
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                write(file)
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+        flush_folder(path.parent)
 
 
 def take_temporary(path: Path) -> tuple[Path, int]:
@@ -66,10 +77,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def read_json(path: Path, *, unsealed: bool = False) -> dict[str, Any]:
+def read_json(path: Path, *vouching: Path, unsealed: bool = False) -> dict[str, Any]:
     """What ``write_json`` wrote to ``path``.
 
     Args:
+        vouching: files that say that it is whole, set aside with it where it is not.
         unsealed: take a file without a checksum as well, of a version that wrote none.
 
     Raises:
@@ -81,14 +93,14 @@ def read_json(path: Path, *, unsealed: bool = False) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except (ValueError, RecursionError) as error:
-        raise damaged(path, f"is not valid JSON ({error})") from None
+        raise damaged(path, f"is not valid JSON ({error})", *vouching) from None
     if not isinstance(value, dict):
-        raise damaged(path, f"holds {type(value).__name__}, expected a JSON object")
+        raise damaged(path, f"holds {type(value).__name__}, expected a JSON object", *vouching)
     found = value.pop(SEAL, None)
     if found is None and not unsealed:
-        raise damaged(path, "has no checksum: it was edited, or is of a version that wrote none")
+        raise damaged(path, "has no checksum: it was edited, or is of a version that wrote none", *vouching)
     if found is not None and found != _seal(value):
-        raise damaged(path, "was edited or is damaged: its checksum does not match what it says")
+        raise damaged(path, "was edited or is damaged: its checksum does not match what it says", *vouching)
     return value
 
 
@@ -124,4 +136,11 @@ def set_aside(path: Path) -> bool:
 
 def write_npy(path: Path, array: np.ndarray) -> None:
     """``array`` as a plain .npy file."""
-    write_atomically(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+
+    def write(file: BinaryIO) -> None:
+        np.lib.format.write_array(file, array, allow_pickle=False)
+
+    # NumPy's own error on a full disk does not say that it is one.
+    write_atomically(path, write, size=header.tell() + array.nbytes)

@@ -35,13 +35,20 @@ def alone(path: Path, what: str) -> Iterator[None]:
         log.warning("this file system has no locks: nothing guards %s against a second job", what)
         yield
         return
-    os.ftruncate(file, 0)
-    os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
     try:
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
         yield
     finally:
+        release(path, file)
+
+
+def release(path: Path, file: int) -> None:
+    """Remove the file at ``path`` and give the lock on it back, which is closed whatever happens."""
+    try:
         # Whoever waits for this file finds that it is gone, and takes a new one.
         path.unlink(missing_ok=True)
+    finally:
         os.close(file)
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from neural_kernels import sealed_parquet
 from neural_kernels.errors import UserError
-from neural_kernels.files import write_atomically
+from neural_kernels.files import damaged
 
 DTYPES = {
     "study": "str",
@@ -90,29 +91,33 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def write(table: pd.DataFrame, path: str | Path) -> None:
-    """Writes the checked table as Parquet; the file appears whole or not at all.
+def write(table: pd.DataFrame, path: str | Path, problem: str = "") -> None:
+    """Writes the checked table as Parquet with a checksum; the file appears whole or not at all.
+
+    Args:
+        problem: see ``sealed_parquet.write``.
 
     Raises:
         ValueError: see ``check``.
     """
-    checked = check(table)
-    write_atomically(Path(path), lambda file: checked.to_parquet(file, index=False))
+    sealed_parquet.write(Path(path), check(table), problem)
 
 
 def read(path: str | Path) -> pd.DataFrame:
     """The table in a file, checked.
 
     Raises:
-        UserError: no such file, a file that is not Parquet, or one that ``check`` refuses.
+        UserError: no such file.
+        DamagedFile: it is not what was written, or ``check`` refuses it; it has been set aside.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"metrics table {path} does not exist")
+    table = sealed_parquet.read(path)
     try:
-        return check(pd.read_parquet(path))
-    except (ValueError, OSError) as error:  # pyarrow's own errors derive from these two
-        raise UserError(f"{path} is not a metrics table of this version: {error}") from error
+        return check(table)
+    except ValueError as error:
+        raise damaged(path, f"is not a metrics table of this version ({error})") from error
 
 
 def concat(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -286,16 +286,27 @@ def round_edges() -> Iterator[int]:
 # -------------------------------------------------------------------------------------------- disk
 
 
-def feature_bytes(study: Study, input_shape: Sequence[int], outputs: int, results: Path | None = None) -> int:
+def feature_bytes(
+    study: Study,
+    input_shape: Sequence[int],
+    outputs: int,
+    results: Path | None = None,
+    preprocessing: str | None = None,
+) -> int:
     """Bytes of the float64 features and targets that the study's kernels are computed on, and of whitenings.
 
     Args:
         results: those that are already there are left out; None counts all.
+        preprocessing: of this one alone, where it is not None.
     """
     examples = sum(study.part_sizes.values())
     size = math.prod(TYPICAL_NODES if length is None else length for length in input_shape)
     one = 8 * examples * (size + outputs)
-    names = {kernel.preprocessing for kernel in study.kernels.values()}
+    names = (
+        {kernel.preprocessing for kernel in study.kernels.values()}
+        if preprocessing is None
+        else {preprocessing}
+    )
     if results is not None:
         folder = results / study.owner / "features"
         names = {name for name in names if not (folder / name / "features.json").exists()}
@@ -303,24 +314,74 @@ def feature_bytes(study: Study, input_shape: Sequence[int], outputs: int, result
     return one * len(names) + 8 * size**2 * len(whitened)
 
 
-def check_disk(study: Study, input_shape: Sequence[int], outputs: int, results: Path) -> None:
-    """Raise UserError where what is still to be written does not fit on the disk of ``results``.
+def solution_bytes(study: Study, outputs: int, results: Path | None = None) -> int:
+    """Bytes of the dual coefficients, and of the two checkpoints that an iterative solve has while it writes one.
 
-    That is features and kernel blocks, beside which everything else is small.
+    Args:
+        results: sizes that are solved there are left out; None counts all.
     """
-    blocks = sum(
-        size
-        for kernel, part, i, j, size in planned_blocks(study)
-        if not (results / study.owner / "kernels" / kernel / part / "blocks" / f"{i}-{j}.npy").exists()
-    )
+    coefficients, checkpoints = 0, 0
+    for kernel in study.kernels:
+        for n in study.training_sizes(kernel):
+            method = study.method(n)
+            if results is not None:
+                folder = results / study.name / "solutions" / kernel / method / f"n{n}"
+                if (folder / "solved.json").exists():
+                    continue
+            coefficients += 8 * study.draws(n, kernel) * n * outputs
+            if method == "iterative":
+                checkpoints = max(checkpoints, 2 * checkpoint_bytes(n, outputs))
+    return coefficients + checkpoints
+
+
+def checkpoint_bytes(n: int, outputs: int) -> int:
+    """Bytes of one checkpoint: the solution, the residual and the direction of each right-hand side."""
+    return 3 * 8 * n * outputs
+
+
+def check_disk(study: Study, input_shape: Sequence[int], outputs: int, results: Path, data: int = 0) -> None:
+    """Raise UserError where what is still to be written does not fit on the disk of ``results`` when it is fullest.
+
+    That is features, kernel blocks and solutions, beside which everything else is small. A block takes its size
+    once: it is computed in the file that becomes it.
+
+    Args:
+        data: bytes of raw examples that are still to be written.
+    """
+    blocks = 0
+    for kernel, part, i, j, size in planned_blocks(study):
+        folder = results / study.owner / "kernels" / kernel / part
+        if not (folder / "blocks" / f"{i}-{j}.npy").exists():
+            blocks += max(size - _taken(folder / "partial" / f"{i}-{j}.npy"), 0)
     features = feature_bytes(study, input_shape, outputs, results)
+    solutions = solution_bytes(study, outputs, results)
     free = free_bytes(results)
-    if blocks + features > free:
+    if blocks + features + solutions + data > free:
+        others = {"its features": features, "its solutions": solutions, "its examples": data}
+        needed = ", ".join(f"{gibibytes(size)} for {what}" for what, size in others.items() if size)
         raise UserError(
-            f"study {study.name} needs {gibibytes(blocks)} for its kernel blocks and {gibibytes(features)} for its "
-            f"features, but the disk of {results} has {gibibytes(free)} free: reduce training_sizes, use float32 "
-            "or put results on a larger disk"
+            f"study {study.name} needs {gibibytes(blocks)} for its kernel blocks and {needed or 'nothing else'}, but "
+            f"the disk of {results} has {gibibytes(free)} free: reduce training_sizes, use float32 or put results on "
+            "a larger disk"
         )
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Raise UserError where the disk of ``folder`` lacks ``needed`` bytes for ``what``."""
+    free = free_bytes(folder)
+    if needed > free:
+        raise UserError(
+            f"{folder}: {what} take {gibibytes(needed)}, the disk has {gibibytes(free)} free: make room and run the "
+            "same command again"
+        )
+
+
+def _taken(path: Path) -> int:
+    """Bytes of the disk that a file has, 0 where there is none."""
+    try:
+        return path.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
 
 
 def free_bytes(folder: Path) -> int:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -21,9 +22,12 @@ from neural_kernels import (
     datasets,
     engines,
     kernel_features,
+    locks,
+    planning,
     posterior,
     prediction_job,
     predictions_table,
+    solved_size,
     solvers,
 )
 from neural_kernels.blas import blas_threads
@@ -31,7 +35,7 @@ from neural_kernels.blocks import KernelStore
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_atomically
-from neural_kernels.graphs import open_examples
+from neural_kernels.graphs import TYPICAL_NODES, open_examples
 from neural_kernels.prediction_job import CrossKernel, Group, Predicted
 from neural_kernels.predictions_table import Uncertainty
 from neural_kernels.preprocessing import TRANSFORM_FILE, preprocess_inputs, transform
@@ -131,25 +135,51 @@ def predict_inputs(
     for problem in inputs.problems:
         log.warning("%s", problem)
     if not model.solution.record.converged:
-        log.warning("the solution of n = %d did not converge (%s)", model.n, model.solution.record.stopped_by)
+        record = model.solution.record
+        log.warning(
+            "the solution of n = %d did not converge (%s, residual %.1e)",
+            model.n,
+            record.stopped_by,
+            record.residual,
+        )
 
     folder = output.with_name(output.name + ".partial")
-    rows = _chunk_rows(model, wanted, settings, len(masks))
-    groups = _groups(model, settings, [known for known, _ in masks]) if wanted.covariance else []
-    prediction_job.open_job(folder, _identity(model, path, wanted, rows))
-    with engines.thread_limit(threads), blas_threads(settings.threads):
-        kernel = _cross_kernel(model, results, folder, inputs)
-        predicted = prediction_job.compute(
-            folder, kernel, model.solution.coefficients, groups, rows, keep=wanted.samples > 0
+    rows = _rows_begun_with(folder, _chunk_rows(model, wanted, settings, len(masks)))
+    identity, asked = _identity(model, path, wanted, rows), asdict(wanted) | {"suffix": output.suffix}
+    before, running = _mark(output), prediction_job.under_way(folder)
+    with locks.alone(output.with_name(output.name + ".lock"), str(output)):
+        same = running == prediction_job.fingerprint({"identity": identity, "asked": asked})
+        if same and not folder.exists() and _mark(output) not in (None, before):
+            log.info("%s: another process has made the same predictions meanwhile", output)
+            return
+        groups = _groups(model, settings, [known for known, _ in masks]) if wanted.covariance else []
+        _check_disk(model, inputs, wanted, folder, rows, len(groups))
+        job = prediction_job.open_job(folder, identity, asked)
+        with engines.thread_limit(threads), blas_threads(settings.threads):
+            kernel = _cross_kernel(model, results, folder, inputs)
+            predicted = prediction_job.compute(
+                folder, job, kernel, model.solution.coefficients, groups, rows, keep=wanted.samples > 0
+            )
+            del groups  # and the factor that they hold: samples need the memory
+            uncertainty = _uncertainty(model, predicted, masks) if wanted.covariance else None
+            samples = (
+                _samples(model, kernel, folder, predicted, masks, rows, wanted) if wanted.samples else None
+            )
+        table = predictions_table.build(
+            inputs.identifiers, outputs, predicted.mean, uncertainty if wanted.variance else None, samples
         )
-        uncertainty = _uncertainty(model, predicted, masks) if wanted.covariance else None
-        samples = _samples(model, kernel, folder, predicted, masks, rows, wanted) if wanted.samples else None
-    table = predictions_table.build(
-        inputs.identifiers, outputs, predicted.mean, uncertainty if wanted.variance else None, samples
-    )
-    write_atomically(output, partial(predictions_table.write, table, output.suffix))
-    prediction_job.close_job(folder)
+        write_atomically(output, partial(predictions_table.write, table, output.suffix))
+        prediction_job.close_job(folder)
     log.info("%s: %d predictions by kernel %s and n = %d", output, len(table), kernel_name, model.n)
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    """What tells a file from one that replaces it, None where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 # ---------------------------------------------------------------------------------------- the model
@@ -183,7 +213,7 @@ def load_model(study: Study, results: Path, kernel_name: str, size: int | None) 
             f"{folder / TRANSFORM_FILE} is of other training features than features.json beside it (hash "
             f"{saved.train_hash[:12]}, expected {found[:12]}): make both again"
         )
-    solution = solvers.load_solution(solved / "draw0")
+    (solution,) = solved_size.load(solved, 1)
     targets = features.load("train_targets.npy", n)
     if solution.coefficients.shape != targets.shape:
         raise UserError(
@@ -263,12 +293,26 @@ def _check_feasible(
             f"{inputs.source}: samples were asked for at {count} inputs, expected at most {MOST_SAMPLED}: their joint "
             "covariance is dense"
         )
-    needed = 3 * 8 * count**2
+    # The covariance, its factor and a copy; the samples, as an array and as a table that is written.
+    needed = 8 * count * (3 * count + 3 * wanted.samples * model.targets.shape[1])
     if needed > settings.memory_budget:
         raise UserError(
             f"{inputs.source}: samples at {count} inputs take {needed / 2**30:.1f} GiB, solver.memory_gib is "
             f"{settings.memory_budget / 2**30:.1f}: raise it, or give fewer inputs"
         )
+
+
+def _check_disk(model: Model, inputs: Inputs, wanted: Wanted, folder: Path, rows: int, groups: int) -> None:
+    """Raise UserError where the disk lacks what the unfinished job takes when it is fullest, and the table."""
+    count, outputs = len(inputs.examples), model.targets.shape[1]
+    example = math.prod(TYPICAL_NODES if length is None else length for length in inputs.examples.shape[1:])
+    kept = count if wanted.samples else min(rows, count)
+    kernel_rows = kept * model.n * (model.store.dtype.itemsize + 8 * groups * (wanted.samples > 0))
+    own = count**2 // 2 * model.store.dtype.itemsize if wanted.samples else 0
+    table = 8 * count * outputs * (1 + 2 * wanted.variance + wanted.samples)
+    there = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+    needed = 8 * count * example + kernel_rows + own + 2 * table - there
+    planning.check_room(folder, needed, f"the predictions of {count} inputs, while they are made,")
 
 
 def _iterative(model: Model) -> bool:
@@ -285,13 +329,19 @@ def _chunk_rows(model: Model, wanted: Wanted, settings: solvers.Settings, masks:
         budget -= cholesky.working_bytes(
             model.n, 0, labels_missing=masks > 1 or bool(np.isnan(model.targets).any())
         )
-    rows = budget // (4 * 8 * model.n)
+    rows = budget // (6 * 8 * model.n)
     if rows < 1:
         raise UserError(
             f"the posterior variance with n = {model.n} takes more than solver.memory_gib, "
             f"{settings.memory_budget / 2**30:.1f} GiB: raise it, or choose a smaller --size"
         )
     return min(rows, most)
+
+
+def _rows_begun_with(folder: Path, rows: int) -> int:
+    """Inputs in a chunk of the job begun in ``folder``, if about ``rows``: the memory that is left varies a bit."""
+    begun = (prediction_job.read_job(folder) or {}).get("identity", {}).get("chunk")
+    return begun if isinstance(begun, int) and rows <= 2 * begun <= 4 * rows else rows
 
 
 # --------------------------------------------------------------------------------------- the posterior
@@ -308,8 +358,8 @@ def _groups(model: Model, settings: solvers.Settings, masks: list[np.ndarray]) -
 
         @functools.cache
         def inverses() -> Callable[[int], inverse.Inverse]:
-            kernel = blocks.read_submatrix(model.store, window, window).astype(np.float64, copy=False)
-            return inverse.direct_inverses(kernel, record.shift, record.ridge, masks)
+            kernel = blocks.read_submatrix(model.store, window, window, np.float64)
+            return inverse.direct_inverses(kernel, record.shift, record.ridge, masks, model.store.dtype)
 
         def solve(mask: int, right: np.ndarray) -> tuple[np.ndarray, None]:
             return inverses()(mask)(right), None
@@ -333,6 +383,7 @@ def _groups(model: Model, settings: solvers.Settings, masks: list[np.ndarray]) -
         settings.stopping,
         RIGHT_HAND_SIDES,
         settings.threads,
+        model.store.dtype,
     )
     return [Group(masks[0], solve_all)]
 

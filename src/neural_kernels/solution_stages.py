@@ -12,25 +12,40 @@ augmentation.png                     accuracy against the augmentation factor; t
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from neural_kernels import blocks, metrics_table, sealed_arrays, solvers, task_scores
+from neural_kernels import (
+    blocks,
+    fingerprints,
+    locks,
+    memory,
+    metrics_table,
+    planning,
+    sealed_arrays,
+    sealed_parquet,
+    solved_size,
+    solvers,
+    task_scores,
+)
 from neural_kernels.comparison import load_table
 from neural_kernels.datasets import COPIES_FILE
 from neural_kernels.errors import UserError
 from neural_kernels.evaluation import evaluate as score
-from neural_kernels.files import read_json, write_atomically, write_json
+from neural_kernels.files import write_atomically
 from neural_kernels.prediction import predict
 from neural_kernels.reports import augmentation, comparison, scaling, tasks
 from neural_kernels.reports.contact_sheet import MOST_COPIES, ContactSheet
 from neural_kernels.reports.convergence import COLUMNS
 from neural_kernels.solvers import Record, checkpoint, mpi
-from neural_kernels.solvers.communicator import Communicator
+from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
 from neural_kernels.stages import (
     data_folder,
     kernel_named,
@@ -58,7 +73,7 @@ def solve(
     kernel_named(study, kernel_name)
     check_size(study, kernel_name, n)
     if tasks == 1:
-        _solve_draws(study, results, kernel_name, n, threads, None)
+        _solve_draws(study, results, kernel_name, n, threads, SerialCommunicator())
         return
     communicator = mpi.world(tasks)
     if communicator.rank > 0:
@@ -73,51 +88,120 @@ def _solve_draws(
     kernel_name: str,
     n: int,
     threads: int | None,
-    communicator: Communicator | None,
+    communicator: Communicator,
 ) -> None:
-    kernel = study.kernels[kernel_name]
-    first_process = communicator is None or communicator.rank == 0
+    """Solve the draws that an earlier run, or another one at this moment, does not leave finished."""
     folder = solution_folder(study, results, kernel_name, n)
-    targets = open_features_folder(study, results, kernel).load("train_targets.npy")
-    train = blocks.open_store(store_folder(study, results, kernel_name, "train"))
-    ridges, source = _ridge_candidates(study, results, kernel_name, n)
+    with _alone(folder, f"the solution of n = {n} in {folder}", communicator):
+        ridges, source = _ridge_candidates(study, results, kernel_name, n)
+        windows = study.windows(n, kernel_name)
+        for draw, window in enumerate(windows):
+            _solve_draw(
+                study, results, study.kernels[kernel_name], draw, window, ridges, threads, communicator
+            )
+        if communicator.rank == 0:
+            facts = {"kernel": kernel_name, "n": n, "ridge_source": source}
+            solved_size.write(folder, facts, windows)
+
+
+def _solve_draw(
+    study: Study,
+    results: Path,
+    kernel: Kernel,
+    draw: int,
+    window: tuple[int, int],
+    ridges: list[float],
+    threads: int | None,
+    communicator: Communicator,
+) -> None:
+    n, first_process = window[1] - window[0], communicator.rank == 0
+    folder = solution_folder(study, results, kernel.name, n)
+    own_folder, checkpoints = solved_size.draw_folder(folder, draw), ""
+    targets = open_features_folder(study, results, kernel).load("train_targets.npy", window[1])
+    own_targets = targets[window[0] :].copy()
+    train = blocks.open_store(store_folder(study, results, kernel.name, "train"))
     settings = solver_settings(study, ridges, threads)
-    records = []
-    for draw, window in enumerate(study.windows(n, kernel_name)):
-        if first_process:
-            blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
-        validation = _validation(study, results, kernel, window) if len(ridges) > 1 else None
-        own_targets = targets[window[0] : window[1]].copy()
-        draw_folder = folder / f"draw{draw}"
-        minutes = study.config["solver"]["checkpoint_minutes"]
-        solution = solvers.solve_system(
-            train,
-            window,
-            own_targets,
-            settings,
-            validation,
-            checkpoints=solvers.CheckpointSettings(draw_folder / "checkpoint", 60 * minutes),
-            communicator=communicator,
-        )
-        if first_process:
-            solution.save(draw_folder)
-            checkpoint.discard(draw_folder / "checkpoint")
-        records.append({"draw": draw, "window": list(window), **solution.record.as_json()})
-        log.info("n = %d, draw %d: ridge %g, %s", n, draw, solution.record.ridge, _outcome(solution.record))
+    there = None
     if first_process:
-        record = {"kernel": kernel_name, "n": n, "ridge_source": source, "draws": records}
-        write_json(folder / "solved.json", record)
+        blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
+        problem = _problem(study, results, kernel, train, window, own_targets, settings)
+        there, checkpoints = solved_size.finished(folder, draw, problem), problem[:16]
+        # Checkpoints are of one problem, which the names of its blocks alone don't make.
+        checkpoint.discard(own_folder / "checkpoint", but=None if there else checkpoints)
+    is_there, checkpoints = communicator.gather((there is not None, checkpoints))[0]
+    if is_there:
+        log.info("n = %d, draw %d is there already, whole: nothing to solve", n, draw)
+        return
+    if first_process:
+        saved = 2 * planning.checkpoint_bytes(n, targets.shape[1]) if study.method(n) == "iterative" else 0
+        planning.check_room(
+            folder, own_targets.nbytes + saved, f"the solution of n = {n} and its checkpoints"
+        )
+    validation = _validation(study, results, kernel, window) if len(ridges) > 1 else None
+    # After what is in memory already: the validation set's kernel rows may be large.
+    settings = solver_settings(study, ridges, threads)
+    solution = solvers.solve_system(
+        train,
+        window,
+        own_targets,
+        settings,
+        validation,
+        checkpoints=solvers.CheckpointSettings(
+            own_folder / "checkpoint" / checkpoints, 60 * study.config["solver"]["checkpoint_minutes"]
+        ),
+        communicator=communicator,
+    )
+    log.info("n = %d, draw %d: ridge %g, %s", n, draw, solution.record.ridge, _outcome(solution.record))
+    if first_process:
+        (folder / solved_size.SOLVED).unlink(missing_ok=True)
+        solution.save(own_folder, problem)
+        checkpoint.discard(own_folder / "checkpoint")
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, what: str, communicator: Communicator) -> Iterator[None]:
+    """``locks.alone``, held by the first process for all."""
+    with contextlib.ExitStack() as held:
+        if communicator.rank == 0:
+            held.enter_context(locks.alone(folder / "solve.lock", what))
+        communicator.gather(None)
+        yield
+
+
+def _problem(
+    study: Study,
+    results: Path,
+    kernel: Kernel,
+    train: blocks.KernelStore,
+    window: tuple[int, int],
+    targets: np.ndarray,
+    settings: solvers.Settings,
+) -> str:
+    """Fingerprint of everything that a solution follows from but how it is computed."""
+    chosen = asdict(replace(settings, threads=1, memory_budget=0))
+    facts = [list(window), chosen, fingerprints.content(train, train.grid.window_blocks(*window))]
+    if len(settings.ridges) == 1:
+        return fingerprints.problem(facts, targets)
+    store = blocks.open_store(store_folder(study, results, kernel.name, "validation"))
+    size = study.evaluation_sizes(kernel.name)["validation"]
+    blocks.set_aside_faulty(store, store.grid.blocks(size, window[1]))
+    validation = open_features_folder(study, results, kernel).load("validation_targets.npy", size)
+    facts += [study.config["ridge"], fingerprints.content(store, store.grid.blocks(size, window[1]))]
+    return fingerprints.problem(facts, targets, validation)
 
 
 def _outcome(record: Record) -> str:
-    if record.solver == "cholesky":
-        return f"solved directly, residual {record.residual:.1e}"
-    end = "converged" if record.converged else f"NOT converged ({record.stopped_by})"
-    return f"{end} after {record.iterations} iterations, residual {record.residual:.1e}"
+    direct = record.solver == "cholesky"
+    end = "solved directly" if direct else f"after {record.iterations} iterations"
+    reason = "" if direct else f" ({record.stopped_by})"
+    state = "converged" if record.converged else f"NOT converged{reason}"
+    passed_over = len(record.ridges_passed_over)
+    others = f", {passed_over} smaller ridges passed over" if passed_over else ""
+    return f"{state}, {end}, residual {record.residual:.1e}{others}"
 
 
 def solver_settings(study: Study, ridges: list[float], threads: int | None) -> solvers.Settings:
-    """The config's solver section as the solvers take it."""
+    """The config's solver section as the solvers take it, its memory without what this process holds by now."""
     options = study.config["solver"]
     settings = solvers.Settings(
         ridges=ridges,
@@ -129,7 +213,7 @@ def solver_settings(study: Study, ridges: list[float], threads: int | None) -> s
         ),
         block=options["block"],
         preconditioner=solvers.PreconditionerSettings(**options["preconditioner"], seed=study.config["seed"]),
-        memory_budget=int(options["memory_gib"] * 2**30),
+        memory_budget=memory.left(options["memory_gib"]),
     )
     return settings if threads is None else replace(settings, threads=min(threads, settings.threads))
 
@@ -138,6 +222,14 @@ def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, 
     store = blocks.open_store(store_folder(study, results, kernel.name, "validation"))
     size = study.evaluation_sizes(kernel.name)["validation"]
     blocks.set_aside_faulty(store, store.grid.blocks(size, window[1]))
+    n = window[1] - window[0]
+    needed, free = size * n * store.dtype.itemsize, memory.left(study.config["solver"]["memory_gib"])
+    if needed + 2 * store.largest_block_bytes > free:
+        raise UserError(
+            f"the kernel rows of {size} validation examples with n = {n} take "
+            f"{(needed + 2 * store.largest_block_bytes) / 2**30:.2f} GiB, solver.memory_gib leaves {free / 2**30:.2f}: "
+            "raise it, or take fewer validation examples"
+        )
     cross = blocks.read_submatrix(store, (0, size), window)
     features = open_features_folder(study, results, kernel)
     targets = features.load("validation_targets.npy", size)
@@ -156,21 +248,40 @@ def _ridge_candidates(study: Study, results: Path, kernel: str, n: int) -> tuple
     if below is None:
         candidates = study.ridge_candidates()
         return candidates, "validation set" if len(candidates) > 1 else "config"
-    solved = read_json(solution_folder(study, results, kernel, below) / "solved.json")
+    solved = solved_size.read(solution_folder(study, results, kernel, below))
     return [solved["draws"][0]["ridge"]], f"validation set at n = {below}"
 
 
 def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
     """Predict the validation and test sets with every draw's coefficients; write the metrics of size ``n``."""
-    kernel = kernel_named(study, kernel_name)
+    kernel_named(study, kernel_name)
     check_size(study, kernel_name, n)
+    path = metrics_file(study, results, kernel_name, n)
+    with locks.alone(path.with_suffix(".lock"), str(path)):
+        _evaluate(study, results, kernel_name, n, path)
+
+
+def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path) -> None:
+    kernel = study.kernels[kernel_name]
     features = open_features_folder(study, results, kernel)
     data, task = features.summary, features.summary["task"]
-    folder = solution_folder(study, results, kernel_name, n)
     windows = study.windows(n, kernel_name)
-    solutions = [solvers.load_solution(folder / f"draw{draw}") for draw in range(len(windows))]
+    solutions = solved_size.load(solution_folder(study, results, kernel_name, n), len(windows))
     facts = [_facts(study, results, kernel, window, draw, solution.record)
              for draw, (window, solution) in enumerate(zip(windows, solutions, strict=True))]  # fmt: skip
+    parts = {
+        part: _Evaluated(
+            blocks.open_store(store_folder(study, results, kernel_name, part)),
+            *(features.load(f"{part}_{name}.npy", size) for name in ("targets", "labels")),
+        )
+        for part, size in study.evaluation_sizes(kernel_name).items()
+    }
+    problem = _evaluation_problem(facts, windows, solutions, parts, data)
+    tasks_path = path.with_suffix(".tasks.parquet")
+    made = [path, tasks_path] if study.has_tasks else [path]
+    if all(sealed_parquet.has_problem(file, problem) for file in made):
+        log.info("%s is there already, whole: nothing to evaluate", path)
+        return
     tables, scores_of_tasks = [], []
     for solution, row in zip(solutions, facts, strict=True):
         record = solution.record
@@ -178,13 +289,11 @@ def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
             "iterations": record.iterations,
             "residual": record.residual,
             "seconds": record.seconds,
+            "ridges_passed_over": len(record.ridges_passed_over),
         }
         tables.append(metrics_table.rows(row, metrics_table.TRAIN, values))
-    for part, size in study.evaluation_sizes(kernel_name).items():
-        store = blocks.open_store(store_folder(study, results, kernel_name, part))
-        predictions = predict(store, size, windows, [solution.coefficients for solution in solutions])
-        targets = features.load(f"{part}_targets.npy", size)
-        labels = features.load(f"{part}_labels.npy", size)
+    for part, (store, targets, labels) in parts.items():
+        predictions = predict(store, len(labels), windows, [solution.coefficients for solution in solutions])
         for prediction, row in zip(predictions, facts, strict=True):
             values = score(prediction, targets, labels, task)
             if study.has_tasks:
@@ -196,10 +305,37 @@ def evaluate(study: Study, results: Path, kernel_name: str, n: int) -> None:
                 if task == "regression":
                     values["rmse"] = float(found["rmse"].mean())
             tables.append(metrics_table.rows(row, part, values))
-    path = metrics_file(study, results, kernel_name, n)
     if study.has_tasks:
-        task_scores.write(scores_of_tasks, path.with_suffix(".tasks.parquet"))
-    metrics_table.write(metrics_table.concat(tables), path)
+        task_scores.write(scores_of_tasks, tasks_path, problem)
+    metrics_table.write(metrics_table.concat(tables), path, problem)
+
+
+class _Evaluated(NamedTuple):
+    """A part that is predicted: its kernel rows, and what its predictions are compared with."""
+
+    store: blocks.KernelStore
+    targets: np.ndarray
+    labels: np.ndarray
+
+
+def _evaluation_problem(
+    facts: list[dict[str, object]],
+    windows: list[tuple[int, int]],
+    solutions: list[solvers.Solution],
+    parts: Mapping[str, _Evaluated],
+    data: Mapping[str, Any],
+) -> str:
+    """Fingerprint of everything that the metrics follow from."""
+    end = max(window[1] for window in windows)
+    content = [
+        (part, fingerprints.content(found.store, found.store.grid.blocks(len(found.labels), end)))
+        for part, found in parts.items()
+    ]
+    described = [data.get(key) for key in ("task", "class_names", "target_scaling")]
+    records = [solution.record.as_json() for solution in solutions]
+    arrays = [array for found in parts.values() for array in (found.targets, found.labels)]
+    coefficients = [solution.coefficients for solution in solutions]
+    return fingerprints.problem([facts, windows, records, content, described], *coefficients, *arrays)
 
 
 def metrics_file(study: Study, results: Path, kernel: str, n: int) -> Path:
@@ -245,19 +381,19 @@ def collect_metrics(study: Study, results: Path) -> None:
     table = metrics_table.concat(metrics_table.read(path) for path in paths)
     metrics_table.write(table, results / study.name / "metrics.parquet")
     histories = _histories(study, results)
-    write_atomically(results / study.name / "convergence.parquet", histories.to_parquet)
+    sealed_parquet.write(results / study.name / "convergence.parquet", histories)
 
 
 def _histories(study: Study, results: Path) -> pd.DataFrame:
     """Residuals of every iterative solve, a row for each iteration and right-hand side."""
     tables = [
-        pd.read_parquet(
-            solution_folder(study, results, kernel, n) / f"draw{draw}" / "history.parquet"
-        ).assign(kernel=kernel, n=n, draw=draw)
+        history.assign(kernel=kernel, n=n, draw=draw)
         for kernel in study.kernels
         for n in study.training_sizes(kernel)
         if study.method(n) == "iterative"
-        for draw in range(study.draws(n, kernel))
+        for draw, history in enumerate(
+            solved_size.histories(solution_folder(study, results, kernel, n), study.draws(n, kernel))
+        )
     ]
     empty = pd.DataFrame(columns=list(COLUMNS))
     return pd.concat(tables, ignore_index=True)[list(COLUMNS)] if tables else empty
@@ -265,7 +401,7 @@ def _histories(study: Study, results: Path) -> pd.DataFrame:
 
 def report_scaling(study: Study, results: Path) -> None:
     """Fits, figure and PDF of the study, all drawn from ``metrics.parquet``."""
-    histories = pd.read_parquet(results / study.name / "convergence.parquet")
+    histories = sealed_parquet.read(results / study.name / "convergence.parquet")
     table = metrics_table.read(results / study.name / "metrics.parquet")
     config = {"study": study.name, **study.config}
     fits = scaling.fits_table(table, config)
@@ -284,7 +420,7 @@ def report_augmentation(study: Study, results: Path) -> None:
     """
     for kernel in study.kernels:
         study.augmentation_factors(kernel)
-    histories = pd.read_parquet(results / study.name / "convergence.parquet")
+    histories = sealed_parquet.read(results / study.name / "convergence.parquet")
     table = metrics_table.read(results / study.name / "metrics.parquet")
     config = {"study": study.name, **study.config}
     tested = {kernel: study.evaluation_sizes(kernel) for kernel in study.kernels}
@@ -298,7 +434,7 @@ def report_augmentation(study: Study, results: Path) -> None:
 
 def report_tasks(study: Study, results: Path) -> None:
     """Figure and PDF of the scores of each task, and their means beside published ones."""
-    histories = pd.read_parquet(results / study.name / "convergence.parquet")
+    histories = sealed_parquet.read(results / study.name / "convergence.parquet")
     table = metrics_table.read(results / study.name / "metrics.parquet")
     config = {"study": study.name, **study.config}
     scores = task_scores.read(

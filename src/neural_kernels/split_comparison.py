@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neural_kernels import config_files
+from neural_kernels.config_schema import check_schema
+from neural_kernels.datasets import DataSummary
 from neural_kernels.errors import UserError
-from neural_kernels.study import Study, check_schema, load_study
+from neural_kernels.study import Study, load_study
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,14 @@ def load_comparison(path: Path) -> Comparison:
     return Comparison(
         path.stem, config["title"], config.get("note", ""), config["test_set"], studies, published
     )
+
+
+def check_comparable(study: Study, data: DataSummary) -> None:
+    """Refuse a study whose predictions cannot be ranked against those of others."""
+    if data.task != "regression" or data.outputs != 1:
+        raise UserError(
+            f"study {study.name} is a {data.task} of {data.outputs} outputs, expected a regression of one to compare"
+        )
 
 
 def _study(path: Path, split: str, name: str, test_set: str) -> Study:

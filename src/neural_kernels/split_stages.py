@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neural_kernels import blocks, metrics_table, solvers
+from neural_kernels import blocks, metrics_table, sealed_parquet, solved_size
 from neural_kernels.errors import UserError
-from neural_kernels.files import write_atomically
 from neural_kernels.prediction import predict
 from neural_kernels.reports import splits
 from neural_kernels.solution_stages import write_table
@@ -46,7 +45,7 @@ def predict_tests(study: Study, results: Path, kernel_name: str, n: int) -> None
     if description["task"] != "regression":
         raise UserError(f"study {study.name} is a {description['task']}, expected a regression")
     scaling = {key: np.array(values) for key, values in description["target_scaling"].items()}
-    solution = solvers.load_solution(solution_folder(study, results, kernel_name, n) / "draw0")
+    (solution,) = solved_size.load(solution_folder(study, results, kernel_name, n), 1)
     window = study.windows(n, kernel_name)[0]
     tables = []
     for part, size in study.evaluation_sizes(kernel_name).items():
@@ -64,9 +63,8 @@ def predict_tests(study: Study, results: Path, kernel_name: str, n: int) -> None
             "measured": measured.ravel(),
         }
         tables.append(pd.DataFrame(columns))
-    write_atomically(
-        predictions_file(study, results, kernel_name, n), pd.concat(tables, ignore_index=True).to_parquet
-    )
+    path = predictions_file(study, results, kernel_name, n)
+    sealed_parquet.write(path, pd.concat(tables, ignore_index=True))
 
 
 def report_splits(comparison: Comparison, results: Path) -> None:
@@ -84,7 +82,7 @@ def report_splits(comparison: Comparison, results: Path) -> None:
             name: predictions_file(study, results, name, study.training_sizes(name)[-1])
             for name in study.kernels
         }
-        predictions = {name: pd.read_parquet(path) for name, path in kernels.items()}
+        predictions = {name: sealed_parquet.read(path) for name, path in kernels.items()}
         if any(table["output"].any() for table in predictions.values()):
             raise UserError(f"study {study.name} predicts several targets, expected one to compare by")
         runs[split] = splits.Run({"study": study.name, **study.config}, metrics, predictions)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
@@ -29,9 +30,10 @@ from neural_kernels import (
     preprocessing,
     sealed_arrays,
 )
-from neural_kernels.architectures import output_shape
 from neural_kernels.blocks import Grid, KernelStore
+from neural_kernels.data_fit import check_fit
 from neural_kernels.errors import DamagedFile, UserError
+from neural_kernels.files import read_json
 from neural_kernels.flip_symmetry import is_flip_symmetric
 from neural_kernels.progress import progress
 from neural_kernels.reports.plan import describe
@@ -76,8 +78,12 @@ def kernel_named(study: Study, name: str) -> Kernel:
 # -------------------------------------------------------------------------------------------- data
 
 
-def check(study: Study, results: Path) -> None:
-    """Everything that can be known before work starts: files, sizes, architectures, engines, disk.
+def check(study: Study, results: Path) -> datasets.DataSummary:
+    """Everything that can be known before work starts: files and all that is in them, architectures, engines,
+    disk.
+
+    Returns:
+        What the data will be.
 
     Raises:
         UserError: the first thing that would stop the study.
@@ -88,15 +94,22 @@ def check(study: Study, results: Path) -> None:
             raise UserError(
                 f"config/{study.name}.yaml asks for {count} examples of {part}, but there are {summary.parts[part]}"
             )
-    for kernel in study.kernels.values():
-        output_shape(kernel.architecture, summary.input_shape)
-        engines.select(study.config["engine"], kernel.architecture, summary.input_shape)
-    # Metrics take long to load, and of the stages here only this one looks at them.
-    from neural_kernels.tuning.objectives import ridge_objective
-
-    ridge_objective(study.config["ridge"], summary.task)
-    planning.check_disk(study, summary.input_shape, summary.outputs, results)
+    check_fit(study, summary)
+    prepared = (data_folder(study, results) / "data.json").exists()
+    data = 0 if prepared else datasets.stored_bytes(study.config["data"])
+    planning.check_disk(study, summary.input_shape, summary.outputs, results, data)
+    # Last, since it may take minutes: the files are read whole.
+    labels = datasets.examine_data(study.config["data"], study.config["seed"])
+    if study.owner == study.name:  # another study's seed chose its training set
+        used = {name: study.config["preprocessing"][name] for name in _preprocessings(study)}
+        source = study.config["data"].get("path") or study.config["data"]["name"]
+        preprocessing.check_training_set(used, asdict(summary), labels, str(source))
     log.info("study %s: config, data, engines and disk are in order", study.name)
+    return summary
+
+
+def _preprocessings(study: Study) -> list[str]:
+    return sorted({kernel.preprocessing for kernel in study.kernels.values()})
 
 
 def prepare(study: Study, results: Path) -> None:
@@ -113,7 +126,11 @@ def preprocess(study: Study, results: Path, name: str) -> None:
         known = ", ".join(study.config["preprocessing"])
         raise UserError(f"study {study.name} has no preprocessing {name!r}, expected one of {known}")
     folder = results / study.owner / "features" / name
-    preprocessing.preprocess(study.config["preprocessing"][name], data_folder(study, results), folder)
+    data = data_folder(study, results)
+    described = read_json(data / "data.json")
+    needed = planning.feature_bytes(study, described["input_shape"], described["outputs"], results, name)
+    planning.check_room(folder, needed, "its features")
+    preprocessing.preprocess(study.config["preprocessing"][name], data, folder)
 
 
 def _check_owner(study: Study) -> None:

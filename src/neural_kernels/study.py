@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import jsonschema
 import numpy as np
-import referencing
-import yaml
-from jsonschema.exceptions import ValidationError, best_match
 
 from neural_kernels import architectures, config_files, datasets
 from neural_kernels.architectures import Architecture
+from neural_kernels.config_schema import check_schema, complete, validate
 from neural_kernels.engines import Kind
 from neural_kernels.errors import UserError
+from neural_kernels.names import check_name
+from neural_kernels.study_checks import TRUNCATED, check_study, ladder_steps
 from neural_kernels.tuning.candidate import KEYS as TUNED_KEYS
 from neural_kernels.tuning.candidate import read_candidate
 from neural_kernels.tuning.settings import Tuning, parse_tuning
@@ -26,13 +25,8 @@ from neural_kernels.tuning.settings import Tuning, parse_tuning
 # What a study takes over from the one that its key kernels_from names.
 SHARED = ("data", "preprocessing", "kernels", "precision", "engine", "blocks")
 
-# The approximation whose size is a number of iterations, in the config and the metrics table.
-TRUNCATED = "truncated_cg"
-
 # A study may have a report of its own, results/<study>.pdf, beside that of its scaling.
 ReportKind = Literal["approximations", "augmentation", "splits", "tasks"]
-
-SCHEMAS = Path(__file__).parent / "schemas"
 
 
 @dataclass(frozen=True)
@@ -147,10 +141,10 @@ class Study:
             sizes = sorted(ladder["sizes"])
         else:
             largest = ladder.get("largest", self.training_examples)
-            steps = math.floor(math.log(largest / ladder["smallest"], ladder["factor"]) + 1e-9)
-            sizes = [round(ladder["smallest"] * ladder["factor"] ** step) for step in range(steps + 1)]
-            if sizes[-1] != largest:
-                sizes.append(largest)
+            steps = math.floor(ladder_steps(ladder["smallest"], largest, ladder["factor"]) + 1e-9)
+            powers = (round(ladder["smallest"] * ladder["factor"] ** step) for step in range(steps + 1))
+            # Neighbours are equal where the factor is close to 1.
+            sizes = sorted({*powers, largest})
         limit = self.kernels[kernel].largest_training_size
         return [n for n in sizes if limit is None or n <= limit]
 
@@ -210,11 +204,6 @@ def _candidates(grid: dict[str, Any]) -> list[float]:
     return sorted(10.0 ** float(exponent) for exponent in exponents)
 
 
-def _chooses(study: Study) -> bool:
-    """Whether anything of the study is chosen on its validation set."""
-    return len(study.ridge_candidates()) > 1 or bool(study.approximations())
-
-
 def load_study(path: Path) -> Study:
     """The study in ``path``, config/<study>.yaml.
 
@@ -246,7 +235,7 @@ def load_study(path: Path) -> Study:
     kernels = {name: _kernel(path, name, options, config) for name, options in config["kernels"].items()}
     tuning = parse_tuning(f"{path}: tuning", config) if "tuning" in config else None
     study = Study(path.stem, owner, config, kernels, tuning)
-    _check_sizes(path, study)
+    check_study(path, study)
     return study
 
 
@@ -273,6 +262,7 @@ def report_kind(path: Path) -> ReportKind | None:
         if config.get("tasks") is not None:
             return "tasks"
         if "kernels_from" in config:
+            check_name(str(path), config["kernels_from"])
             config = config_files.read_config(path.with_name(f"{config['kernels_from']}.yaml"))
         return "augmentation" if config["data"]["augmentation"]["factor"] > 1 else None
     except (OSError, UserError, AttributeError, KeyError, TypeError):
@@ -283,8 +273,32 @@ def _read(path: Path, prefix: str = "") -> dict[str, Any]:
     if config_files.is_comparison(path):
         raise UserError(f"{prefix}{path} compares studies, expected one of those that it names")
     config = config_files.read_config(path, prefix)
-    check_schema(str(path), config, "config.schema.yaml")
+    validate(str(path), config, "config.schema.yaml")
+    # Before defaults are filled in: what is there was given.
+    _check_sharing(str(path), config)
+    _check_tuned(str(path), config)
+    complete(config, "config.schema.yaml")
     return config
+
+
+def _check_sharing(path: str, config: dict[str, Any]) -> None:
+    if "kernels_from" in config:
+        for key in SHARED:
+            if key in config:
+                raise UserError(f"{path}: {key} may not be given together with kernels_from")
+        return
+    for key in ("data", "preprocessing", "kernels"):
+        if key not in config:
+            raise UserError(f"{path}: the file lacks the key {key!r} (or kernels_from)")
+    if "use_kernels" in config:
+        raise UserError(f"{path}: use_kernels is given without kernels_from")
+
+
+def _check_tuned(path: str, config: dict[str, Any]) -> None:
+    for name, options in config.get("kernels", {}).items():
+        for key in TUNED_KEYS:
+            if "tuned" in options and key in options:
+                raise UserError(f"{path}: kernels.{name}.{key} may not be given together with tuned")
 
 
 def _take_over_files(path: Path, name: str, options: dict[str, Any], config: dict[str, Any]) -> None:
@@ -338,138 +352,3 @@ def _kernel(path: Path, name: str, options: dict[str, Any], config: dict[str, An
         options.get("test_examples"),
         options.get("block_edge"),
     )
-
-
-def _check_sizes(path: Path, study: Study) -> None:
-    if study.config["data"]["validation_examples"] == 0 and _chooses(study):
-        raise UserError(
-            f"{path}: data.validation_examples is 0, expected a validation set to choose by, or one number in "
-            "ridge.candidates and no approximations"
-        )
-    available = study.training_examples
-    if study.tuning is not None:
-        study.tuning.check_sizes(f"{path}: tuning", study.part_sizes)
-    ladder = study.config["training_sizes"]
-    largest = max(ladder["sizes"]) if "sizes" in ladder else ladder.get("largest", available)
-    if largest > available:
-        raise UserError(
-            f"{path}: training_sizes asks for n = {largest}, but data.train_examples gives {available}"
-            + (" with its augmented copies" if study.augmentation_factor > 1 else "")
-        )
-    if "sizes" not in ladder and ladder["smallest"] > largest:
-        raise UserError(
-            f"{path}: training_sizes.smallest is {ladder['smallest']}, expected at most the largest, {largest}"
-        )
-    for name, kernel in study.kernels.items():
-        if not study.training_sizes(name):
-            raise UserError(
-                f"{path}: kernels.{name}.largest_training_size is {kernel.largest_training_size}, below every "
-                "training size"
-            )
-        n = study.training_sizes(name)[-1]
-        for method, size in study.approximations():
-            if method != TRUNCATED and size > n:
-                raise UserError(
-                    f"{path}: approximations.sizes has {size}, expected at most {n}, the largest training size of "
-                    f"kernel {name}"
-                )
-
-
-# ------------------------------------------------------------------------------------------ schema
-
-
-def _schemas() -> dict[str, dict[str, Any]]:
-    return {path.name: yaml.safe_load(path.read_text()) for path in sorted(SCHEMAS.glob("*.schema.yaml"))}
-
-
-def check_schema(where: str, value: Any, schema: str) -> None:
-    """Check ``value``, which is found at ``where``, against a schema and fill its defaults in."""
-    schemas = _schemas()
-    resources = [
-        (name, referencing.Resource.from_contents({"$id": name, **content}))
-        for name, content in schemas.items()
-    ]
-    registry: referencing.Registry = referencing.Registry().with_resources(resources)
-    root = {"$id": schema, **schemas[schema]}
-    error = best_match(jsonschema.Draft202012Validator(root, registry=registry).iter_errors(value))
-    if error is not None:
-        raise UserError(f"{where}: {_sentence(error)}")
-    if schema == "config.schema.yaml":
-        _check_sharing(where, value)
-        _check_tuned(where, value)
-    _fill_defaults(value, root, registry.resolver_with_root(referencing.Resource.from_contents(root)))
-
-
-def _check_sharing(path: str, config: dict[str, Any]) -> None:
-    if "kernels_from" in config:
-        for key in SHARED:
-            if key in config:
-                raise UserError(f"{path}: {key} may not be given together with kernels_from")
-        return
-    for key in ("data", "preprocessing", "kernels"):
-        if key not in config:
-            raise UserError(f"{path}: the file lacks the key {key!r} (or kernels_from)")
-    if "use_kernels" in config:
-        raise UserError(f"{path}: use_kernels is given without kernels_from")
-
-
-def _check_tuned(path: str, config: dict[str, Any]) -> None:
-    """Defaults are not filled in yet: what is there was given."""
-    for name, options in config.get("kernels", {}).items():
-        for key in TUNED_KEYS:
-            if "tuned" in options and key in options:
-                raise UserError(f"{path}: kernels.{name}.{key} may not be given together with tuned")
-
-
-def _fill_defaults(value: Any, schema: Any, resolver: Any) -> None:
-    """Fill defaults into a value that is known to be valid, through $ref, properties and if/then."""
-    if not isinstance(schema, dict) or not isinstance(value, dict | list):
-        return
-    if "$ref" in schema:
-        resolved = resolver.lookup(schema["$ref"])
-        _fill_defaults(value, resolved.contents, resolved.resolver)
-    if isinstance(value, list):
-        for item in value:
-            _fill_defaults(item, schema.get("items"), resolver)
-        return
-    if "if" in schema:
-        validator = jsonschema.Draft202012Validator(schema["if"])
-        _fill_defaults(value, schema.get("then" if validator.is_valid(value) else "else"), resolver)
-    for part in schema.get("allOf", []):
-        _fill_defaults(value, part, resolver)
-    properties = schema.get("properties", {})
-    for key, part in properties.items():
-        if key not in value and (default := _default(part, resolver)) is not None:
-            value[key] = default
-        if key in value:
-            _fill_defaults(value[key], part, resolver)
-    if isinstance(schema.get("additionalProperties"), dict):
-        for key in value.keys() - properties.keys():
-            _fill_defaults(value[key], schema["additionalProperties"], resolver)
-
-
-def _default(schema: Any, resolver: Any) -> Any:
-    if not isinstance(schema, dict):
-        return None
-    if "$ref" in schema and "default" not in schema:
-        return _default(resolver.lookup(schema["$ref"]).contents, resolver)
-    default = schema.get("default")
-    return dict(default) if isinstance(default, dict) else default
-
-
-def _sentence(error: ValidationError) -> str:
-    expected: Any = error.validator_value
-    found: Any = error.instance
-    where = ".".join(str(part) for part in error.absolute_path) or "the file"
-    if error.validator == "additionalProperties" and isinstance(error.schema, dict):
-        known = error.schema.get("properties", {})
-        unknown = sorted(set(found) - set(known))
-        return f"unknown key {unknown[0]!r} in {where}, expected one of {', '.join(known)}"
-    if error.validator == "required":
-        missing = [key for key in expected if key not in found]
-        return f"{where} lacks the key {missing[0]!r}"
-    if error.validator == "type":
-        return f"{where} is {found!r}, expected {expected}"
-    if error.validator == "enum":
-        return f"{where} is {found!r}, expected one of {', '.join(map(str, expected))}"
-    return f"{where}: {error.message}"

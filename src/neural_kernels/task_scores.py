@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from neural_kernels import sealed_parquet
 from neural_kernels.datasets.pools import Task
-from neural_kernels.errors import UserError
 from neural_kernels.evaluation import RANKINGS, label_rankings
-from neural_kernels.files import write_atomically
+from neural_kernels.files import damaged
 
 KEY = ("kernel", "n", "draw", "split", "task")
 SCORES: dict[Task, tuple[str, ...]] = {
@@ -67,27 +67,22 @@ def _errors(values: np.ndarray, labels: np.ndarray, known: np.ndarray) -> dict[s
     return scores
 
 
-def write(tables: Iterable[pd.DataFrame], path: Path) -> None:
-    """All rows as Parquet; the file appears whole or not at all."""
-    table = pd.concat(tables, ignore_index=True)
-    write_atomically(path, lambda file: table.to_parquet(file, index=False))
+def write(tables: Iterable[pd.DataFrame], path: Path, problem: str = "") -> None:
+    """All rows as Parquet with a checksum; the file appears whole or not at all."""
+    sealed_parquet.write(path, pd.concat(tables, ignore_index=True), problem)
 
 
 def read(paths: Iterable[Path]) -> pd.DataFrame:
     """The rows of all ``paths``.
 
     Raises:
-        UserError: a file is missing, or of another form.
+        UserError: a file is missing.
+        DamagedFile: a file is not what was written, or of another form; it has been set aside.
     """
     tables = []
     for path in paths:
-        try:
-            table = pd.read_parquet(path)
-        except (ValueError, OSError) as error:
-            raise UserError(f"{path}: cannot be read ({error}), expected the scores of each task") from error
+        table = sealed_parquet.read(path)
         if tuple(table.columns) != COLUMNS:
-            raise UserError(
-                f"{path}: found the columns {', '.join(table.columns)}, expected {', '.join(COLUMNS)}"
-            )
+            raise damaged(path, f"has the columns {', '.join(table.columns)}, expected {', '.join(COLUMNS)}")
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_kernels import engines, preprocessing, sealed_arrays
-from neural_kernels.errors import UserError
+from neural_kernels import checksums, engines, locks, preprocessing, sealed_arrays
+from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.evaluation import Task
-from neural_kernels.files import read_json, write_json
+from neural_kernels.files import damaged, read_json, write_json
 from neural_kernels.graphs import Graphs
 from neural_kernels.preprocessing import Part, zca
 from neural_kernels.stages import data_folder
@@ -68,6 +68,18 @@ class _Run:
 
     def read(self, path: Path) -> TrialRecord:
         return read_record(path, self.identity)
+
+    def finished(self, trial: int, values: Mapping[str, Any]) -> TrialRecord | None:
+        """The whole record of a trial with these hyperparameters, None where there is none."""
+        path = self.record_path(trial)
+        if not path.exists():
+            return None
+        try:
+            record = self.read(path)
+        except DamagedFile as error:
+            log.warning("%s", error)
+            return None
+        return record if record.hyperparameters == json.loads(json.dumps(values)) else None
 
     def records(self) -> list[TrialRecord]:
         """Of all trials, by number."""
@@ -131,8 +143,17 @@ class _Run:
         path = self.folder / "started.json"
         started = read_json(path)
         check_identity(path, started["identity"], self.identity)
-        fits = options["method"] == "zca" and _fit_options(options) == started["whitening"]
-        return zca.load_spectrum(self.folder / "whitening.npz") if fits else None
+        if options["method"] != "zca" or _fit_options(options) != started["whitening"]:
+            return None
+        spectrum = self.folder / "whitening.npz"
+        if not _is_spectrum(spectrum, started):
+            raise damaged(spectrum, "is missing or damaged: its checksum is not that in started.json", path)
+        return zca.load_spectrum(spectrum)
+
+
+def _is_spectrum(path: Path, started: Mapping[str, Any]) -> bool:
+    """Whether the file is the spectrum that was fitted when ``started`` was written."""
+    return path.exists() and checksums.of_file(path) == started.get("spectrum_checksum")
 
 
 def _open(study: Study, results: Path) -> _Run:
@@ -180,21 +201,42 @@ def start(study: Study, results: Path, threads: int | None = None) -> None:
     """Check what can be known before the first trial, and fit what all trials share.
 
     Raises:
-        UserError: an objective that does not fit the data, or a damaged journal or one of other settings.
+        UserError: an objective that does not fit the data, or a journal of other settings.
     """
     run = _open(study, results)
+    with locks.alone(run.folder / "started.lock", f"the start of tuning in {run.folder}"):
+        _start(run, threads)
+
+
+def _start(run: _Run, threads: int | None) -> None:
+    study, path, spectrum = run.study, run.folder / "started.json", run.folder / "whitening.npz"
     shape = tuple(read_json(run.data / "data.json")["input_shape"])
     engines.select(study.config["engine"], run.tuning.baseline.build(), shape)
     _journal(run, job=0)
     options = run.tuning.space.candidate(next(run.tuning.space.corners())).preprocessing
+    started: dict[str, Any] = {"identity": run.identity, "whitening": _fit_options(options)}
+    if _is_started(path, spectrum, started):
+        log.info("%s is there already, whole: nothing to fit", path)
+        return
+    path.unlink(missing_ok=True)
     if options["method"] == "zca":
         with engines.thread_limit(threads):
-            spectrum = preprocessing.spectrum_of(options, run.data)
-        zca.save_spectrum(run.folder / "whitening.npz", spectrum)
-    write_json(
-        run.folder / "started.json",
-        {"identity": run.identity, "whitening": _fit_options(options)},
-    )
+            found = preprocessing.spectrum_of(options, run.data)
+        zca.save_spectrum(spectrum, found)
+        started["spectrum_checksum"] = checksums.of_file(spectrum)
+    write_json(path, started)
+
+
+def _is_started(path: Path, spectrum: Path, started: Mapping[str, Any]) -> bool:
+    if not path.exists():
+        return False
+    try:
+        found = read_json(path)
+    except DamagedFile as error:
+        log.warning("%s", error)
+        return False
+    same = all(found.get(key) == value for key, value in started.items())
+    return same and (started["whitening"]["method"] != "zca" or _is_spectrum(spectrum, found))
 
 
 def _fit_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,9 +254,19 @@ def run_trial(study: Study, results: Path, number: int, threads: int | None = No
     tuning = run.tuning
     if number >= tuning.trials:
         raise UserError(f"study {study.name} has no trial {number}, expected 0 to {tuning.trials - 1}")
+    with locks.alone(run.record_path(number).with_suffix(".lock"), f"trial {number} in {run.folder}"):
+        return _run_trial(run, number, threads)
+
+
+def _run_trial(run: _Run, number: int, threads: int | None) -> TrialRecord:
+    tuning = run.tuning
     journal = _journal(run, number)
     claim = journal.claim(number, list(map(tuning.space.stored, tuning.first_trials)))
     values = tuning.space.draw(claim.trial)
+    there = run.finished(number, values) if claim.finished else None
+    if there is not None:
+        log.info("trial %d is there already, whole: nothing to compute", number)
+        return there
     candidate, n = tuning.space.candidate(values), tuning.training_examples
     log.info("trial %d: %s", number, ", ".join(f"{name} {value}" for name, value in values.items()))
     with engines.thread_limit(threads):
@@ -273,9 +325,12 @@ def select(study: Study, results: Path) -> TrialRecord:
     }
     transfer = run.tuning.transfer
     again = [] if transfer is None else [record.number for record in spread(ranking, transfer.trials)]
+    # What vouches for the others is there only while they are.
+    selected = run.folder / "selected.json"
+    selected.unlink(missing_ok=True)
     write_table(run.folder / "trials.csv", _table(records))
-    write_json(run.folder / "selected.json", {"best": best.number, "transfer": again})
     write_candidate(results / study.name / "tuned.yaml", _candidate(best), best.assessment.ridge, found)
+    write_json(selected, {"best": best.number, "transfer": again})
     log.info("trial %d is the best: %s", best.number, _outcome(best))
     return best
 
@@ -358,7 +413,10 @@ def _outcome(record: TrialRecord) -> str:
         return f"{record.state}, {record.reason}"
     found = record.assessment
     edge = " (an end of the sweep)" if found.ridge_at_edge else ""
-    return f"{record.objective} {found.value:.6g}, ridge {found.ridge:.1e}{edge}, {found.seconds:.1f} s"
+    solved = "" if found.converged else f", NOT converged (residual {found.residual:.1e})"
+    return (
+        f"{record.objective} {found.value:.6g}, ridge {found.ridge:.1e}{edge}{solved}, {found.seconds:.1f} s"
+    )
 
 
 def _table(records: list[TrialRecord]) -> pd.DataFrame:
@@ -382,6 +440,8 @@ def _table(records: list[TrialRecord]) -> pd.DataFrame:
             "ridge": None if found is None else found.ridge,
             "engine": None if found is None else found.engine,
             "seconds": None if found is None else found.seconds,
+            "converged": None if found is None else found.converged,
+            "ridges_passed_over": None if found is None else found.ridges_passed_over,
         }
         rows.append(facts | drawn)
     return pd.DataFrame(rows)

@@ -1,9 +1,12 @@
 """What the tests of data sets share."""
 
+import functools
+
 import cifar10_files
 import numpy as np
 import pytest
 
+from neural_kernels import study
 from neural_kernels.datasets import cifar10
 
 
@@ -29,3 +32,9 @@ def contents_of():
         return x, y
 
     return read
+
+
+@pytest.fixture
+def schemas_once(monkeypatch):
+    """Schemas are read from their files once and not for every study: most of the time of a check of few bytes."""
+    monkeypatch.setattr(study, "_schemas", functools.cache(study._schemas))

@@ -58,11 +58,11 @@ def test_real_archive(shared_data):
 
 def test_unpickling_needs_no_numpy_of_the_writer():
     x, y = files.images()
-    planes, labels = read_batch(files.python2_pickle(x, y))
+    planes, labels = read_batch(files.python2_pickle(x, y), files.ROWS)
     np.testing.assert_array_equal(planes, files.rows(x))
     np.testing.assert_array_equal(labels, y)
     again = pickle.dumps({b"data": files.rows(x), b"labels": y.tolist()}, protocol=4)
-    np.testing.assert_array_equal(read_batch(again)[0], files.rows(x))
+    np.testing.assert_array_equal(read_batch(again, files.ROWS)[0], files.rows(x))
 
 
 class Malicious:
@@ -97,7 +97,7 @@ def test_pickle_with_a_forbidden_global_is_refused_and_not_run(tmp_path, protoco
 )
 def test_pickle_of_something_else(value, message):
     with pytest.raises(pickle.UnpicklingError, match=message):
-        read_batch(pickle.dumps(value, protocol=4))
+        read_batch(pickle.dumps(value, protocol=4), files.ROWS)
 
 
 @pytest.mark.usefixtures("small_batches")

@@ -146,7 +146,7 @@ def test_what_is_no_molecule_is_named_or_left_out(table, caplog):
     [
         (("smiles,", "structure,"), {}, r"found no column 'smiles', expected one of name, structure, a, b"),
         (("c1ccncc1,0", "c1ccncc1,low"), {}, r"row 4 has 'low' in column a, expected a number or nothing"),
-        (("c1ccncc1,0", "c1ccncc1,inf"), {}, r"example 3 for task a is inf"),
+        (("c1ccncc1,0", "c1ccncc1,inf"), {}, r"row 4 has 'inf' in column a"),
         (("c1ccncc1,0", "c1ccncc1,2"), {"task": "multilabel"}, r"example 3 for task a is 2, expected the label"),
         (("", ""), {"task_columns": ["c"]}, r"found no column 'c'"),
         (("", ""), {"split": {"method": "random", "fractions": [0.5, 0.2, 0.2]}}, r"that add up to 1"),

@@ -20,7 +20,13 @@ from neural_kernels.reports.approximations import (
     write_approximations_report,
 )
 
-METHODS = ["nystrom", "subset_of_regressors", "block_diagonal", "bayesian_committee_machine"]
+METHODS = [
+    "nystrom",
+    "subset_of_regressors",
+    "block_diagonal",
+    "bayesian_committee_machine",
+    "bayesian_committee_machine_independent",
+]
 SIZES = [2**k for k in range(6, 13)]
 STUDY = {
     "title": "A title",
@@ -142,7 +148,7 @@ def test_panels_show_the_numbers_of_the_table_and_the_exact_solution() -> None:
 
 def test_the_table_has_a_row_for_each_solve_and_marks_ends_of_the_candidates() -> None:
     shown = approximations_table(table(draws=2), STUDY, "cifar10")
-    assert len(shown.rows) == 1 + 5 * len(SIZES)
+    assert len(shown.rows) == 1 + 6 * len(SIZES)
     rows = {(row[0], row[1]): row for row in shown.rows}
     assert rows["Exact (Cholesky)", ""][5:7] == ["0.0600", "48.00"]
     assert rows["Nyström", "64"][2] == "1e+00*"
@@ -151,6 +157,20 @@ def test_the_table_has_a_row_for_each_solve_and_marks_ends_of_the_candidates() -
     assert rows["Truncated CG", "4"][7] == "3e-02"
     assert any(note.startswith("*") for note in shown.notes)
     assert any("without a preconditioner" in note for note in shown.notes)
+    assert any(note.startswith("Committee, single queries: predicts each") for note in shown.notes)
+
+
+def test_the_two_committees_are_told_apart_by_name_colour_and_note() -> None:
+    figure = approximations_figure(table(), STUDY, "FC3", "cifar10")
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert {"Bayesian committee machine", "Committee, single queries"} < set(names)
+    assert legend._ncols == 4  # seven names in two rows, of four and three
+    lines = [line for line in figure.axes[0].lines if "committee" in str(line.get_gid())]
+    assert len({line.get_color() for line in lines}) == len({line.get_marker() for line in lines}) == 2
+    without = table(methods=("nystrom", "bayesian_committee_machine_independent"))
+    notes = approximations_table(without, STUDY, "cifar10").notes
+    assert not any("predicts test examples together" in note for note in notes)
 
 
 def test_only_solves_that_failed_are_alerts() -> None:

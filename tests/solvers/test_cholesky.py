@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from solver_problems import digits_problem, with_spectrum
 
-from neural_kernels.solvers.cholesky import NotPositiveDefinite, solve_cholesky
+from neural_kernels.solvers.cholesky import solve_cholesky
+from neural_kernels.solvers.definiteness import NotAKernel, NotPositiveDefinite
 
 KERNEL, TARGETS = digits_problem(300)
 
@@ -28,7 +31,7 @@ def test_indefinite_matrix_names_the_minor():
     kernel = with_spectrum(np.linspace(-1, 3, 40))
     before = kernel.copy()
     with pytest.raises(
-        NotPositiveDefinite, match=r"ridge 0 is not positive definite \(its leading minor of order"
+        NotAKernel, match=r"is no kernel: with ridge .* its leading minor of order \d+ is not positive"
     ):
         solve_cholesky(kernel, np.ones((40, 1)), 0.0)
     np.testing.assert_array_equal(kernel, before)
@@ -68,3 +71,26 @@ def test_missing_labels_leave_their_examples_out():
         assert not solution.coefficients[~known, task].any()
     assert solution.record.residual < 1e-10
     assert solution.record.details["factorisations"] == 3
+
+
+def ill_conditioned():
+    """A matrix of condition 1e14 and targets that its smallest eigenvectors matter for."""
+    kernel = with_spectrum(np.logspace(0, -14, 120))
+    return kernel, np.random.default_rng(0).standard_normal((120, 3))
+
+
+def test_a_residual_above_the_tolerance_is_not_converged_and_warned_of(caplog):
+    kernel, targets = ill_conditioned()
+    record = solve_cholesky(kernel, targets, 0.0).record
+    assert record.residual > 1e-5
+    assert record.stopped_by == "direct"
+    assert not record.converged
+    assert "not to the tolerance, largest residual" in caplog.text
+    assert solve_cholesky(kernel, targets, 0.0, tolerance=0.9).record.converged
+
+
+def test_a_direct_solve_by_an_earlier_version_is_judged_as_well():
+    kernel, targets = ill_conditioned()
+    old = replace(solve_cholesky(kernel, targets, 0.0).record, tolerance=None)
+    assert not old.converged
+    assert replace(old, column_residuals=[1e-9] * 3).converged

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neural_kernels.solvers import PreconditionerSettings, Stopping
-from neural_kernels.solvers.cholesky import NotPositiveDefinite
+from neural_kernels.solvers.definiteness import NotAKernel
 from neural_kernels.solvers.inverse import direct_inverses, iterative_inverse
 from neural_kernels.solvers.operator import DenseOperator
 
@@ -48,10 +48,10 @@ def test_conjugate_gradients_agree_whatever_the_batch(method, batch):
 
 def test_an_indefinite_kernel_is_refused():
     indefinite = KERNEL - 2 * np.eye(40)
-    with pytest.raises(NotPositiveDefinite):
+    with pytest.raises(NotAKernel):
         direct_inverses(indefinite.copy(), 0.1, 0.1, [np.ones(40, bool)])(0)
     solve = iterative_inverse(
         DenseOperator(indefinite), 0.1, 0.1, PreconditionerSettings("none"), STOPPING, 4
     )
-    with pytest.raises(NotPositiveDefinite):
+    with pytest.raises(NotAKernel):
         solve(RIGHT)

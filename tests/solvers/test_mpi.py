@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import solve_program
+from bit_flips import flip
 from solver_problems import digits_problem, stored
 
 from neural_kernels.errors import UserError
@@ -78,6 +79,20 @@ def test_processes_may_change_at_a_resume(problem, tmp_path, labels):
     first, second = load_solution(tmp_path / "first"), load_solution(tmp_path / "second")
     np.testing.assert_array_equal(second.coefficients, first.coefficients)
     assert second.record.details["resumed_at_iteration"] == first.record.iterations
+
+
+@pytest.mark.parametrize("which", ["1.npz", "checkpoint.json"])
+def test_all_processes_start_anew_where_the_checkpoint_of_one_is_damaged(problem, tmp_path, which):
+    store, targets = problem / "store", problem / "all_targets.npy"
+    done = launch(2, store, targets, tmp_path / "first", tmp_path / "c", 2, "random")
+    assert done.returncode == 0, done.stderr
+    (path,) = (path for path in (tmp_path / "c").rglob("*") if path.name.endswith(which))
+    flip(path, 0.5, 3)
+    done = launch(2, store, targets, tmp_path / "second", tmp_path / "c", 2, "random")
+    assert done.returncode == 0, done.stderr
+    first, second = load_solution(tmp_path / "first"), load_solution(tmp_path / "second")
+    np.testing.assert_array_equal(second.coefficients, first.coefficients)
+    assert second.record.details["resumed_at_iteration"] is None
 
 
 @pytest.mark.parametrize("damaged", [0, 1])

@@ -1,11 +1,15 @@
+import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from bit_flips import BIT, POSITION, flip_one
+from hypothesis import given
 
-from neural_kernels.errors import UserError
-from neural_kernels.solvers.solution import Record, Solution, load_solution
+from neural_kernels.errors import DamagedFile, UserError
+from neural_kernels.files import write_json
+from neural_kernels.solvers.solution import Record, Solution, load_history, load_solution
 
 RECORD = Record(
     solver="conjugate_gradients",
@@ -27,7 +31,7 @@ def test_summaries_are_the_worst_column():
     assert RECORD.residual == 3e-4
     assert RECORD.stopped_by == "max_iterations"
     assert not RECORD.converged
-    assert replace(RECORD, column_stops=["tolerance", "tolerance"]).converged
+    assert replace(RECORD, column_stops=["tolerance", "tolerance"], column_residuals=[1e-7, 1e-6]).converged
     assert replace(RECORD, column_stops=["max_iterations", "stagnation"]).stopped_by == "stagnation"
 
 
@@ -52,16 +56,43 @@ def test_direct_solution_has_an_empty_history(tmp_path):
     [
         (lambda d: (d / "record.json").unlink(), "record.json is missing"),
         (lambda d: (d / "coefficients.npy").unlink(), "coefficients.npy is missing"),
-        (lambda d: (d / "coefficients.npy").write_bytes(b"no"), "truncated or is no .npy"),
-        (
-            lambda d: np.save(d / "coefficients.npy", np.ones((5, 3))),
-            r"is \(5, 3\) float64, expected \(5, 2\)",
-        ),
-        (lambda d: (d / "record.json").write_text("{}"), "is not the record of a solve"),
+        (lambda d: (d / "coefficients.npy").write_bytes(b""), "coefficients.npy is damaged"),
+        (lambda d: np.save(d / "coefficients.npy", np.ones((5, 2))), "coefficients.npy is damaged"),
+        (lambda d: write_json(d / "record.json", {}), "is not the record of a solve"),
+        (lambda d: unsealed(d / "record.json"), "record.json has no checksum"),
     ],
 )
-def test_damage_is_named(tmp_path, spoil, message):
-    SOLUTION.save(tmp_path)
-    spoil(tmp_path)
-    with pytest.raises(UserError, match=message):
-        load_solution(tmp_path)
+def test_damage_is_named_and_set_aside_with_what_vouches_for_the_solution(tmp_path, spoil, message):
+    folder, solved = tmp_path / "draw0", tmp_path / "solved.json"
+    SOLUTION.save(folder)
+    solved.write_text("{}")
+    spoil(folder)
+    with pytest.raises(DamagedFile, match=message):
+        load_solution(folder, solved)
+    assert not solved.exists()
+    assert not (folder / "record.json").exists()
+
+
+def unsealed(path):
+    """A record as an earlier version wrote it."""
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({key: v for key, v in record.items() if key not in ("checksum", "files")}))
+
+
+@given(which=POSITION, position=POSITION, bit=BIT)
+def test_no_flipped_bit_goes_unnoticed(tmp_path_factory, which, position, bit):
+    folder = tmp_path_factory.mktemp("draw")
+    SOLUTION.save(folder)
+    path = flip_one(list(folder.iterdir()), which, position, bit)
+    with pytest.raises(DamagedFile, match=path.name):
+        _ = load_solution(folder), load_history(folder)
+    assert not path.exists()
+    assert not (folder / "record.json").exists()
+
+
+def test_the_solution_of_another_problem_is_refused_and_left_alone(tmp_path):
+    SOLUTION.save(tmp_path, "one")
+    assert load_solution(tmp_path, problem="one").record == RECORD
+    with pytest.raises(UserError, match="solution of another problem"):
+        load_solution(tmp_path, problem="two")
+    assert (tmp_path / "record.json").exists()

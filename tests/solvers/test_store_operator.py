@@ -1,11 +1,14 @@
 import math
+import os
 
 import numpy as np
 import pytest
 from solver_problems import digits_problem, stored
 
 from neural_kernels import checksums
-from neural_kernels.errors import UserError
+from neural_kernels.checksums import Strips
+from neural_kernels.errors import DamagedFile, UserError
+from neural_kernels.files import write_json
 from neural_kernels.solvers.store_operator import StoreOperator
 
 KERNEL, _ = digits_problem(403)
@@ -93,6 +96,8 @@ def test_entries_that_are_not_finite_are_named_and_set_aside(tmp_path):
     block = np.load(store.block_path(0, 2))
     block[5, 7] = np.nan
     np.save(store.block_path(0, 2), block)
+    # As another program could have written it, with a record that vouches for it.
+    write_json(store.record_path(0, 2), store.read_record(0, 2) | Strips.of(block).as_json())
     operator = StoreOperator(store, threads=2)
     with pytest.raises(UserError, match=r"blocks/0-2\.npy has entries that are not finite"):
         operator.matmul(np.ones((403, 2)))
@@ -100,11 +105,51 @@ def test_entries_that_are_not_finite_are_named_and_set_aside(tmp_path):
     assert store.block_path(0, 2).with_name("0-2.npy.rejected").exists()
 
 
+@pytest.mark.usefixtures("small_panels")
+@pytest.mark.parametrize("budget", [None, 2**19], ids=["in RAM", "in part"])
+@pytest.mark.parametrize("place", [(0, 0), (0, 2), (3, 3)])
+def test_a_flipped_bit_is_named_and_set_aside(tmp_path, place, budget):
+    store = stored(tmp_path, KERNEL, 128)
+    path = store.block_path(*place)
+    with path.open("r+b") as file:
+        file.seek(-9, os.SEEK_END)
+        last = file.read(1)
+        file.seek(-9, os.SEEK_END)
+        file.write(bytes([last[0] ^ 4]))
+    with pytest.raises(DamagedFile, match=f"{path.name} is damaged"):
+        StoreOperator(store, memory_budget=budget, threads=2).matmul(np.ones((403, 2)))
+    assert not path.exists()
+
+
+@pytest.mark.usefixtures("small_panels")
+def test_a_bit_that_flips_between_two_passes_is_noticed_in_what_is_streamed(tmp_path):
+    store = stored(tmp_path, KERNEL, 128)
+    operator = StoreOperator(store, memory_budget=2**19, threads=2)
+    assert operator.streamed_bytes > 0
+    operator.matmul(np.ones((403, 2)))
+    for block in store.grid.blocks():
+        content = bytearray(store.block_path(*block).read_bytes())
+        content[200] ^= 1
+        store.block_path(*block).write_bytes(content)
+    with pytest.raises(DamagedFile, match="is damaged"):
+        operator.matmul(np.ones((403, 2)))
+
+
+def test_a_diagonal_block_that_is_not_symmetric_is_refused_before_work(tmp_path):
+    store = stored(tmp_path, KERNEL, 128)
+    block = np.load(store.block_path(1, 1))
+    block[3, 100] += 1
+    np.save(store.block_path(1, 1), block)
+    write_json(store.record_path(1, 1), store.read_record(1, 1) | Strips.of(block).as_json())
+    with pytest.raises(DamagedFile, match=r"1-1\.npy is on the diagonal, but not symmetric"):
+        StoreOperator(store)
+
+
 def test_foreign_and_truncated_blocks_are_refused_before_work(tmp_path):
     store = stored(tmp_path, KERNEL, 128)
     path = store.block_path(1, 2)
     path.write_bytes(path.read_bytes()[:-8])
-    store.record_path(0, 1).write_text('{"fingerprint": "0"}')
+    write_json(store.record_path(0, 1), {"fingerprint": "0"})
     with pytest.raises(UserError, match=r"0-1\.npy belongs to another kernel.*1-2\.npy is truncated"):
         StoreOperator(store)
 

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from workflow_projects import jobs
 
+from neural_kernels.files import read_json, write_json
+
 TARGET = "results/tiny_scaling.pdf"
 BLOCK = "results/tiny/kernels/FC/train/blocks/0-1.npy"
 
@@ -58,28 +60,64 @@ def test_one_block_by_name(finished):
     assert run.returncode == 0, run.stdout
     assert jobs(run.stdout) == {"compute_block": 1}
     changed = {name for name, when in finished.files().items() if before.get(name) != when}
-    assert changed == {"tiny/kernels/FC/train/blocks/0-1.npy", "tiny/kernels/FC/train/blocks/0-1.json"}
+    # One file with two names, which is there still: it was deleted, found under its other name, and not computed.
+    assert changed == {"tiny/kernels/FC/train/blocks/0-1.npy", "tiny/kernels/FC/train/kept/0-1.npy"}
+    log = finished.folder / "results/tiny/logs/compute_block/FC/train/0-1.log"
+    assert "there already, whole" in log.read_text()
     assert finished.snakemake(TARGET).returncode == 0
 
 
-@pytest.mark.parametrize("damage", ["truncated", "foreign", "nan"])
-def test_a_bad_block_is_named_and_then_computed_again(finished, damage):
+def test_a_finished_block_outlives_a_forced_run_whose_job_fails(finished):
+    content = (finished.folder / BLOCK).read_bytes()
+    (finished.folder / "bin").mkdir()
+    broken = finished.folder / "bin" / "neural-kernels"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    run = finished.snakemake(BLOCK, "--force", path=finished.folder / "bin")
+    assert run.returncode != 0
+    assert not (finished.folder / BLOCK).exists()  # Snakemake deleted it
+    run = finished.snakemake(BLOCK)
+    assert run.returncode == 0, run.stdout
+    assert (finished.folder / BLOCK).read_bytes() == content
+    assert finished.snakemake(TARGET).returncode == 0
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def foreign(path):
+    np.save(path, 2 * np.load(path))
+    record = path.with_suffix(".json")
+    write_json(record, read_json(record) | {"fingerprint": "0"})
+
+
+def a_flipped_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-777] ^= 2
+    path.write_bytes(content)
+
+
+def another_block(path):
+    path.write_bytes(path.with_name("0-0.npy").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (truncated, "is truncated"),
+        (foreign, "belongs to another kernel"),
+        (a_flipped_bit, "is damaged"),
+        (another_block, "is damaged"),
+    ],
+)
+def test_a_bad_block_is_named_and_then_computed_again(finished, damage, sentence):
     path = finished.folder / BLOCK
     content = path.read_bytes()
-    if damage == "truncated":
-        path.write_bytes(content[:-100])
-    elif damage == "foreign":
-        record = path.with_suffix(".json").read_text()
-        np.save(path, 2 * np.load(path))
-        path.with_suffix(".json").write_text(re.sub(r'"fingerprint": "\w+"', '"fingerprint": "0"', record))
-    else:
-        block = np.load(path)
-        block[3, 4] = np.nan
-        np.save(path, block)
+    damage(path)
     run = finished.snakemake(TARGET)
     assert run.returncode != 0
-    expected = {"truncated": "is truncated", "foreign": "belongs to another kernel", "nan": "not finite"}
-    assert re.search(rf"error: .*0-1\.npy.*{expected[damage]}", run.stdout)
+    assert re.search(rf"error: .*0-1\.npy.*{sentence}", run.stdout)
     run = finished.snakemake(TARGET)
     assert run.returncode == 0, run.stdout
     assert jobs(run.stdout)["compute_block"] == 1

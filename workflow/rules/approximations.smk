@@ -18,8 +18,8 @@ rule approximate_solution:
             for key in ("jitter", "draws")
         },
     shell:
-        "neural-kernels --log {log} approximate {params.config} --kernel {wildcards.kernel} "
-        "--method {wildcards.method} --size {wildcards.size} --threads {threads}"
+        "neural-kernels --log {log:q} approximate {params.config:q} --kernel {wildcards.kernel:q} "
+        "--method {wildcards.method:q} --size {wildcards.size:q} --threads {threads:q}"
 
 
 rule collect_approximations:
@@ -40,7 +40,7 @@ rule collect_approximations:
     params:
         config=config_file,
     shell:
-        "neural-kernels --log {log} collect-approximations {params.config}"
+        "neural-kernels --log {log:q} collect-approximations {params.config:q}"
 
 
 rule report_approximations:
@@ -70,4 +70,4 @@ rule report_approximations:
         config=config_file,
         settings=section("title", "ridge", "approximations"),
     shell:
-        "neural-kernels --log {log} report-approximations {params.config}"
+        "neural-kernels --log {log:q} report-approximations {params.config:q}"

@@ -28,4 +28,4 @@ rule report_augmentation:
         config=config_file,
         settings=section("title", "ridge"),
     shell:
-        "neural-kernels --log {log} report-augmentation {params.config}"
+        "neural-kernels --log {log:q} report-augmentation {params.config:q}"

@@ -2,29 +2,38 @@
 # planned, so they read configs and nothing else.
 
 import functools
+import os
+import re
 import sys
 from pathlib import Path
-
-from snakemake.exceptions import WorkflowError
+from typing import NoReturn
 
 from neural_kernels.blocks import Grid
 from neural_kernels.comparison import ComparisonTable, load_table
 from neural_kernels.errors import UserError
 from neural_kernels.flip_symmetry import same_block
-from neural_kernels.config_files import is_comparison, names
+from neural_kernels.config_files import names
+from neural_kernels.names import PATTERN
 from neural_kernels.planning import planned_blocks
 from neural_kernels.split_comparison import Comparison, load_comparison
 from neural_kernels.study import Study, load_study, report_kind, studies
+from neural_kernels.targets import check_target, check_tuned
 from neural_kernels.tuning.settings import Tuning
 
-CONFIG = Path(workflow.basedir) / "config"
+# As a person in the project's folder writes it, for the same sentences.
+CONFIG = Path(os.path.relpath(Path(workflow.basedir) / "config"))
+
+
+def one_of(names) -> str:
+    """Wildcard constraint: these names and no other; never the empty one, which fits everything."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 wildcard_constraints:
-    study="|".join(names(CONFIG)),
-    kernel=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
-    preprocessing=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
-    part=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    study=one_of(names(CONFIG)),
+    kernel=PATTERN,
+    preprocessing=PATTERN,
+    part=PATTERN,
     i=r"\d+",
     j=r"\d+",
     n=r"\d+",
@@ -33,115 +42,97 @@ wildcard_constraints:
     trial=r"\d+",
     place=r"\d+|baseline",
     candidate="tuned|baseline",
-    table="|".join(studies(CONFIG / "tables")) or "(?!)",
+    table=one_of(studies(CONFIG / "tables")),
+
+
+def stop(error: UserError | str) -> NoReturn:
+    """End the run with one sentence, as the command line does.
+
+    Of an exception in a function of a rule Snakemake would make a list of rules and calls, and look for another rule.
+    """
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    raise SystemExit(2)
+
+
+def stops(function):
+    """``function``, whose mistakes of the user's end the run before anything has started."""
+
+    @functools.wraps(function)
+    def stopping(*arguments):
+        try:
+            return function(*arguments)
+        except UserError as error:
+            stop(error)
+
+    return stopping
 
 
 @functools.cache
+@stops
 def study(name: str) -> Study:
-    """The validated study; a mistake in its config ends the run before anything has started."""
-    try:
-        return load_study(CONFIG / f"{name}.yaml")
-    except UserError as error:
-        raise WorkflowError(str(error))
+    """The validated study."""
+    return load_study(CONFIG / f"{name}.yaml")
 
 
 def approximated_study(name: str) -> Study:
     """The validated study, which is one of approximations."""
     this = study(name)
     if not this.approximations():
-        raise WorkflowError(f"config/{name}.yaml has no section approximations")
+        stop(f"config/{name}.yaml has no section approximations")
     return this
 
 
+@stops
 def augmented_study(name: str) -> Study:
     """The validated study, of whose training sizes each is all images times an augmentation factor."""
     this = study(name)
-    try:
-        for kernel in this.kernels:
-            this.augmentation_factors(kernel)
-    except UserError as error:
-        raise WorkflowError(str(error))
+    for kernel in this.kernels:
+        this.augmentation_factors(kernel)
     return this
 
 
 def reported_as(kind: str) -> str:
     """Wildcard constraint: the studies whose results/<study>.pdf is of this kind."""
-    reported = [
+    return one_of(
         name for name in names(CONFIG) if report_kind(CONFIG / f"{name}.yaml") == kind
-    ]
-    return "|".join(reported) or "(?!)"
+    )
 
 
 @functools.cache
+@stops
 def comparison(name: str) -> Comparison:
     """The validated comparison of splits, with its studies."""
-    try:
-        return load_comparison(CONFIG / f"{name}.yaml")
-    except UserError as error:
-        raise WorkflowError(str(error))
+    return load_comparison(CONFIG / f"{name}.yaml")
 
 
 def without_tasks() -> str:
     """Wildcard constraint: the studies whose tasks are not reported one by one."""
-    others = [
+    return one_of(
         name
         for name in studies(CONFIG)
         if report_kind(CONFIG / f"{name}.yaml") != "tasks"
-    ]
-    return "|".join(others) or "(?!)"
+    )
 
 
-def reported_study(name: str) -> Study:
-    """The validated study, which has a report results/<study>.pdf."""
-    this = study(name)
-    kind = report_kind(CONFIG / f"{name}.yaml")
-    if kind is None:
-        raise WorkflowError(
-            f"config/{name}.yaml has no section approximations or tasks and no data.augmentation of factor 2 or more, "
-            f"one of which results/{name}.pdf would report: expected one, or the target results/{name}_scaling.pdf"
-        )
-    if kind == "tasks":
-        return this
-    return augmented_study(name) if kind == "augmentation" else approximated_study(name)
-
-
+@stops
 def tuning(name: str) -> Tuning:
     """What a study tunes; it is one that does."""
-    found = study(name).tuning
-    if found is None:
-        raise WorkflowError(
-            f"config/{name}.yaml has no section tuning, which results/{name}_tuning.pdf would report"
-        )
-    return found
+    this = study(name)
+    check_tuned(this)
+    return this.tuning
 
 
+@stops
 def comparison_table(name: str) -> ComparisonTable:
     """The validated table config/tables/<name>.yaml."""
-    try:
-        return load_table(CONFIG / "tables" / f"{name}.yaml")
-    except UserError as error:
-        raise WorkflowError(str(error))
+    return load_table(CONFIG / "tables" / f"{name}.yaml")
 
 
-# A study that the command line names is checked here, so that its mistake is one sentence; input
-# functions, which check every study that they touch, can only end with a list of calls.
-for name in studies(CONFIG):
-    if any(
-        f"results/{name}_" in word or f"results/{name}/" in word for word in sys.argv
-    ):
-        study(name)
-    if any(f"results/{name}.pdf" in word for word in sys.argv):
-        reported_study(name)
-    if any(f"results/{name}_tuning.pdf" in word for word in sys.argv):
-        tuning(name)
-for name in filter(lambda name: is_comparison(CONFIG / f"{name}.yaml"), names(CONFIG)):
-    if any(f"results/{name}.pdf" in word for word in sys.argv):
-        comparison(name)
-    if any(f"results/{name}_scaling.pdf" in word for word in sys.argv):
-        study(name)
-for name in studies(CONFIG / "tables"):
-    if any(f"results/{name}." in word for word in sys.argv):
-        comparison_table(name)
+# Words of the command line that are targets are checked here, before Snakemake looks for rules: a study that there
+# is not has none, of which Snakemake says no more.
+for word in sys.argv[1:]:
+    if "results/" in word:
+        stops(check_target)(word, CONFIG)
 
 
 def compared_metrics(wildcards) -> list[str]:
@@ -158,7 +149,7 @@ def kernel_of(wildcards):
     kernels = study(wildcards.study).kernels
     if wildcards.kernel not in kernels:
         known = ", ".join(kernels)
-        raise WorkflowError(
+        stop(
             f"config/{wildcards.study}.yaml has no kernel {wildcards.kernel!r}, expected one of {known}"
         )
     return kernels[wildcards.kernel]
@@ -369,7 +360,7 @@ def approximation_blocks(wildcards):
     this = approximated_study(wildcards.study)
     asked = this.approximations()
     if (wildcards.method, int(wildcards.size)) not in asked:
-        raise WorkflowError(
+        stop(
             f"config/{this.name}.yaml has no approximation {wildcards.method} of size {wildcards.size}"
         )
     kernel = kernel_of(wildcards).name
@@ -417,9 +408,7 @@ def trial_files(wildcards):
 def transfer_examples(wildcards) -> int:
     found = tuning(wildcards.study).transfer
     if found is None:
-        raise WorkflowError(
-            f"config/{wildcards.study}.yaml has no section tuning.transfer"
-        )
+        stop(f"config/{wildcards.study}.yaml has no section tuning.transfer")
     return found.training_examples
 
 

@@ -22,4 +22,4 @@ rule report_comparison:
         # A study whose results were deleted leaves the table too.
         studies=compared_metrics,
     shell:
-        "neural-kernels --log {log} report-comparison {input.table}"
+        "neural-kernels --log {log:q} report-comparison {input.table:q}"

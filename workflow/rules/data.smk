@@ -12,7 +12,7 @@ rule prepare_data:
         config=config_file,
         data=section("data", "seed"),
     shell:
-        "neural-kernels --log {log} prepare-data {params.config}"
+        "neural-kernels --log {log:q} prepare-data {params.config:q}"
 
 
 rule preprocess_data:
@@ -30,4 +30,4 @@ rule preprocess_data:
         .config["preprocessing"]
         .get(wildcards.preprocessing),
     shell:
-        "neural-kernels --log {log} preprocess-data {params.config} --preprocessing {wildcards.preprocessing}"
+        "neural-kernels --log {log:q} preprocess-data {params.config:q} --preprocessing {wildcards.preprocessing:q}"

@@ -16,7 +16,7 @@ rule declare_kernel:
         kept=section("precision", "blocks"),
         sizes=section("training_sizes", "draws"),
     shell:
-        "neural-kernels --log {log} declare-kernel {params.config} --kernel {wildcards.kernel} --part {wildcards.part}"
+        "neural-kernels --log {log:q} declare-kernel {params.config:q} --kernel {wildcards.kernel:q} --part {wildcards.part:q}"
 
 
 rule compute_block:
@@ -31,5 +31,5 @@ rule compute_block:
     params:
         config=config_file,
     shell:
-        "neural-kernels --log {log} compute-block {params.config} --kernel {wildcards.kernel} "
-        "--part {wildcards.part} --block {wildcards.i}-{wildcards.j} --threads {threads}"
+        "neural-kernels --log {log:q} compute-block {params.config:q} --kernel {wildcards.kernel:q} "
+        "--part {wildcards.part:q} --block {wildcards.i:q}-{wildcards.j:q} --threads {threads:q}"

@@ -21,7 +21,7 @@ rule collect_metrics:
         config=config_file,
         sizes=section("kernels", "training_sizes", "draws", "solver"),
     shell:
-        "neural-kernels --log {log} collect-metrics {params.config}"
+        "neural-kernels --log {log:q} collect-metrics {params.config:q}"
 
 
 rule report_scaling:
@@ -62,4 +62,4 @@ rule report_scaling:
         config=config_file,
         settings=section("title", "fit"),
     shell:
-        "neural-kernels --log {log} report-scaling {params.config}"
+        "neural-kernels --log {log:q} report-scaling {params.config:q}"

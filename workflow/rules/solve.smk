@@ -15,8 +15,8 @@ rule solve_directly:
         config=config_file,
         settings=section("solver", "ridge", "draws", "seed"),
     shell:
-        "neural-kernels --log {log} solve {params.config} --kernel {wildcards.kernel} --size {wildcards.n} "
-        "--threads {threads}"
+        "neural-kernels --log {log:q} solve {params.config:q} --kernel {wildcards.kernel:q} --size {wildcards.n:q} "
+        "--threads {threads:q}"
 
 
 # Conjugate gradients, in one process or, where the profile sets tasks and the launcher mpi, in several.
@@ -37,9 +37,9 @@ rule solve_iteratively:
         config=config_file,
         settings=section("solver", "ridge", "draws", "seed"),
     shell:
-        "launcher='{resources.mpi}'; ${{launcher:+$launcher -n {resources.tasks}}} "
-        "neural-kernels --log {log} solve {params.config} --kernel {wildcards.kernel} --size {wildcards.n} "
-        "--threads {threads} --tasks {resources.tasks}"
+        "launcher={resources.mpi:q}; ${{launcher:+$launcher -n {resources.tasks:q}}} "
+        "neural-kernels --log {log:q} solve {params.config:q} --kernel {wildcards.kernel:q} --size {wildcards.n:q} "
+        "--threads {threads:q} --tasks {resources.tasks:q}"
 
 
 rule evaluate_predictions:
@@ -57,4 +57,4 @@ rule evaluate_predictions:
     params:
         config=config_file,
     shell:
-        "neural-kernels --log {log} evaluate {params.config} --kernel {wildcards.kernel} --size {wildcards.n}"
+        "neural-kernels --log {log:q} evaluate {params.config:q} --kernel {wildcards.kernel:q} --size {wildcards.n:q}"

@@ -14,7 +14,7 @@ rule predict_tests:
     params:
         config=config_file,
     shell:
-        "neural-kernels --log {log} predict-tests {params.config} --kernel {wildcards.kernel} --size {wildcards.n}"
+        "neural-kernels --log {log:q} predict-tests {params.config:q} --kernel {wildcards.kernel:q} --size {wildcards.n:q}"
 
 
 rule report_splits:
@@ -50,4 +50,4 @@ rule report_splits:
         config=config_file,
         published=published,
     shell:
-        "neural-kernels --log {log} report-splits {params.config}"
+        "neural-kernels --log {log:q} report-splits {params.config:q}"

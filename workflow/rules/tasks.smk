@@ -17,7 +17,7 @@ rule evaluate_tasks:
     params:
         config=config_file,
     shell:
-        "neural-kernels --log {log} evaluate {params.config} --kernel {wildcards.kernel} --size {wildcards.n}"
+        "neural-kernels --log {log:q} evaluate {params.config:q} --kernel {wildcards.kernel:q} --size {wildcards.n:q}"
 
 
 rule report_tasks:
@@ -47,4 +47,4 @@ rule report_tasks:
         config=config_file,
         settings=section("title", "tasks", "ridge"),
     shell:
-        "neural-kernels --log {log} report-tasks {params.config}"
+        "neural-kernels --log {log:q} report-tasks {params.config:q}"

@@ -14,7 +14,7 @@ rule start_tuning:
         config=config_file,
         identity=lambda wildcards: tuning(wildcards.study).identity,
     shell:
-        "neural-kernels --log {log} start-tuning {params.config} --threads {threads}"
+        "neural-kernels --log {log:q} start-tuning {params.config:q} --threads {threads:q}"
 
 
 # The journal, results/<study>/tuning/journal.log, is shared by all trials and so no job's output.
@@ -30,7 +30,7 @@ rule run_trial:
     params:
         config=config_file,
     shell:
-        "neural-kernels --log {log} run-trial {params.config} --trial {wildcards.trial} --threads {threads}"
+        "neural-kernels --log {log:q} run-trial {params.config:q} --trial {wildcards.trial:q} --threads {threads:q}"
 
 
 rule select_tuned:
@@ -59,7 +59,7 @@ rule select_tuned:
         config=config_file,
         settings=section("tuning"),
     shell:
-        "neural-kernels --log {log} select-tuned {params.config}"
+        "neural-kernels --log {log:q} select-tuned {params.config:q}"
 
 
 rule transfer_trial:
@@ -77,7 +77,7 @@ rule transfer_trial:
         config=config_file,
         examples=transfer_examples,
     shell:
-        "neural-kernels --log {log} transfer-trial {params.config} --which {wildcards.place} --threads {threads}"
+        "neural-kernels --log {log:q} transfer-trial {params.config:q} --which {wildcards.place:q} --threads {threads:q}"
 
 
 # Once, when all trials have ended: nothing that is chosen depends on it.
@@ -96,7 +96,7 @@ rule test_tuned:
         config=config_file,
         tests=lambda wildcards: study(wildcards.study).config["data"]["test_sets"],
     shell:
-        "neural-kernels --log {log} test-tuned {params.config} --which {wildcards.candidate} --threads {threads}"
+        "neural-kernels --log {log:q} test-tuned {params.config:q} --which {wildcards.candidate:q} --threads {threads:q}"
 
 
 rule report_tuning:
@@ -124,4 +124,4 @@ rule report_tuning:
         config=config_file,
         settings=section("title", "tuning"),
     shell:
-        "neural-kernels --log {log} report-tuning {params.config}"
+        "neural-kernels --log {log:q} report-tuning {params.config:q}"

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from neural_kernels.datasets import (
     cifar10,
     cifar10_1,
     digits,
+    examination,
     flip,
     inputs,
     ogb,
@@ -34,12 +34,13 @@ from neural_kernels.datasets import (
 )
 from neural_kernels.datasets.augmentation import Augmentation
 from neural_kernels.datasets.inputs import Inputs
-from neural_kernels.datasets.pools import Dataset, Pool, Task, check_finite, check_labels, joined
-from neural_kernels.datasets.storage import atomic_array, made_alone
+from neural_kernels.datasets.pools import Dataset, Pool, Task, joined
+from neural_kernels.datasets.storage import made_alone
+from neural_kernels.datasets.writing import COPIES_FILE, write_parts
 from neural_kernels.errors import UserError
-from neural_kernels.files import read_json, write_json, write_npy
-from neural_kernels.graphs import Graphs, concatenate, is_graphs, structure_files, write_structure
-from neural_kernels.progress import progress
+from neural_kernels.files import read_json, write_json
+from neural_kernels.graphs import TYPICAL_NODES
+from neural_kernels.names import TEST_SET_EXPECTED, is_test_set_name
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +69,6 @@ FURTHER_TESTS: dict[str, Callable[[Mapping[str, Any]], Pool]] = {
     "cifar10": cifar10.open_test,
     "cifar10_1": cifar10_1.open_test,
 }
-
-# A test set's name becomes part of file names, beside those of the training and validation sets.
-TEST_SET_NAME = re.compile(r"(?!(train|validation)$)(?!.*_(targets|labels)$)[A-Za-z0-9][A-Za-z0-9_-]*")
-
-# What each example of an augmented training set is.
-COPIES_FILE = "train_copies.npy"
 
 
 @dataclass(frozen=True)
@@ -115,7 +110,7 @@ class _Study:
 def check_data(options: Mapping[str, Any]) -> DataSummary:
     """Everything that file names, headers and labels can tell before any work; no pixels are read.
 
-    Of a compressed CIFAR-10 archive only the beginning is read; ``prepare_data`` checks the rest.
+    Of a compressed CIFAR-10 archive only the beginning is read; ``examine_data`` looks at the rest.
 
     Args:
         options: the ``data`` section of a study's config (workflow/schemas/data.schema.yaml).
@@ -125,6 +120,34 @@ def check_data(options: Mapping[str, Any]) -> DataSummary:
             than there are.
     """
     return _open(options).summary
+
+
+def stored_bytes(options: Mapping[str, Any]) -> int:
+    """Bytes of what ``prepare_data`` will write; of graphs about, by their typical size."""
+    study = _open(options)
+    example = math.prod(TYPICAL_NODES if length is None else length for length in study.train.input_shape)
+    labels = 8 * (1 if study.dataset.task == "classification" else study.dataset.outputs)
+    return sum(study.summary.parts.values()) * (example * np.dtype(study.train.dtype).itemsize + labels)
+
+
+def examine_data(options: Mapping[str, Any], seed: int) -> np.ndarray:
+    """Look at every value of every file that the study draws from, a chunk at a time; nothing is written.
+
+    What passes can be prepared. Also examples are looked at that the study leaves out.
+
+    Returns:
+        The labels or values of the training set that ``prepare_data`` would write, without augmented copies: (n,)
+        integers, or (n, outputs) floats.
+
+    Raises:
+        UserError: as ``check_data``; NaN, infinite or huge features or values, labels out of range, a class without
+            training examples, a damaged file, or one with fewer examples than it announced.
+    """
+    study = _open(options)
+    pools = {"train": study.train, "validation": study.validation, **study.tests}
+    labels = examination.examine(study.dataset, {name: pool for name, pool in pools.items() if pool})
+    chosen, _ = _training_rows(study, seed)
+    return labels[chosen]
 
 
 def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None:
@@ -189,6 +212,14 @@ def read_inputs(
     return inputs.check_inputs(INPUTS[name](options, path), input_shape, kind)
 
 
+def _training_rows(study: _Study, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the training pool that the study trains on, and those that are held out before them."""
+    order = np.random.default_rng(seed).permutation(study.train.count)
+    held_out = study.summary.parts["validation"] if study.validation is None else 0
+    images = study.summary.parts["train"] // study.augmentation.factor
+    return order[held_out : held_out + images], order[:held_out]
+
+
 # ----------------------------------------------------------------------------- opening
 
 
@@ -226,11 +257,8 @@ def _open(options: Mapping[str, Any]) -> _Study:
 
 def _open_test(dataset: Dataset, dataset_name: str, test: str, entry: Mapping[str, Any]) -> Pool:
     key = f"data.test_sets.{test}"
-    if not TEST_SET_NAME.fullmatch(test):
-        raise UserError(
-            f"{key}: {test!r} cannot name a test set, expected letters, digits, - and _, "
-            "not train or validation and not ending in _targets or _labels"
-        )
+    if not is_test_set_name(test):
+        raise UserError(f"{key}: {test!r} cannot name a test set, expected {TEST_SET_EXPECTED}")
     if test in dataset.tests:
         if entry.get("path"):
             raise UserError(f"{key}.path is given, but {test} comes from data.path, expected no path")
@@ -308,113 +336,16 @@ def _test_size(test: str, entry: Mapping[str, Any], pool: Pool) -> int:
 def _write_parts(study: _Study, directory: Path, seed: int) -> dict[str, Any]:
     """Write every part; returns what the summary says of each file (``sealed_arrays``)."""
     parts = study.summary.parts
-    order = np.random.default_rng(seed).permutation(study.train.count)
-    held_out = parts["validation"] if study.validation is None else 0
-    images = parts["train"] // study.augmentation.factor
-    selections = {"train": order[held_out : held_out + images]}
+    train, held_out = _training_rows(study, seed)
+    selections = {"train": train}
     records: dict[str, Any] = {}
     if study.validation is None:
-        selections["validation"] = order[:held_out]
+        selections["validation"] = held_out
     else:
         own_order = np.random.default_rng([seed, 1]).permutation(study.validation.count)
         own = {"validation": own_order[: parts["validation"]]}
-        records |= _write(study.dataset, study.validation, own, directory)
-    records |= _write(study.dataset, study.train, selections, directory, study.augmentation, seed)
+        records |= write_parts(study.dataset, study.validation, own, directory)
+    records |= write_parts(study.dataset, study.train, selections, directory, study.augmentation, seed)
     for name, pool in study.tests.items():
-        records |= _write(study.dataset, pool, {name: np.arange(parts[name])}, directory)
+        records |= write_parts(study.dataset, pool, {name: np.arange(parts[name])}, directory)
     return records
-
-
-def _write(
-    dataset: Dataset,
-    pool: Pool,
-    selections: Mapping[str, np.ndarray],
-    directory: Path,
-    augmented: Augmentation = augmentation.NONE,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """The examples ``selections[part]`` of ``pool``, in that order, in one pass over its chunks.
-
-    Those of the training set are followed by their augmented copies.
-
-    Returns:
-        What the summary says of each file.
-    """
-    if is_graphs(pool.input_shape):
-        return _write_graphs(dataset, pool, selections, directory)
-    label_shape = () if dataset.task == "classification" else (dataset.outputs,)
-    label_dtype = np.int64 if dataset.task == "classification" else np.float64
-    written: dict[str, np.ndarray] = {}
-    with ExitStack() as files:
-        targets = []
-        for part, order in selections.items():
-            count = augmented.factor * len(order) if part == "train" else len(order)
-            x_shape, y_shape = (count, *pool.input_shape), (count, *label_shape)
-            x = files.enter_context(atomic_array(directory / f"{part}_x.npy", x_shape, pool.dtype))
-            y = files.enter_context(atomic_array(directory / f"{part}_y.npy", y_shape, label_dtype))
-            targets.append((order, x, y))
-            written |= {f"{part}_x.npy": x, f"{part}_y.npy": y}
-        _gather(dataset, pool, targets, "+".join(selections))
-        if augmented.factor > 1:
-            rows, x, y = dict(zip(selections, targets, strict=True))["train"]
-            copies = files.enter_context(atomic_array(directory / COPIES_FILE, (len(x),), np.uint8))
-            copies[:] = augmentation.expand(augmented, seed, rows, x)
-            for copy in range(1, augmented.factor):
-                y[copy * len(rows) : (copy + 1) * len(rows)] = y[: len(rows)]
-            written[COPIES_FILE] = copies
-        return {name: sealed_arrays.record_of(array) for name, array in written.items()}
-
-
-def _write_graphs(
-    dataset: Dataset, pool: Pool, selections: Mapping[str, np.ndarray], directory: Path
-) -> dict[str, Any]:
-    """As ``_write``, with all graphs of the pool in memory at once."""
-    chunks = sorted(pool.chunks(), key=lambda chunk: chunk.start)
-    parts: list[Graphs] = [chunk.x.check(chunk.source, chunk.first_row) for chunk in chunks]
-    for chunk, part in zip(chunks, parts, strict=True):
-        if dataset.task == "classification":
-            check_labels(chunk.source, chunk.y, dataset.outputs, chunk.first_row)
-        graph_of_node = np.repeat(np.arange(len(part)) + chunk.first_row, part.node_counts)
-        check_finite(chunk.source, part.nodes, graph_of_node, "a node feature")
-    x, y = concatenate(parts), np.concatenate([chunk.y for chunk in chunks])
-    if len(x) != pool.count:
-        raise UserError(f"{pool.source}: found {len(x)} graphs, expected {pool.count} as its files announced")
-    records: dict[str, Any] = {}
-    for part_name, order in selections.items():
-        path, chosen = directory / f"{part_name}_x.npy", x[order]
-        written = {path: chosen.nodes, directory / f"{part_name}_y.npy": y[order]}
-        written = {file: np.ascontiguousarray(array) for file, array in written.items()}
-        for file, array in written.items():
-            write_npy(file, array)
-        written |= zip(structure_files(path).values(), write_structure(path, chosen), strict=True)
-        records |= {file.name: sealed_arrays.record_of(array) for file, array in written.items()}
-    return records
-
-
-def _gather(
-    dataset: Dataset, pool: Pool, targets: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], name: str
-) -> None:
-    """Scatter each chunk's rows to their places: ``x[k]`` becomes the pool's example ``order[k]``."""
-    sorted_targets = []
-    for order, x, y in targets:
-        places = np.argsort(order)
-        sorted_targets.append((order[places], places, x, y))
-    left = sum(len(order) for order, _, _ in targets)
-    with progress(total=left, description=f"preparing {name}") as bar:
-        for chunk in pool.chunks():
-            if dataset.task == "classification":
-                check_labels(chunk.source, chunk.y, dataset.outputs, chunk.first_row)
-            for order, places, x, y in sorted_targets:
-                low, high = np.searchsorted(order, [chunk.start, chunk.start + len(chunk.y)])
-                if low == high:
-                    continue
-                rows = order[low:high] - chunk.start
-                taken = chunk.x[rows]
-                check_finite(chunk.source, taken, rows + chunk.first_row, "a feature")
-                x[places[low:high]] = taken
-                y[places[low:high]] = chunk.y[rows]
-                left -= len(rows)
-                bar.update(len(rows))
-            if left == 0:
-                return
-    raise UserError(f"{pool.source}: {left} examples fewer than its files announced, expected {pool.count}")

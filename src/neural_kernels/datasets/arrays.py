@@ -4,11 +4,14 @@ Keys: ``x_train`` and ``y_train``; ``x_<name>`` and ``y_<name>`` for every test 
 ``class_names``, an array of strings.
 
 Features are (n, features), (n, length, channels) or (n, height, width, channels), uint8, float32 or
-float64. Integer labels (n,), from 0, make a classification; float labels (n,) or (n, tasks) a regression.
+float64. Integer labels (n,) make a classification: 0 to C-1, each of them in ``y_train``; names of classes are
+given by ``class_names``, not as labels. Float labels (n,) or (n, tasks) make a regression.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,12 +24,15 @@ from neural_kernels.datasets.pools import (
     Chunk,
     Dataset,
     Pool,
+    check_example,
     check_finite,
     check_labels,
     check_lengths,
     require_file,
 )
 from neural_kernels.errors import UserError
+
+log = logging.getLogger(__name__)
 
 ORIGIN = "you: an .npz file with x_train, y_train, x_<name> and y_<name> (numpy.savez writes one)"
 
@@ -37,19 +43,38 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
     names = [key.removeprefix("x_") for key in npz.keys(path) if key.startswith("x_") and key != "x_train"]
     if not names:
         raise UserError(f"{path}: found no test set, expected x_<name> and y_<name> beside x_train")
-    labels = npz.load(npz.open_member(path, "y_train"))
+    x, y = npz.open_member(path, "x_train"), npz.open_member(path, "y_train")
+    check_lengths(y.source, x.shape, y.shape)
+    labels = npz.load(y)
+    class_names = _class_names(path)
     if labels.dtype.kind == "f":
+        if class_names:
+            raise UserError(
+                f"{y.source}: found labels of {labels.dtype} beside class_names, expected integers from 0 to "
+                f"{len(class_names) - 1}"
+            )
         outputs = labels.shape[1] if labels.ndim == 2 else 1
         check = partial(_check_targets, outputs=outputs)
+        check(y.source, labels)
+        if (labels == np.round(labels)).all():
+            log.warning(
+                "%s: whole numbers of %s, which make a regression: classes are labelled by integers",
+                y.source,
+                y.dtype,
+            )
         train = _pool(path, "train", check)
         tests = {name: partial(_pool, path, name, check) for name in names}
         return Dataset(train, tests, "regression", outputs)
-    class_names = _class_names(path)
     # Without names, a label beyond the number of examples is taken for a slip, not for a class.
     check_labels(f"{path}, key y_train", labels, classes=len(class_names) or len(labels))
     classes = len(class_names) or int(labels.max()) + 1
     if classes < 2:
         raise UserError(f"{path}: every label of y_train is 0, expected at least two classes")
+    if 2 * classes > len(labels) and not class_names:
+        raise UserError(
+            f"{y.source}: found labels up to {classes - 1} for {len(labels)} examples, expected at least two examples "
+            "a class on average, or class_names"
+        )
     check = partial(_check_classes, classes=classes)
     train = _pool(path, "train", check)
     tests = {name: partial(_pool, path, name, check) for name in names}
@@ -64,6 +89,7 @@ def _pool(path: Path, name: str, check: Any) -> Pool:
             "expected (n, features), (n, length, channels) or (n, height, width, channels) "
             "of uint8, float32 or float64"
         )
+    check_example(member.source, member.shape, member.dtype)
     label_member = npz.open_member(path, f"y_{name}")
     check_lengths(label_member.source, member.shape, label_member.shape)
     y = npz.load(label_member)
@@ -97,4 +123,12 @@ def _class_names(path: Path) -> tuple[str, ...]:
         raise UserError(
             f"{member.source}: found an array {member.shape} of {member.dtype}, expected strings, one a class"
         )
-    return tuple(map(str, npz.load(member)))
+    try:
+        names = tuple(map(str, npz.load(member)))
+    except ValueError as error:
+        raise UserError(f"{member.source}: damaged ({error}), expected strings") from error
+    for name, times in Counter(names).items():
+        if times > 1 or not name.strip() or not name.isprintable():
+            found = f"{name!r} {times} times" if times > 1 else repr(name)
+            raise UserError(f"{member.source}: found {found}, expected printable names that differ")
+    return names

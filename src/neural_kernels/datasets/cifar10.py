@@ -7,9 +7,6 @@ and only members with the expected names are looked at.
 
 from __future__ import annotations
 
-import lzma
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -18,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from neural_kernels.datasets import compressed
 from neural_kernels.datasets.cifar10_pickle import read_batch
-from neural_kernels.datasets.pools import Chunk, Dataset, Pool
+from neural_kernels.datasets.pools import Chunk, Dataset, Pool, is_file, is_folder
 from neural_kernels.errors import UserError
 
 ORIGIN = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -29,6 +27,8 @@ TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_BATCHES = ("test_batch",)
 BATCH_ROWS = 10_000
 ROW_BYTES = 1 + 3 * 32 * 32
+# Both forms have some 180 MB.
+LARGEST_ARCHIVE = 2**30
 # Folder and ending of a batch's file in the two official forms.
 FORMS = (("cifar-10-batches-py", ""), ("cifar-10-batches-bin", ".bin"))
 
@@ -52,9 +52,9 @@ def open_test(options: Mapping[str, Any]) -> Pool:
 
 def _pool(path: Path, batches: tuple[str, ...]) -> Pool:
     read: Callable[[], Iterator[tuple[int, str, bytes]]]
-    if path.is_dir():
+    if is_folder(path):
         read = partial(_read_folder, _folder_files(path, batches))
-    elif path.is_file():
+    elif is_file(path):
         _check_archive(path)
         read = partial(_read_archive, path, batches)
     else:
@@ -75,7 +75,7 @@ def _folder_files(path: Path, batches: tuple[str, ...]) -> list[Path]:
     forms = [(path / folder, ending) for folder, ending in FORMS] + [(path, ending) for _, ending in FORMS]
     for folder, ending in forms:
         files = [folder / f"{batch}{ending}" for batch in batches]
-        missing = [file for file in files if not file.is_file()]
+        missing = [file for file in files if not is_file(file)]
         if not missing:
             for file in files:
                 _check_size(str(file), file.stat().st_size)
@@ -88,27 +88,29 @@ def _folder_files(path: Path, batches: tuple[str, ...]) -> list[Path]:
 
 def _read_folder(files: list[Path]) -> Iterator[tuple[int, str, bytes]]:
     for number, file in enumerate(files):
-        yield number, str(file), file.read_bytes()
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read ({error.strerror}), expected a file") from error
+        yield number, str(file), content
 
 
 def _check_archive(path: Path) -> None:
-    with _damage_named(path), tarfile.open(path):
-        pass
+    with _damage_named(path), compressed.open_inflated(path, LARGEST_ARCHIVE) as stream:
+        next(compressed.tar_members(stream), None)
 
 
 def _read_archive(path: Path, batches: tuple[str, ...]) -> Iterator[tuple[int, str, bytes]]:
     numbers = {f"{folder}/{batch}{ending}": n for folder, ending in FORMS for n, batch in enumerate(batches)}
     missing = set(range(len(batches)))
-    with _damage_named(path), tarfile.open(path) as archive:
-        for member in archive:
-            number = numbers.get(member.name.removeprefix("./"))
-            if number is None or number not in missing or not member.isreg():
+    with _damage_named(path), compressed.open_inflated(path, LARGEST_ARCHIVE) as stream:
+        for member, size, content in compressed.tar_members(stream):
+            number = numbers.get(member.removeprefix("./"))
+            if number is None or number not in missing:
                 continue
-            name = f"{path}, member {member.name}"
-            _check_size(name, member.size)
-            stream = archive.extractfile(member)
-            assert stream is not None, "a regular member has content"
-            yield number, name, stream.read()
+            name = f"{path}, member {member}"
+            _check_size(name, size)
+            yield number, name, content.read()
             missing.remove(number)
             if not missing:
                 return
@@ -118,12 +120,8 @@ def _read_archive(path: Path, batches: tuple[str, ...]) -> Iterator[tuple[int, s
 
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    try:
+    with compressed.damage_named(path, "not a tar archive", f"CIFAR-10 from {ORIGIN}"):
         yield
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-        raise UserError(
-            f"{path}: damaged or not a tar archive ({error}), expected CIFAR-10 from {ORIGIN}"
-        ) from error
 
 
 # ----------------------------------------------------------------------------- reading a batch
@@ -156,8 +154,8 @@ def _decode(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 def _unpickle(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     try:
-        return read_batch(content)
+        return read_batch(content, BATCH_ROWS)
     except Exception as error:
         raise UserError(
-            f"{name}: damaged or not a CIFAR-10 batch ({error}), expected it from {ORIGIN}"
+            f"{name}: damaged or not a CIFAR-10 batch ({str(error)[:200]}), expected it from {ORIGIN}"
         ) from error

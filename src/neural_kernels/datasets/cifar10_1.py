@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from neural_kernels.datasets.cifar10 import IMAGE_SHAPE
+from neural_kernels.datasets.npy import open_array
 from neural_kernels.datasets.pools import (
     Pool,
     check_images,
@@ -17,7 +16,6 @@ from neural_kernels.datasets.pools import (
     in_memory,
     require_file,
 )
-from neural_kernels.errors import UserError
 
 ORIGIN = "https://github.com/modestyachts/CIFAR-10.1, folder datasets"
 
@@ -32,15 +30,8 @@ def open_test(options: Mapping[str, Any]) -> Pool:
     version = options.get("version") or "v6"
     x_path = require_file(folder / f"cifar10.1_{version}_data.npy", ORIGIN)
     y_path = require_file(folder / f"cifar10.1_{version}_labels.npy", ORIGIN)
-    x, y = _map(x_path), _map(y_path)
+    x, y = open_array(x_path), open_array(y_path)
     check_images(str(x_path), x.shape, x.dtype, IMAGE_SHAPE)
     check_lengths(str(y_path), x.shape, y.shape)
     check_labels(str(y_path), y, classes=10)
     return in_memory(str(x_path), x, y)
-
-
-def _map(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path}: damaged or not an .npy file ({error}), expected a complete one") from error

@@ -16,7 +16,15 @@ import numpy as np
 
 from neural_kernels.datasets import npz, pools
 from neural_kernels.datasets.cifar10 import CLASS_NAMES, IMAGE_SHAPE
-from neural_kernels.datasets.pools import Chunk, Dataset, Pool, check_images, check_lengths, require_file
+from neural_kernels.datasets.pools import (
+    Chunk,
+    Dataset,
+    Pool,
+    check_images,
+    check_lengths,
+    is_file,
+    require_file,
+)
 
 ORIGIN = "https://github.com/preetum/cifar5m"
 TRAIN_PARTS = (0, 1, 2, 3, 4)
@@ -54,7 +62,7 @@ def _pool(folder: Path, parts: Sequence[int]) -> Pool:
 
 def _find(folder: Path, part: int) -> Path:
     short = folder / f"part{part}.npz"
-    return short if short.is_file() else require_file(folder / f"cifar5m_part{part}.npz", ORIGIN)
+    return short if is_file(short) else require_file(folder / f"cifar5m_part{part}.npz", ORIGIN)
 
 
 def _open_part(path: Path) -> tuple[npz.Member, npz.Member]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from neural_kernels.datasets import compressed
+from neural_kernels.datasets.pools import is_file, is_folder, no_file
 from neural_kernels.errors import UserError
 
 Read = Callable[[str], bytes]
@@ -56,13 +57,13 @@ def open_tree(path: Path, folder: str, marker: str, origin: str) -> FileTree:
         UserError: there is nothing at ``path`` or no ``marker`` in it, or it is a file and no archive, or an
             archive with a member whose path leads outside it.
     """
-    if path.is_dir():
+    if is_folder(path):
         for root in (path, path / folder):
-            if (root / marker).is_file():
+            if is_file(root / marker):
                 return FileTree(
                     str(root), f"{root}/", partial(_folder_names, root), partial(_folder_reader, root)
                 )
-    elif path.is_file():
+    elif is_file(path):
         members = _members(path, origin)
         for prefix in ("", f"{folder}/"):
             if marker in members.get(prefix.rstrip("/"), ()):
@@ -79,16 +80,21 @@ def open_tree(path: Path, folder: str, marker: str, origin: str) -> FileTree:
 
 def _folder_names(root: Path, name: str) -> list[str]:
     folder = root / name
-    if not folder.is_dir():
+    if not is_folder(folder):
         return []
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_file())
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror}), expected a folder") from error
 
 
 @contextmanager
 def _folder_reader(root: Path) -> Iterator[Read]:
     def read(name: str) -> bytes:
         path = root / name
+        if not is_file(path):
+            raise no_file(path, "a file of the data")
         try:
             _check_size(str(path), path.stat().st_size)
             return path.read_bytes()
@@ -101,8 +107,8 @@ def _folder_reader(root: Path) -> Iterator[Read]:
 def _members(path: Path, origin: str) -> dict[str, set[str]]:
     """Names of the archive's files by their folder, which is "" for the root."""
     members = defaultdict(set)
-    with _damage_named(path, origin), zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
+    with _damage_named(path, origin):
+        for name in (member.filename for member in compressed.zip_members(path)):
             parts = name.replace("\\", "/").split("/")
             if ".." in parts or parts[0] == "" or re.fullmatch("[A-Za-z]:.*", parts[0]):
                 raise UserError(
@@ -122,11 +128,12 @@ def _archive_names(members: dict[str, set[str]], prefix: str, name: str) -> list
 def _archive_reader(path: Path, prefix: str, origin: str) -> Iterator[Read]:
     with _damage_named(path, origin):
         archive = zipfile.ZipFile(path)
+        members = compressed.members_by_name(archive)
 
     def read(name: str) -> bytes:
         source = f"{path}, member {prefix}{name}"
         try:
-            member = archive.getinfo(f"{prefix}{name}")
+            member = members[f"{prefix}{name}"]
         except KeyError:
             raise UserError(f"{source}: no such member, expected data from {origin}") from None
         _check_size(source, member.file_size)
@@ -144,8 +151,5 @@ def _check_size(source: str, size: int) -> None:
 
 @contextmanager
 def _damage_named(source: Path | str, origin: str) -> Iterator[None]:
-    # RuntimeError: encrypted. NotImplementedError: an unknown compression.
-    try:
+    with compressed.damage_named(source, "not a .zip", f"data from {origin}"):
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise UserError(f"{source}: damaged or not a .zip ({error}), expected data from {origin}") from error

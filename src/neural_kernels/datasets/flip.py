@@ -10,7 +10,6 @@ the positions beyond the sequence's end.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels.datasets.csv_files import numbered_rows, open_csv
+from neural_kernels.datasets.csv_files import numbered_rows, open_csv, parse_number
 from neural_kernels.datasets.inputs import Inputs
-from neural_kernels.datasets.pools import Chunk, Dataset, Pool
+from neural_kernels.datasets.pools import LARGEST_EXAMPLE, Chunk, Dataset, Pool
 from neural_kernels.errors import UserError
 
 # The twenty amino acids, and the stop or gap that FLIP's AAV sequences hold.
@@ -58,7 +57,7 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
     for part in ("train", "test"):
         if not parts[part].codes:
             raise UserError(f"{source}: found no row whose set is {part!r}, expected some")
-    length = _length(options, source, parts.values())
+    length = _length(options, source, parts.values(), len(alphabet))
     parts["test"] = _shuffled(parts["test"])
 
     def pool(part: str) -> Pool:
@@ -88,8 +87,8 @@ def read_inputs(options: Mapping[str, Any], path: Path) -> Inputs:
     encode = encoder(alphabet)
     length = options.get("sequence_length") or _longest(options, alphabet)
     codes, sequences, problems = [], [], []
-    with open_csv(path) as (source, lines):
-        header, rows = numbered_rows(source, lines, required=("sequence",))
+    with open_csv(path) as (source, text):
+        header, rows = numbered_rows(source, text, required=("sequence",))
         at = header.index("sequence")
         for line, row in rows:
             sequence = row[at].strip()
@@ -165,17 +164,25 @@ def _alphabet(options: Mapping[str, Any]) -> str:
 
 def _longest(options: Mapping[str, Any], alphabet: str) -> int:
     source, parts = _read(options, alphabet, tuple(options.get("targets") or (TARGET,)))
-    return _length(options, source, parts.values())
+    return _length(options, source, parts.values(), len(alphabet))
 
 
-def _length(options: Mapping[str, Any], source: str, parts: Any) -> int:
-    longest = max(len(code) for part in parts for code in part.codes)
+def _length(options: Mapping[str, Any], source: str, parts: Any, letters: int) -> int:
+    longest = max((len(code) for part in parts for code in part.codes), default=0)
+    if not longest:
+        raise UserError(f"{source}: found no row whose set is train or test, expected some")
     asked = options.get("sequence_length")
     if asked is not None and asked < longest:
         raise UserError(
             f"data.sequence_length is {asked}, expected at least {longest}, the longest sequence of {source}"
         )
-    return asked or longest
+    length = asked or longest
+    if length * (letters + 1) > LARGEST_EXAMPLE:
+        raise UserError(
+            f"{source}: sequences of {length:,} positions, expected at most {LARGEST_EXAMPLE // (letters + 1):,} for "
+            f"an alphabet of {letters} letters"
+        )
+    return length
 
 
 # ----------------------------------------------------------------------------- reading
@@ -186,8 +193,8 @@ def _read(
 ) -> tuple[str, dict[str, _Rows]]:
     parts = {"train": _Rows(), "validation": _Rows(), "test": _Rows()}
     encode = encoder(alphabet)
-    with open_csv(Path(options["path"]), options.get("table")) as (source, lines):
-        header, rows = numbered_rows(source, lines, required=("sequence", "set", *targets))
+    with open_csv(Path(options["path"]), options.get("table")) as (source, text):
+        header, rows = numbered_rows(source, text, required=("sequence", "set", *targets))
         sequence_at, set_at = header.index("sequence"), header.index("set")
         targets_at = [header.index(name) for name in targets]
         validation_at = header.index("validation") if "validation" in header else None
@@ -196,7 +203,9 @@ def _read(
             if not part:
                 continue
             if part not in ("train", "test"):
-                raise UserError(f"{source}, line {line}: set is {part!r}, expected train, test or nothing")
+                raise UserError(
+                    f"{source}, line {line}: set is {part[:80]!r}, expected train, test or nothing"
+                )
             if validation_at is not None and _is_true(source, line, row[validation_at]):
                 if part == "test":
                     raise UserError(
@@ -222,17 +231,14 @@ def _is_true(source: str, line: int, text: str) -> bool:
         return True
     if value in ("", "false", "0"):
         return False
-    raise UserError(f"{source}, line {line}: validation is {text!r}, expected True, False or nothing")
+    raise UserError(f"{source}, line {line}: validation is {text[:80]!r}, expected True, False or nothing")
 
 
 def _number(source: str, line: int, column: str, text: str) -> float:
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"{source}, line {line}: {column} is {text!r}, expected a finite number")
-    return value
+        return parse_number(text)
+    except ValueError as error:
+        raise UserError(f"{source}, line {line}: {column} is {text[:80]!r}, expected {error}") from None
 
 
 def _shuffled(rows: _Rows) -> _Rows:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_kernels.datasets import npz
-from neural_kernels.datasets.pools import CHUNK_ROWS, check_finite
+from neural_kernels.datasets import npy, npz
+from neural_kernels.datasets.pools import CHUNK_ROWS, check_example, check_finite, is_file, no_file
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs
 
@@ -53,12 +53,10 @@ def read_arrays(options: Mapping[str, Any], path: Path) -> Inputs:
     """
     import pandas as pd
 
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such file, expected a .npy file of examples or an .npz file with the key {KEY}"
-        )
+    if not is_file(path):
+        raise no_file(path, f"a .npy file of examples or an .npz file with the key {KEY}")
     if path.suffix == ".npy":
-        source, x = str(path), _open_npy(path)
+        source, x = str(path), npy.open_array(path)
     elif path.suffix == ".npz":
         member = npz.open_member(path, KEY)
         source, x = member.source, npz.load(member)
@@ -66,7 +64,10 @@ def read_arrays(options: Mapping[str, Any], path: Path) -> Inputs:
         raise UserError(f"{path}: found a file ending in {path.suffix!r}, expected .npy or .npz")
     if x.dtype.type not in (np.uint8, np.float32, np.float64):
         raise UserError(f"{source}: found an array of {x.dtype}, expected uint8, float32 or float64")
-    return Inputs(source, x, pd.DataFrame({"row": np.arange(len(x) if x.ndim else 0)}))
+    if not x.ndim:
+        raise UserError(f"{source}: found a single number, expected an array of examples")
+    check_example(source, x.shape, x.dtype)
+    return Inputs(source, x, pd.DataFrame({"row": np.arange(len(x))}))
 
 
 def check_inputs(inputs: Inputs, input_shape: tuple[int | None, ...], kind: str) -> Inputs:
@@ -105,10 +106,3 @@ _KINDS = {"u": "unsigned integers", "i": "integers", "f": "floats", "b": "boolea
 
 def _shown(shape: tuple[int | None, ...]) -> str:
     return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
-
-
-def _open_npy(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: damaged or not an .npy file of numbers ({error})") from None

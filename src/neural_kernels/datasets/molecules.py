@@ -15,6 +15,8 @@ from neural_kernels.progress import progress
 
 CHIRALITIES = ("CHI_UNSPECIFIED", "CHI_TETRAHEDRAL_CW", "CHI_TETRAHEDRAL_CCW", "CHI_OTHER")
 HYBRIDISATIONS = ("SP", "SP2", "SP3", "SP3D", "SP3D2")
+# RDKit takes minutes for rings and scaffolds of molecules without end, and a kernel of them has all pairs of atoms.
+LONGEST_SMILES = 10_000
 LOWEST_CHARGE, HIGHEST_CHARGE = -5, 5
 
 
@@ -35,7 +37,8 @@ class Molecules:
 
 
 def parse(smiles: Sequence[str], scaffolds: bool = False) -> Molecules:
-    """The molecules among ``smiles``: without those that RDKit refuses, and those that have no atoms.
+    """The molecules among ``smiles``: without those that RDKit refuses, those that have no atoms, and those of more
+    than ``LONGEST_SMILES`` characters.
 
     Features are those of OGB (Hu et al. 2020, their ``smiles2graph``): hydrogens are counted at their atom and are
     no nodes, and a bond is two edges.
@@ -51,7 +54,7 @@ def parse(smiles: Sequence[str], scaffolds: bool = False) -> Molecules:
     with rdBase.BlockLogs(), progress(total=len(smiles), description="reading molecules") as bar:
         for row, text in enumerate(smiles):
             bar.update(1)
-            molecule = Chem.MolFromSmiles(text)
+            molecule = Chem.MolFromSmiles(text) if len(text) <= LONGEST_SMILES else None
             if molecule is None or molecule.GetNumAtoms() == 0:
                 continue
             rows.append(row)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neural_kernels.datasets.pools import Task
+from neural_kernels.datasets.pools import LARGEST_MAGNITUDE, Task
 from neural_kernels.errors import UserError
 
 
@@ -19,16 +19,23 @@ def task_of(source: str, values: np.ndarray, asked: str | None = None, names: Se
         asked: the one of both that the config asks for, None for neither.
 
     Raises:
-        UserError: an infinite value, or one that is no label where labels are asked for.
+        UserError: no value at all, an infinite or huge one, or one that is no label where labels are asked for.
     """
 
     def place(row: int, column: int) -> str:
         return f"{source}: the value of example {row} for task {names[column] if names else column}"
 
-    infinite = np.argwhere(np.isinf(values))
-    if len(infinite):
-        row, column = infinite[0]
-        raise UserError(f"{place(row, column)} is {values[row, column]}, expected a finite number")
+    if np.isnan(values).all():
+        raise UserError(
+            f"{source}: found no value in {len(values)} examples and {values.shape[1]} tasks, expected some"
+        )
+    huge = np.argwhere(np.abs(values) > LARGEST_MAGNITUDE)
+    if len(huge):
+        row, column = huge[0]
+        expected = "a finite number"
+        if np.isfinite(values[row, column]):
+            expected = f"a magnitude of at most {LARGEST_MAGNITUDE:g}"
+        raise UserError(f"{place(row, column)} is {values[row, column]}, expected {expected}")
     other = np.argwhere(~np.isnan(values) & (values != 0) & (values != 1))
     if asked == "multilabel" and len(other):
         row, column = other[0]

@@ -6,22 +6,28 @@ at its place in the archive; a compressed one is decompressed a chunk of rows at
 
 from __future__ import annotations
 
-import lzma
 import math
 import struct
 import zipfile
-import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import numpy as np
 
+from neural_kernels.datasets import compressed, npy
+from neural_kernels.datasets.npy import Header
 from neural_kernels.errors import UserError
 
-_LOCAL_HEADER = struct.Struct("<26xHH")
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_LOCAL_SIGNATURE = b"PK\x03\x04"
+
+# Of what is read as a whole: labels, names, and compressed arrays in column-major order.
+LARGEST_LOADED = 2 * 2**30
+CHUNK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,16 @@ class Member:
 
     path: Path
     key: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    fortran_order: bool
+    header: Header
     offset: int | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.header.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.header.dtype
 
     @property
     def source(self) -> str:
@@ -44,10 +56,18 @@ class Member:
 
 
 def keys(path: Path) -> tuple[str, ...]:
-    """Names of the arrays in the file."""
-    with _damage_named(path), zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    return tuple(name.removesuffix(".npy") for name in names if name.endswith(".npy"))
+    """Names of the arrays in the file.
+
+    Raises:
+        UserError: damaged file, or two arrays of one name.
+    """
+    with _damage_named(path):
+        names = [member.filename for member in compressed.zip_members(path)]
+    found = tuple(name.removesuffix(".npy") for name in names if name.endswith(".npy"))
+    for name, times in Counter(found).items():
+        if times > 1:
+            raise UserError(f"{path}: found the key {name!r} {times} times, expected each once")
+    return found
 
 
 def open_member(path: Path, key: str) -> Member:
@@ -58,81 +78,116 @@ def open_member(path: Path, key: str) -> Member:
     """
     present = keys(path)
     if key not in present:
-        raise UserError(f"{path}: found the keys {', '.join(present) or '(none)'}, expected {key}")
+        raise UserError(f"{path}: found the keys {_listed(present)}, expected {key}")
     with _damage_named(path), zipfile.ZipFile(path) as archive:
-        info = archive.getinfo(f"{key}.npy")
+        info = compressed.members_by_name(archive)[f"{key}.npy"]
         with archive.open(info) as stream:
-            shape, fortran_order, dtype = _read_header(stream)
+            try:
+                header = npy.read_header(stream)
+            except ValueError as error:
+                raise UserError(
+                    f"{path}: key {key} is damaged or not an .npz file's array of numbers ({error}), expected one"
+                ) from None
             header_bytes = stream.tell()
-    if dtype.hasobject:
-        raise UserError(f"{path}: key {key} holds Python objects, expected an array of numbers")
-    expected = header_bytes + math.prod(shape) * dtype.itemsize
+    expected = header_bytes + header.nbytes
     if info.file_size != expected:
-        raise UserError(f"{path}: key {key} has {info.file_size} bytes, expected {expected} for {shape}")
+        raise UserError(
+            f"{path}: key {key} has {info.file_size} bytes, expected {expected} for {header.shape}"
+        )
     offset = None
     if info.compress_type == zipfile.ZIP_STORED:
-        offset = _data_offset(path, info) + header_bytes
-    return Member(path, key, shape, dtype, fortran_order, offset)
+        with _damage_named(path):
+            offset = _data_offset(path, info) + header_bytes
+            if offset + header.nbytes > path.stat().st_size:
+                raise EOFError(f"key {key} ends beyond the file")
+    return Member(path, key, header, offset)
 
 
 def load(member: Member) -> np.ndarray:
-    """The whole array, in memory."""
-    with _damage_named(member.path), np.load(member.path, allow_pickle=False) as archive:
-        return archive[member.key]
+    """The whole array, in memory; its bytes are checked against the archive's checksum.
+
+    Raises:
+        UserError: a damaged file, or an array of more than ``LARGEST_LOADED`` bytes.
+    """
+    if member.header.nbytes > LARGEST_LOADED:
+        raise UserError(
+            f"{member.source}: an array of {member.header.nbytes:,} bytes that has to be read as a whole, expected at "
+            f"most {LARGEST_LOADED:,}"
+        )
+    with _entries(member) as stream:
+        return _array(stream.read(member.header.nbytes), member, member.shape)
 
 
 def rows(member: Member, count: int) -> Iterator[tuple[int, np.ndarray]]:
-    """The array as (first row, at most ``count`` rows), in order.
+    """The array as (first row, at most ``count`` rows and some 64 MiB), in order.
 
     Rows of a stored array are views of the memory-mapped file: what is not touched is not read.
     A compressed array in column-major order has no rows to stream and is loaded whole.
+
+    Raises:
+        UserError: a damaged file, or an array that has to be loaded and is too large for that.
     """
-    if member.offset is not None or member.fortran_order:
-        array = load(member) if member.offset is None else _map(member)
-        for start in range(0, member.shape[0], count):
-            yield start, array[start : start + count]
-        return
     row_shape = member.shape[1:]
     row_bytes = math.prod(row_shape) * member.dtype.itemsize
+    count = max(1, min(count, CHUNK_BYTES // max(1, row_bytes)))
+    starts = range(0, member.shape[0], count)
+    if member.header.fortran_order:
+        array = load(member) if member.offset is None else _map(member)
+        for start in starts:
+            yield start, array[start : start + count]
+        return
+    if member.offset is not None:
+        for start in starts:
+            yield start, _map(member, (start, min(start + count, member.shape[0])))
+        return
+    with _entries(member) as stream:
+        for start in starts:
+            size = min(count, member.shape[0] - start)
+            yield start, _array(stream.read(size * row_bytes), member, (size, *row_shape))
+
+
+@contextmanager
+def _entries(member: Member) -> Iterator[IO[bytes]]:
     with (
         _damage_named(member.path),
         zipfile.ZipFile(member.path) as archive,
-        archive.open(f"{member.key}.npy") as stream,
+        archive.open(compressed.members_by_name(archive)[f"{member.key}.npy"]) as stream,
     ):
-        _read_header(stream)
-        for start in range(0, member.shape[0], count):
-            size = min(count, member.shape[0] - start)
-            content = stream.read(size * row_bytes)
-            yield start, np.frombuffer(content, member.dtype).reshape(size, *row_shape)
+        npy.read_header(stream)
+        yield stream
 
 
-def _map(member: Member) -> np.memmap:
-    order: Literal["F", "C"] = "F" if member.fortran_order else "C"
-    offset = 0 if member.offset is None else member.offset
-    return np.memmap(member.path, member.dtype, mode="r", offset=offset, shape=member.shape, order=order)
+def _map(member: Member, chosen: tuple[int, int] | None = None) -> np.ndarray:
+    # A map of its own for each chunk: the pages of one that has been read through are given back.
+    assert member.offset is not None
+    with _damage_named(member.path):
+        return npy.mapped(member.path, member.header, member.offset, chosen)
 
 
-def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(stream)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(stream)
-    raise ValueError(f".npy format version {version} is not one of numbers")
+def _array(content: bytes, member: Member, shape: tuple[int, ...]) -> np.ndarray:
+    if len(content) != math.prod(shape) * member.dtype.itemsize:
+        raise EOFError(f"key {member.key} ends too early")
+    order = "F" if member.header.fortran_order else "C"
+    return np.frombuffer(content, member.dtype).reshape(shape, order=order)  # type: ignore[call-overload]
 
 
 def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
     # The local header's name and extra field may differ in length from the central directory's.
     with path.open("rb") as file:
         file.seek(info.header_offset)
-        name_bytes, extra_bytes = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        signature, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    if signature != _LOCAL_SIGNATURE:
+        raise zipfile.BadZipFile(f"no member {info.filename!r} where the directory says it is")
     return info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:20]) or "(none)"
+    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown
 
 
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    # ValueError: not an .npy member. RuntimeError: encrypted, or an unknown compression.
-    try:
+    # ValueError: not an .npy member.
+    with compressed.damage_named(path, "not an .npz file", "a complete one", ValueError):
         yield
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged or not an .npz file ({error}), expected a complete one") from error

@@ -8,22 +8,23 @@ any others a regression.
 from __future__ import annotations
 
 import functools
-import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neural_kernels.datasets import atoms, multitask
-from neural_kernels.datasets.pools import Chunk, Dataset, Pool, require_file
+from neural_kernels.datasets import atoms, multitask, number_tables
+from neural_kernels.datasets.pools import Chunk, Dataset, Pool, is_folder, require_file
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Graphs
 
 ORIGIN = "https://ogb.stanford.edu (the archive of an ogbg-mol data set, unpacked)"
 SPLITS = {"train": "train", "validation": "valid", "test": "test"}
+
+MOST_OF_A_MOLECULE = 10_000
+"""Atoms or bonds; the largest protein that is one chain has 25 times as many, and no kernel."""
 
 # Lines of the table of atoms that are held as 8-byte integers at a time.
 LINES = 1_000_000
@@ -32,12 +33,12 @@ LINES = 1_000_000
 def open_dataset(options: Mapping[str, Any]) -> Dataset:
     """The folder ``path``, which holds raw/ and split/. Labels, sizes and split are read; atoms and bonds later."""
     folder = Path(options["path"])
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(f"{folder}: no such folder, expected data from {ORIGIN}")
     labels = read_table(folder / "raw" / "graph-label.csv.gz", np.float64)
     for name in ("node-feat", "edge", "num-node-list", "num-edge-list"):
         require_file(folder / "raw" / f"{name}.csv.gz", ORIGIN)
-    columns = read_table(folder / "raw" / "node-feat.csv.gz", np.int64, lines=1).shape[1]
+    columns = number_tables.read_table(folder / "raw" / "node-feat.csv.gz", np.int64, lines=1).shape[1]
     if columns != len(atoms.SIZES):
         raise UserError(
             f"{folder / 'raw' / 'node-feat.csv.gz'}: found {columns} columns, expected the {len(atoms.SIZES)} features "
@@ -82,7 +83,7 @@ def read_split(folder: Path, count: int) -> dict[str, np.ndarray]:
     seen = np.zeros(count, bool)
     for part, name in SPLITS.items():
         path = folder / f"{name}.csv.gz"
-        rows = read_table(path, np.int64)[:, 0]
+        rows = read_table(path, np.int64, columns=1)[:, 0]
         wrong = (rows < 0) | (rows >= count)
         if wrong.any():
             raise UserError(f"{path}: found row {rows[wrong][0]}, expected rows from 0 to {count - 1}")
@@ -95,75 +96,45 @@ def read_split(folder: Path, count: int) -> dict[str, np.ndarray]:
     return splits
 
 
-def read_table(path: Path, dtype: type, lines: int | None = None) -> np.ndarray:
+def read_table(path: Path, dtype: type, columns: int | None = None) -> np.ndarray:
     """A table of numbers without a header, (lines, columns) of ``dtype``; blanks are NaN.
 
-    Args:
-        lines: how many, all where None.
-
     Raises:
-        UserError: no such file, or one that is damaged, empty or holds something else.
+        UserError: no such file, or one that is damaged, empty or holds something else, or not so many columns.
     """
-    with _named(path, dtype):
-        return _reader(path, dtype, nrows=lines).to_numpy()
-
-
-def _parts(path: Path, dtype: type) -> Iterator[np.ndarray]:
-    with _named(path, dtype), _reader(path, dtype, chunksize=LINES) as reader:
-        for part in reader:
-            yield part.to_numpy()
-
-
-def _reader(path: Path, dtype: type, **options: Any) -> Any:
-    # pandas takes as long to load as all the rest, and most stages read no table.
-    import pandas as pd
-
-    # A line without anything is a molecule whose one label is missing.
-    return pd.read_csv(path, header=None, dtype=dtype, skip_blank_lines=False, **options)
-
-
-@contextmanager
-def _named(path: Path, dtype: type) -> Iterator[None]:
-    require_file(path, ORIGIN)
-    try:
-        yield
-    # pandas' own errors are ValueErrors; those of a damaged archive are the others.
-    except (ValueError, OverflowError, OSError, EOFError, zlib.error) as error:
-        kind = "whole numbers" if dtype is np.int64 else "numbers"
-        sentence = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: cannot be read ({sentence}), expected a compressed table of {kind}"
-        ) from error
+    table = number_tables.read_table(require_file(path, ORIGIN), dtype)
+    if columns is not None and table.shape[1] != columns:
+        raise UserError(f"{path}: found {table.shape[1]} columns, expected {columns}")
+    return table
 
 
 def _read_graphs(folder: Path, count: int) -> Graphs:
     raw = folder / "raw"
     offsets = {what: _offsets(raw / f"num-{what}-list.csv.gz", count) for what in ("node", "edge")}
-    bonds = read_table(raw / "edge.csv.gz", np.int64)
-    nodes = np.empty((offsets["node"][-1], atoms.CHANNELS), np.uint8)
-    lines = 0
-    for features in _parts(raw / "node-feat.csv.gz", np.int64):
-        atoms.check_features(str(raw / "node-feat.csv.gz"), features, lines)
-        room = nodes[lines : lines + len(features)]
-        room[:] = atoms.encode(features)[: len(room)]
-        lines += len(features)
+    bonds = read_table(raw / "edge.csv.gz", np.int64, columns=2)
+    lines = number_tables.count_lines(raw / "node-feat.csv.gz")
     for what, found in (("node", lines), ("edge", len(bonds))):
         if found != offsets[what][-1]:
             raise UserError(
                 f"{folder}: found {found} {what}s, expected {offsets[what][-1]} as in num-{what}-list.csv.gz"
             )
-    if bonds.shape[1] != 2:
-        raise UserError(f"{raw / 'edge.csv.gz'}: found {bonds.shape[1]} columns, expected two atoms a bond")
+    nodes, start = np.empty((lines, atoms.CHANNELS), np.uint8), 0
+    for features in number_tables.parts(raw / "node-feat.csv.gz", np.int64, LINES):
+        atoms.check_features(str(raw / "node-feat.csv.gz"), features, start)
+        nodes[start : start + len(features)] = atoms.encode(features)
+        start += len(features)
     # Each bond, then the same the other way round, so that the edges of a graph stay together.
     edges = np.stack([bonds, bonds[:, ::-1]], axis=1).reshape(-1, 2)
     return Graphs(nodes, offsets["node"], edges, 2 * offsets["edge"]).check(str(folder))
 
 
 def _offsets(path: Path, count: int) -> np.ndarray:
-    counts = read_table(path, np.int64)[:, 0]
+    counts = read_table(path, np.int64, columns=1)[:, 0]
     if len(counts) != count or (counts < 0).any():
         raise UserError(
             f"{path}: found {len(counts)} counts from {counts.min()}, expected one for each of the {count} molecules, "
             "none negative"
         )
+    if counts.max() > MOST_OF_A_MOLECULE:
+        raise UserError(f"{path}: found a count of {counts.max()}, expected at most {MOST_OF_A_MOLECULE:,}")
     return np.concatenate([[0], np.cumsum(counts)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,13 @@ Task = Literal["classification", "regression", "multilabel"]
 
 # 16,384 images of 32x32x3 bytes are 50 MB: large enough to read fast, small beside any job's memory.
 CHUNK_ROWS = 16_384
+
+LARGEST_EXAMPLE = 128 * 2**20
+"""Bytes of one example: 2,300 times an image of 224x224 of uint8 colours."""
+
+LARGEST_MAGNITUDE = 1e15
+"""Of a feature or a target. The squares of larger ones, summed over an example, exceed what float32 holds, and those of
+their standardisation float64."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +103,29 @@ def joined(first: Pool, second: Pool) -> Pool:
 # ----------------------------------------------------------------------------- checks at the door
 
 
+def is_file(path: Path) -> bool:
+    """As ``path.is_file()``; also where the path is longer than the system allows, or may not be looked at."""
+    return os.path.isfile(path)
+
+
+def is_folder(path: Path) -> bool:
+    """As ``is_file``, of folders."""
+    return os.path.isdir(path)
+
+
+def no_file(path: Path, expected: str) -> UserError:
+    """The error of a file that is not there."""
+    if is_folder(path):
+        return UserError(f"{path}: is a folder, expected {expected}")
+    if os.path.lexists(path) and not os.path.islink(path):
+        return UserError(f"{path}: is no regular file, expected {expected}")
+    return UserError(f"{path}: no such file, expected {expected}")
+
+
 def require_file(path: Path, origin: str) -> Path:
     """``path`` where it is a file; ``origin`` says where to get it from."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file, expected data from {origin}")
+    if not is_file(path):
+        raise no_file(path, f"data from {origin}")
     return path
 
 
@@ -109,8 +137,21 @@ def check_images(source: str, shape: tuple[int, ...], dtype: np.dtype, expected:
         )
 
 
+def check_example(source: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Refuse arrays (n, ...) whose examples have no values, or more than memory is meant for."""
+    size = math.prod(shape[1:])
+    if not size:
+        raise UserError(f"{source}: found an array {shape}, expected at least one value in an example")
+    if size * dtype.itemsize > LARGEST_EXAMPLE:
+        raise UserError(
+            f"{source}: found examples of {size * dtype.itemsize:,} bytes, expected at most {LARGEST_EXAMPLE:,}"
+        )
+
+
 def check_lengths(source: str, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> None:
     """Refuse labels that are not as many as the examples, and a file without examples."""
+    if not x_shape:
+        raise UserError(f"{source}: found a single number for the examples, expected an array of them")
     if not y_shape or x_shape[0] != y_shape[0]:
         found = f"an array of shape {tuple(y_shape)}" if not y_shape else f"{y_shape[0]} labels"
         raise UserError(f"{source}: found {found}, expected one for each of the {x_shape[0]} examples")
@@ -133,14 +174,26 @@ def check_labels(source: str, y: np.ndarray, classes: int, first_row: int = 0) -
 
 
 def check_finite(source: str, values: np.ndarray, rows: np.ndarray, what: str) -> None:
-    """Refuse NaN and infinity; ``rows`` are the places of ``values``' examples in the file."""
-    if values.dtype.kind != "f":
+    """Refuse NaN, infinity and magnitudes above ``LARGEST_MAGNITUDE``.
+
+    Args:
+        values: (m, ...), of any kind of numbers.
+        rows: (m,) places of the examples of ``values`` in the file.
+        what: of the example the values are, as "a feature".
+    """
+    if values.dtype.kind != "f" or not values.size:
         return
-    wrong = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
-    if wrong.size:
-        example = values[wrong[0]]
-        found = example[~np.isfinite(example)].flat[0] if example.ndim else example
-        raise UserError(f"{source}: {what} of example {rows[wrong[0]]} is {found}, expected a finite number")
+    # Both are NaN where any value is; nothing as large as the values is made.
+    lowest, highest = values.min(), values.max()
+    if lowest >= -LARGEST_MAGNITUDE and highest <= LARGEST_MAGNITUDE:
+        return
+    sound = np.abs(values) <= LARGEST_MAGNITUDE
+    wrong = np.flatnonzero(~sound.reshape(len(values), -1).all(axis=1))[0]
+    found = values[wrong][~sound[wrong]].flat[0] if values.ndim > 1 else values[wrong]
+    expected = "a finite number"
+    if np.isfinite(found):
+        expected = f"a magnitude of at most {LARGEST_MAGNITUDE:g}"
+    raise UserError(f"{source}: {what} of example {rows[wrong]} is {found}, expected {expected}")
 
 
 def _commas(shape: tuple[int, ...]) -> str:

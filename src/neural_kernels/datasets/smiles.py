@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from neural_kernels.datasets import multitask, ogb
+from neural_kernels.datasets.csv_files import numbered_rows, open_csv, parse_number
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.molecule_splits import SplitSettings, split_rows
-from neural_kernels.datasets.molecules import Molecules, parse
+from neural_kernels.datasets.molecules import LONGEST_SMILES, Molecules, parse
 from neural_kernels.datasets.pools import Dataset, require_file
 from neural_kernels.errors import UserError
 
@@ -29,6 +32,10 @@ ORIGIN = "you: a CSV file with a column of SMILES"
 # Of the section data, those that no other data set has.
 KEYS = ("smiles_column", "task_columns", "id_column", "task", "split", "invalid")
 SPLIT_DEFAULTS: dict[str, Any] = {"method": "scaffold", "fractions": [0.8, 0.1, 0.1], "seed": 0}
+
+
+# Texts of numbers that are parsed once.
+_REMEMBERED = 100_000
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,9 @@ def read_inputs(options: Mapping[str, Any], path: Path) -> Inputs:
         columns[identity] = [table.parts[row] for row in found.rows]
     missing = np.setdiff1d(np.arange(len(table.smiles)), found.rows)
     problems = tuple(
-        f"{path}: row {row + 1}, {table.smiles[row]!r}, is no molecule to RDKit" for row in missing
+        f"{path}: row {row + 1}, {table.smiles[row][:200]!r}, is no molecule to RDKit, or longer than "
+        f"{LONGEST_SMILES:,} characters"
+        for row in missing
     )
     return Inputs(str(path), found.graphs, pd.DataFrame(columns), problems)
 
@@ -131,57 +140,80 @@ def read_table(
         optional: the column ``part`` may be missing.
 
     Raises:
-        UserError: a damaged file, an unknown column, or a value that is not a number.
+        UserError: a damaged file, an unknown column, or a value that is not a decimal number.
     """
-    import pandas as pd  # which takes as long to load as all the rest, and most stages read no table
-
-    try:
-        header = [str(name) for name in pd.read_csv(path, nrows=0).columns]
+    with open_csv(path) as (source, text):
+        header, rows = numbered_rows(source, text, required=())
         part = None if optional and part not in header else part
         for name in filter(None, (smiles, identity, part, *(tasks or ()))):
             if name not in header:
                 raise UserError(f"{path}: found no column {name!r}, expected one of {', '.join(header)}")
         if tasks is None:
             tasks = [name for name in header if name not in (smiles, identity, part)]
-        text = [smiles] if part is None else [smiles, part]
-        blanks = {name: ["", " "] for name in tasks}
-        frame = pd.read_csv(
-            path,
-            usecols=[*text, *tasks],
-            dtype=dict.fromkeys(text, str),
-            na_values=blanks,
-            keep_default_na=False,
-        )
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(
-            f"{path}: cannot be read ({' '.join(str(error).split())}), expected a CSV file"
-        ) from error
-    if not len(frame):
+            if not tasks:
+                raise UserError(
+                    f"{path}: found no column of values beside {smiles}, expected one for each task"
+                )
+            if "" in tasks:
+                raise UserError(
+                    f"{path}: found a column without a name, expected names, or data.task_columns to name those to "
+                    "learn"
+                )
+        return _table(path, rows, header, smiles, tasks, part)
+
+
+def _table(
+    path: Path,
+    rows: Iterator[tuple[int, list[str]]],
+    header: Sequence[str],
+    smiles: str,
+    tasks: Sequence[str],
+    part: str | None,
+) -> Table:
+    smiles_at, tasks_at = header.index(smiles), [header.index(name) for name in tasks]
+    part_at = None if part is None else header.index(part)
+    numbers, values = _Numbers(), array("d")
+    found: list[str] = []
+    parts: list[str] = []
+    for _, row in rows:
+        fields = [row[at] for at in tasks_at]
+        try:
+            values.extend(map(numbers.__getitem__, fields))
+        except ValueError:
+            raise _no_number(path, len(found), tasks, fields) from None
+        found.append(row[smiles_at].strip())
+        if part_at is not None:
+            parts.append(row[part_at].strip())
+    if not found:
         raise UserError(f"{path}: found no rows, expected at least one")
-    for name in text:
-        # A row that ends early.
-        frame[name] = frame[name].fillna("").str.strip()
-    values = (
-        np.stack([_numbers(path, frame, name) for name in tasks], axis=1)
+    table = (
+        np.frombuffer(values, np.float64).reshape(len(found), len(tasks))
         if tasks
-        else np.empty((len(frame), 0))
+        else np.empty((len(found), 0))
     )
-    parts = None if part is None else tuple(frame[part])
-    return Table(path, tuple(frame[smiles]), tuple(tasks), values, parts)
+    return Table(path, tuple(found), tuple(tasks), table, None if part is None else tuple(parts))
 
 
-def _numbers(path: Path, frame: Any, name: str) -> np.ndarray:
-    import pandas as pd
+class _Numbers(dict[str, float]):
+    """Numbers by their text, and NaN by a blank; most tables have few that differ."""
 
-    column = frame[name]
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
-    wrong = np.flatnonzero(np.isnan(numbers) & column.notna().to_numpy())
-    if len(wrong):
-        raise UserError(
-            f"{path}: row {wrong[0] + 1} has {column.iloc[wrong[0]]!r} in column {name}, expected a number or nothing; "
-            "name the columns to learn under data.task_columns"
-        )
-    return numbers
+    def __missing__(self, text: str) -> float:
+        value = parse_number(text) if text.strip() else math.nan
+        if len(self) < _REMEMBERED:
+            self[text] = value
+        return value
+
+
+def _no_number(path: Path, row: int, tasks: Sequence[str], fields: Sequence[str]) -> UserError:
+    for name, text in zip(tasks, fields, strict=True):
+        try:
+            _Numbers()[text]
+        except ValueError as error:
+            return UserError(
+                f"{path}: row {row + 1} has {text[:80]!r} in column {name}, expected "
+                f"{str(error).replace('finite ', '')} or nothing; name the columns to learn under data.task_columns"
+            )
+    raise AssertionError("one of the fields is no number")
 
 
 def _molecules(path: Path, smiles: tuple[str, ...], scaffolds: bool, invalid: str) -> Molecules:
@@ -189,10 +221,11 @@ def _molecules(path: Path, smiles: tuple[str, ...], scaffolds: bool, invalid: st
     missing = np.setdiff1d(np.arange(len(smiles)), found.rows)
     if not len(missing):
         return found
-    first = f"row {missing[0] + 1}, {smiles[missing[0]]!r}"
+    first = f"row {missing[0] + 1}, {smiles[missing[0]][:200]!r}"
     if invalid == "error" or not len(found.rows):
         raise UserError(
-            f"{path}: {len(missing)} SMILES are no molecules to RDKit, the first in {first}: mend them, or leave their "
+            f"{path}: {len(missing)} SMILES are no molecules to RDKit or longer than {LONGEST_SMILES:,} characters, "
+            f"the first in {first}: mend them, or leave their "
             "rows out by data.invalid: drop"
         )
     log.warning(

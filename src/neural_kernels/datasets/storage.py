@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_kernels.errors import UserError
+from neural_kernels import disk
 from neural_kernels.files import flush_folder, take_temporary
 from neural_kernels.locks import alone
 
@@ -20,17 +20,19 @@ def atomic_array(path: Path, shape: tuple[int, ...], dtype: np.dtype | type) -> 
     """A writable memory-mapped .npy file that takes its name when the block ends without an error.
 
     Raises:
-        UserError: the disk has no room for the array.
+        UserError: the disk has no room for the array, or is closed to this user.
     """
-    temporary, lock = take_temporary(path)
+    with disk.naming(path):
+        temporary, lock = take_temporary(path)
     try:
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.dtype(dtype), shape=shape)
-        _reserve(temporary, path)
+        array = disk.new_array(temporary, shape, dtype, path)
         yield array
-        array.flush()
-        _publish(temporary, path)
+        with disk.naming(path):
+            array.flush()
+            _publish(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
     finally:
         os.close(lock)
@@ -61,21 +63,6 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns
-
-
-def _reserve(temporary: Path, path: Path) -> None:
-    # A write to a memory-mapped file on a full disk kills the process with SIGBUS; a reservation that
-    # fails is an error that can be named. Not every system has the call.
-    if not hasattr(os, "posix_fallocate"):
-        return
-    size = temporary.stat().st_size
-    with temporary.open("r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise UserError(f"{path}: the disk has no room for it, expected {size} bytes free") from error
 
 
 def _publish(temporary: Path, path: Path) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -89,10 +90,10 @@ def _classes(tree: FileTree) -> list[str]:
     # A class becomes part of a path.
     wrong = [name for name in classes if not re.fullmatch(r"\w[\w-]*", name)]
     if wrong:
-        raise UserError(f"{where}: found the class {wrong[0]!r}, expected a name such as n01443537")
-    if len(set(classes)) < len(classes):
-        twice = next(name for name in classes if classes.count(name) > 1)
-        raise UserError(f"{where}: the class {twice} is there {classes.count(twice)} times, expected once")
+        raise UserError(f"{where}: found the class {wrong[0][:80]!r}, expected a name such as n01443537")
+    for name, times in Counter(classes).items():
+        if times > 1:
+            raise UserError(f"{where}: the class {name} is there {times} times, expected once")
     if len(classes) < 2:
         raise UserError(f"{where}: found {len(classes)} classes, expected at least two")
     return classes

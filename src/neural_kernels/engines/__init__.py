@@ -1,12 +1,14 @@
 """Engines: from an architecture and examples to kernel entries.
 
 An engine is a module with the functions of :class:`Engine`. All engines take the same
-``Architecture`` and agree with the ``neural_tangents`` one to rounding.
+``Architecture`` and compute the same function, ``native`` and ``jax`` to rounding and ``neural_tangents`` to its
+own tolerance (see ``neural_tangents_engine``).
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -53,6 +55,9 @@ class Engine(Protocol):
 
         With ``right`` None, ``left`` against itself: only the upper triangle is computed, and the
         result is exactly symmetric. An entry does not depend on the other examples in the call.
+
+        An entry that ``precision`` cannot hold is not finite, and so is every one of an example of which the
+        variances cannot be held, somewhere in the network (see ``representable``).
         """
 
 
@@ -67,7 +72,7 @@ def select(name: str, architecture: Architecture, input_shape: tuple[int, ...]) 
     """The engine ``name``, or with "auto" the fastest one that is here and covers the architecture.
 
     Returns:
-        Its name and its module; the choice is logged with the reason each faster one was passed over.
+        Its name and its module; the choice is logged, once, with the reason each faster one was passed over.
 
     Raises:
         UserError: unknown engine, one that cannot run here or does not cover ``architecture``, or an
@@ -80,10 +85,16 @@ def select(name: str, architecture: Architecture, input_shape: tuple[int, ...]) 
         reason = engine.unavailable() or engine.uncovered(architecture, input_shape)
         if reason is None:
             because = f" (passed over: {'; '.join(passed_over)})" if passed_over else ""
-            log.info("engine %s for architecture %s%s", candidate, architecture.name, because)
+            _say_once(f"engine {candidate} for architecture {architecture.name}{because}")
             return candidate, engine
         passed_over.append(f"{candidate}: {reason}")
     raise UserError(f"no engine for architecture {architecture.name}: {'; '.join(passed_over)}")
+
+
+@functools.cache
+def _say_once(choice: str) -> None:
+    """Log a choice, the first time in this process: many small blocks make it again and again."""
+    log.info("%s", choice)
 
 
 def _in_order() -> tuple[str, ...]:
@@ -131,8 +142,11 @@ def kernel_matrix(
 
     Returns:
         (n1, n2) array of dtype ``precision``; exactly symmetric where ``x2`` is None.
+
+    Raises:
+        UserError: see ``select``; or ``precision`` cannot hold an entry, or the variances that it is made of.
     """
-    from neural_kernels.engines import common_windows
+    from neural_kernels.engines import common_windows, representable
 
     _, chosen = select(engine, architecture, x1.shape[1:])
     pairs = len(x1) * (len(x1) + 1) // 2 if x2 is None else len(x1) * len(x2)
@@ -140,7 +154,9 @@ def kernel_matrix(
     chosen = common_windows.cheapest(chosen, architecture, kind, precision, sets, pairs)
     left = chosen.prepare(architecture, x1, precision)
     right = None if x2 is None else chosen.prepare(architecture, x2, precision)
-    return chosen.kernel(architecture, kind, left, right, precision)
+    entries = chosen.kernel(architecture, kind, left, right, precision)
+    representable.refuse_untrusted(entries, precision)
+    return entries
 
 
 # Examples whose variances are computed together, as the diagonal of the kernel among them.
@@ -155,8 +171,8 @@ def variances(
     engine: str = "auto",
     precision: Precision = "float64",
 ) -> np.ndarray:
-    """The kernel of each example with itself, (n,) of dtype ``precision``; arguments as of ``kernel_matrix``."""
-    from neural_kernels.engines import common_windows
+    """The kernel of each example with itself, (n,) of dtype ``precision``; see ``kernel_matrix``."""
+    from neural_kernels.engines import common_windows, representable
 
     _, chosen = select(engine, architecture, x.shape[1:])
     pairs = len(x) * (VARIANCE_CHUNK + 1) // 2
@@ -165,4 +181,5 @@ def variances(
     for first in range(0, len(x), VARIANCE_CHUNK):
         few = chosen.prepare(architecture, x[first : first + VARIANCE_CHUNK], precision)
         out[first : first + VARIANCE_CHUNK] = np.diag(chosen.kernel(architecture, kind, few, None, precision))
+    representable.refuse_untrusted(out[:, None], precision)
     return out

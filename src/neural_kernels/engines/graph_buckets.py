@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from neural_kernels.engines import Precision
+from neural_kernels.engines.representable import rounded
 from neural_kernels.graphs import Graphs
 
 SMALLEST_BUCKET = 8
@@ -51,7 +53,7 @@ def batch_length(size: int, entries: int) -> int:
     return 1 << max(1, int(entries**0.5) // size).bit_length() - 1
 
 
-def batches(graphs: Graphs, entries: int, dtype: str, shrink: bool = False) -> list[Batch]:
+def batches(graphs: Graphs, entries: int, dtype: Precision, shrink: bool = False) -> list[Batch]:
     """All of ``graphs`` in batches, the smallest graphs first and otherwise in their order.
 
     Args:
@@ -98,14 +100,14 @@ def scatter(
         result[np.ix_(columns.places, rows.places)] = tile.T
 
 
-def _batch(graphs: Graphs, places: np.ndarray, size: int, length: int, dtype: str) -> Batch:
+def _batch(graphs: Graphs, places: np.ndarray, size: int, length: int, dtype: Precision) -> Batch:
     nodes = np.zeros((length, size, graphs.nodes.shape[1]), dtype)
     adjacency = np.zeros((length, size, size), dtype)
     real = np.zeros((length, size), bool)
     for row in range(length):
         graph = places[min(row, len(places) - 1)]
         first, last = graphs.node_offsets[graph : graph + 2]
-        nodes[row, : last - first] = graphs.nodes[first:last]
+        nodes[row, : last - first] = rounded(graphs.nodes[first:last], dtype)
         real[row, : last - first] = True
         edges = graphs.edges[slice(*graphs.edge_offsets[graph : graph + 2])]
         np.add.at(adjacency[row], (edges[:, 1], edges[:, 0]), 1)

@@ -26,6 +26,7 @@ import numpy as np
 
 from neural_kernels import architectures as arch
 from neural_kernels.engines import Kind, Precision, elementwise, graph_buckets
+from neural_kernels.engines.representable import rounded
 from neural_kernels.graphs import Examples, Graphs
 
 # Entries of one plane on a CPU: a quarter of a megabyte in float64, so that a layer's few planes fit in L2.
@@ -107,7 +108,7 @@ def prepare(architecture: arch.Architecture, x: Examples, precision: Precision) 
         return _prepare_graphs(architecture, x, precision)
     if isinstance(architecture.layers[0], arch.Flatten):
         x = x.reshape(len(x), -1)
-    x = np.ascontiguousarray(x, dtype=precision)
+    x = rounded(x, precision)
     space = x.shape[1:-1]
     width = _shrunk(_tile(architecture, space, x.shape[-1], precision), len(x), len(x)).columns
     compute = _compiled_variances(architecture, space)
@@ -117,7 +118,7 @@ def prepare(architecture: arch.Architecture, x: Examples, precision: Precision) 
         part = _jax().device_put(examples.part(start, width)[0], device)
         return [[np.asarray(v) for v in layers] for layers in compute(part)]
 
-    parts = _spread(run, [(start,) for start in range(0, len(x), width)], precision)
+    parts = _spread(run, [(start,) for start in range(0, len(x), width)])
     variances = [
         [np.concatenate(pieces)[: len(x)] for pieces in zip(*layers, strict=True)]
         for layers in zip(*parts, strict=True)
@@ -158,7 +159,7 @@ def _array_kernel(
 
     corners = itertools.product(range(0, len(left), tile.rows), range(0, len(columns), tile.columns))
     needed = [(i, j) for i, j in corners if right is not None or j + tile.columns > i]
-    _spread(run, needed, precision)
+    _spread(run, needed)
     return result
 
 
@@ -173,7 +174,7 @@ def _prepare_graphs(architecture: arch.Architecture, graphs: Graphs, precision: 
         arrays = _jax().device_put((batch.nodes, batch.adjacency, batch.real), device)
         return replace(batch, own=[np.asarray(v) for v in compute(*arrays)])
 
-    return PreparedGraphs(len(graphs), _spread(run, [(i,) for i in range(len(batches))], precision))
+    return PreparedGraphs(len(graphs), _spread(run, [(i,) for i in range(len(batches))]))
 
 
 def _graph_kernel(
@@ -193,7 +194,7 @@ def _graph_kernel(
         tile = np.asarray(compute(*_jax().device_put(arrays, device)))
         graph_buckets.scatter(tile, one, other, exchanged, result, right is None)
 
-    _spread(run, [(i,) for i in range(len(tiles))], precision)
+    _spread(run, [(i,) for i in range(len(tiles))])
     return result
 
 
@@ -307,9 +308,7 @@ def _compiler_options() -> dict[str, Any]:
     }
 
 
-def _spread(
-    task: Callable[..., Any], arguments: Sequence[tuple[int, ...]], precision: Precision
-) -> list[Any]:
+def _spread(task: Callable[..., Any], arguments: Sequence[tuple[int, ...]]) -> list[Any]:
     """``task(device, *those)`` for each of ``arguments``, on all devices or all cores; results in order."""
     jax = _jax()
     devices = jax.local_devices()
@@ -317,7 +316,8 @@ def _spread(
     workers = threads() if devices[0].platform == "cpu" else 2 * len(devices)
 
     def run(number: int) -> Any:
-        with jax.enable_x64(precision == "float64"):
+        # In float32 too: the inputs' covariances are summed in float64, all else has the inputs' type.
+        with jax.enable_x64(True):
             return task(devices[number % len(devices)], *arguments[number])
 
     with ThreadPoolExecutor(max(1, min(workers, len(arguments)))) as pool:

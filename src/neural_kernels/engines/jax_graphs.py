@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from neural_kernels import architectures as arch
-from neural_kernels.engines.jax_layers import Array, Factors, factors, transform, variance
+from neural_kernels.engines.jax_layers import Array, Factors, factors, lifted, transform, trusted, variance
 from neural_kernels.engines.jax_offsets import is_pointwise
 
 
@@ -28,7 +28,8 @@ class GraphArrays(NamedTuple):
 def variances(architecture: arch.Architecture, nodes: Array, adjacency: Array, real: Array) -> list[Array]:
     """Each graph's variances before each pointwise layer, from the whole covariance among its nodes."""
     found: list[Array] = []
-    K = _einsum("apf,aqf->apq", nodes, nodes) / nodes.shape[-1]
+    K = _lifted(_products("apf,aqf->apq", nodes, nodes), (nodes != 0).any(axis=-1))
+    gain = 1.0  # of the layers with weights since the last pointwise one
     for layer in architecture.layers:
         match layer:
             case arch.Aggregate():
@@ -36,18 +37,19 @@ def variances(architecture: arch.Architecture, nodes: Array, adjacency: Array, r
                 K = _einsum("aup,apq->auq", weights, K)
                 K = _einsum("avq,auq->auv", weights, K)
             case arch.Dense():
-                K = layer.W_std**2 * K + layer.b_std**2
+                gain *= layer.W_std**2
+                K = _lifted(layer.W_std**2 * K + layer.b_std**2, _own(K) > 0)
             case arch.GlobalAvgPool() | arch.GlobalSumPool() if K.ndim == 3:
                 shares = _shares(layer, real, K.dtype)
                 K = _einsum("ap,apq,aq->a", shares, K, shares)
             case _ if is_pointwise(layer):
-                found.append(jnp.diagonal(K, axis1=1, axis2=2) if K.ndim == 3 else K)
-                own = factors(layer, found[-1])
+                found.append(trusted(layer, _own(K), gain))
+                own, gain = factors(layer, found[-1]), 1.0
                 if K.ndim == 3:
                     left = tuple(factor[:, :, None] for factor in own)
                     K, _ = transform(layer, (K, None), left, tuple(factor[:, None, :] for factor in own))
                 else:
-                    K = variance(layer, K)
+                    K = variance(layer, K, own)
     return found
 
 
@@ -55,7 +57,7 @@ def pair_kernel(
     architecture: arch.Architecture, tangent: bool, left: GraphArrays, right: GraphArrays
 ) -> Array:
     """Kernel entries (m_left, m_right) of all pairs of graphs."""
-    K = _einsum("apf,bqf->apbq", left.nodes, right.nodes) / left.nodes.shape[-1]
+    K = _products("apf,bqf->apbq", left.nodes, right.nodes)
     T: Array | None = None
     number = 0
     for layer in architecture.layers:
@@ -108,6 +110,24 @@ def _shares(layer: arch.Layer, real: Array, dtype: jnp.dtype) -> Array:
     """(m, nodes): what the pooling takes of each node."""
     ones = real.astype(dtype)
     return ones / ones.sum(axis=1, keepdims=True) if isinstance(layer, arch.GlobalAvgPool) else ones
+
+
+def _own(K: Array) -> Array:
+    """The variances among a graph's own covariances: of its nodes, or of the graph after the pooling."""
+    return jnp.diagonal(K, axis1=1, axis2=2) if K.ndim == 3 else K
+
+
+def _lifted(K: Array, positive: Array) -> Array:
+    """A graph's own covariances with ``lifted`` variances."""
+    if K.ndim == 1:
+        return lifted(K, positive)
+    return lifted(K, positive[:, :, None] & jnp.eye(K.shape[-1], dtype=bool))
+
+
+def _products(formula: str, left: Array, right: Array) -> Array:
+    """Means over features of products, summed in float64: see ``jax_planes.input_covariance``."""
+    products = _einsum(formula, left.astype(jnp.float64), right.astype(jnp.float64))
+    return (products / left.shape[-1]).astype(left.dtype)
 
 
 def _einsum(formula: str, *arrays: Array) -> Array:

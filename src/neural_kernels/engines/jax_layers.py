@@ -41,19 +41,43 @@ def stored(x: Array) -> Array:
     return lax.optimization_barrier(x)
 
 
-def arcsin(x: Array) -> Array:
-    """Arcsine of ``x`` in [-1, 1], to rounding relative to the result."""
+def arcsin(x: Array, start: float = 0.0, complement: Array | None = None) -> Array:
+    """``start``, 0 or pi / 2, and the arcsine of ``x`` in [-1, 1], to rounding relative to the result.
+
+    ``complement`` is 1 - x^2, where it is known better than from ``x``, whose rounding is that of 1.
+    """
     size = jnp.abs(x)
     large = size > 0.5
-    z = jnp.where(large, (1 - size) / 2, size * size)
+    rest = 1 - size if complement is None else complement / (1 + size)
+    z = jnp.where(large, rest / 2, size * size)
     root = jnp.where(large, jnp.sqrt(z), size)
     coefficients = _ARCSIN[x.dtype.name]
     series = jnp.full_like(z, coefficients[-1])
     for coefficient in coefficients[-2::-1]:
         series = series * z + coefficient
     value = root + root * z * series
-    value = jnp.where(large, math.pi / 2 - 2 * value, value)
-    return jnp.where(x < 0, -value, value)
+    above = jnp.where(large, (start + math.pi / 2) - 2 * value, start + value)
+    below = jnp.where(large, (start - math.pi / 2) + 2 * value, start - value)
+    return jnp.where(x < 0, below, above)
+
+
+def lifted(v: Array, positive: Array) -> Array:
+    """Variances ``v``, not zero by underflow where they are ``positive``: ``trusted`` then sees what was lost."""
+    return jnp.where(positive, jnp.maximum(v, float(jnp.finfo(v.dtype).tiny)), v)
+
+
+def trusted(layer: arch.Layer, v: Array, gain: float) -> Array:
+    """Variances ``v`` before ``layer``, or NaN where they are too large for its formulas or lost in underflow.
+
+    Below zero is the rounding of a sum that cancels. What is lost, before the layers that multiplied it by
+    ``gain``, is at most the smallest normal number, as compiled programs take smaller ones for zero.
+    """
+    info = jnp.finfo(v.dtype)
+    squared = isinstance(layer, arch.Erf | arch.SigmoidLike | arch.Gelu)
+    largest = 2.0 ** (info.maxexp // 2 - 4 if squared else info.maxexp - 4)
+    least = float(info.tiny) / float(info.eps) * max(gain, 1.0)
+    v = jnp.maximum(v, 0)
+    return jnp.where((v == 0) | ((v >= least) & (v <= largest)), v, math.nan)
 
 
 def factors(layer: arch.Layer, v: Array) -> Factors:
@@ -62,9 +86,8 @@ def factors(layer: arch.Layer, v: Array) -> Factors:
         case arch.Relu() | arch.LeakyRelu() | arch.Abs() | arch.ExpNormalized():
             return jnp.sqrt(v), _inverse_root(v)
         case arch.Erf() | arch.SigmoidLike():
-            _, slope, _ = _erf_parameters(layer)
-            v = slope**2 * v
-            return v, _inverse_root(v), 1 / jnp.sqrt(1 + 2 * v)
+            scaled = _erf_parameters(layer)[1] ** 2 * v
+            return scaled, _inverse_root(v), 1 / jnp.sqrt(1 + 2 * scaled)
         case arch.Gelu():
             return v, _inverse_root(v), 1 / jnp.sqrt(1 + v)
         case arch.LayerNorm(epsilon):
@@ -72,24 +95,9 @@ def factors(layer: arch.Layer, v: Array) -> Factors:
     raise TypeError(f"no closed form for {layer}")
 
 
-def variance(layer: arch.Layer, v: Array) -> Array:
-    """Variances after ``layer``, from ``v`` before it: ``transform`` at c = 1."""
-    match layer:
-        case arch.Relu() | arch.LeakyRelu() | arch.Abs():
-            negative, positive = _slopes(layer)
-            return (negative**2 + positive**2) / 2 * v
-        case arch.Erf() | arch.SigmoidLike():
-            scale, slope, shift = _erf_parameters(layer)
-            v = slope**2 * v
-            return scale**2 * 2 / math.pi * jnp.arctan2(2 * v, jnp.sqrt(1 + 4 * v)) + shift**2
-        case arch.Gelu():
-            root = jnp.sqrt(1 + 2 * v)
-            return v * ((v / ((1 + v) * root) + jnp.arctan2(v, root) / 2) / math.pi + 0.25)
-        case arch.ExpNormalized(gamma, shift):
-            return v * math.exp(gamma * (1 + shift))
-        case arch.LayerNorm(epsilon):
-            return v / (v + epsilon)
-    raise TypeError(f"no closed form for {layer}")
+def variance(layer: arch.Layer, v: Array, own: Factors) -> Array:
+    """Variances after ``layer``, from ``v`` before it and their factors, as ``transform`` computes a pair's."""
+    return transform(layer, (v, None), own, own)[0]
 
 
 def transform(layer: arch.Layer, state: State, left: Factors, right: Factors) -> State:
@@ -103,7 +111,7 @@ def transform(layer: arch.Layer, state: State, left: Factors, right: Factors) ->
         case arch.Gelu():
             return _gelu(K, T, left, right)
         case arch.ExpNormalized(gamma, shift):
-            c = _correlation(K, left[1], right[1])
+            c = jnp.clip(K * left[1] * right[1], -1, 1)
             growth = jnp.exp(gamma * (c + shift))
             return left[0] * right[0] * growth, _scaled(T, gamma * growth)
         case arch.LayerNorm():
@@ -113,7 +121,7 @@ def transform(layer: arch.Layer, state: State, left: Factors, right: Factors) ->
 
 
 def _inverse_root(v: Array) -> Array:
-    return jnp.where(v > 0, 1 / jnp.sqrt(jnp.where(v > 0, v, 1)), 0)
+    return jnp.where(v == 0, 0, 1 / jnp.sqrt(jnp.where(v == 0, 1, v)))
 
 
 def _scaled(T: Array | None, factor: Array) -> Array | None:
@@ -121,11 +129,11 @@ def _scaled(T: Array | None, factor: Array) -> Array | None:
 
 
 def _correlation(K: Array, left: Array, right: Array) -> Array:
-    # Rounding leaves identical positions a few units below 1, where the angle's slope is infinite and
-    # would turn 1e-16 into 1e-8; no angle below this can be told from zero.
+    # Rounding leaves identical positions a few units below 1, and opposite ones above -1, where the angle's
+    # slope is infinite and would turn 1e-16 into 1e-8; no angle below this can be told from zero.
     c = K * left * right
     resolved = 1 - 8 * float(jnp.finfo(K.dtype).eps)
-    return jnp.where(c > resolved, 1, jnp.maximum(c, -1))
+    return jnp.where(c > resolved, 1, jnp.where(c < -resolved, -1, c))
 
 
 def _slopes(layer: arch.Layer) -> tuple[float, float]:
@@ -143,7 +151,7 @@ def _rectified(layer: arch.Layer, K: Array, T: Array | None, left: Factors, righ
     kink = (positive - negative) ** 2 / (2 * math.pi)
     c = _correlation(K, left[1], right[1])
     # The derivative's covariance, with the angle as pi - acos(c).
-    slope = negative * positive + kink * (stored(arcsin(c)) + math.pi / 2)
+    slope = negative * positive + kink * stored(arcsin(c, math.pi / 2))
     sine = jnp.sqrt((1 - c) * (1 + c))
     return left[0] * right[0] * (kink * sine + slope * c), _scaled(T, slope)
 
@@ -155,26 +163,25 @@ def _erf_parameters(layer: arch.Layer) -> tuple[float, float, float]:
 
 def _erf(layer: arch.Layer, K: Array, T: Array | None, left: Factors, right: Factors) -> State:
     scale, slope, shift = _erf_parameters(layer)
-    K = slope**2 * K
-    sine = jnp.clip(2 * K * left[2] * right[2], -1, 1)
-    result = scale**2 * 2 / math.pi * arcsin(sine) + shift**2
-    if T is None:
-        return result, None
+    y, v1, v2 = 2 * slope**2 * K, left[0], right[0]
+    scales = left[2] * right[2]
     c = _correlation(K, left[1], right[1])
-    v1, v2 = left[0], right[0]
     determinant = 1 + 2 * (v1 + v2) + 4 * v1 * v2 * (1 - c) * (1 + c)
-    return result, T * (slope**2 * scale**2 * 4 / math.pi) / jnp.sqrt(determinant)
+    start = math.pi / 2 if shift else 0.0
+    angle = arcsin(jnp.clip(y * scales, -1, 1), start, determinant * scales * scales)
+    result = scale**2 * 2 / math.pi * angle
+    return result, _scaled(T, (slope**2 * scale**2 * 4 / math.pi) / jnp.sqrt(determinant))
 
 
 def _gelu(K: Array, T: Array | None, left: Factors, right: Factors) -> State:
     v1, v2 = left[0], right[0]
-    inverse = (left[2] * right[2]) ** 2
+    scales = left[2] * right[2]
+    inverse = scales * scales
     c = _correlation(K, left[1], right[1])
     determinant = 1 + v1 + v2 + v1 * v2 * (1 - c) * (1 + c)
-    root = 1 / jnp.sqrt(determinant)
-    angle = arcsin(jnp.clip(K * left[2] * right[2], -1, 1)) / (2 * math.pi)
-    result = (K * K + v1 * v2 * determinant) * inverse * root / (2 * math.pi) + K * (angle + 0.25)
-    if T is None:
-        return result, None
+    size = jnp.sqrt(determinant)
+    sine = jnp.clip(K * scales, -1, 1)
+    gate = arcsin(sine, math.pi / 2, determinant * inverse) / (2 * math.pi)
+    result = (sine * sine / size + v1 * v2 * inverse * size) / (2 * math.pi) + K * gate
     first = 1 / determinant + (2 + v1 + v2) * inverse
-    return result, T * (0.25 + angle + first * K * root / (2 * math.pi))
+    return result, _scaled(T, gate + first * K / size / (2 * math.pi))

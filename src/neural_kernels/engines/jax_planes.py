@@ -16,7 +16,17 @@ import numpy as np
 from jax import lax
 
 from neural_kernels import architectures as arch
-from neural_kernels.engines.jax_layers import Array, Factors, State, factors, stored, transform, variance
+from neural_kernels.engines.jax_layers import (
+    Array,
+    Factors,
+    State,
+    factors,
+    lifted,
+    stored,
+    transform,
+    trusted,
+    variance,
+)
 from neural_kernels.engines.jax_offsets import (
     Offset,
     Segment,
@@ -36,11 +46,20 @@ class Examples(NamedTuple):
 
 
 def input_covariance(left: Array, right: Array, space: Space) -> Array:
-    """Mean over channels of products: (*space, channels, *lanes) twice -> (*space, *lanes)."""
+    """Mean over channels of products: (*space, channels, *lanes) twice -> (*space, *lanes).
+
+    Without positions in float64, whatever the precision of the inputs: a matrix product sums in an order of its
+    own, and a variance that differs from it by the rounding of float32 shows as an angle between equal examples.
+    """
     axis = len(space)
     channels = left.shape[axis]
-    if not space and left.ndim == 3:
-        return jnp.dot(left[:, :, 0].T, right[:, 0, :], precision="highest") / channels
+    if not space:
+        dtype, left, right = left.dtype, left.astype(jnp.float64), right.astype(jnp.float64)
+        if left.ndim == 3:
+            sums = jnp.dot(left[:, :, 0].T, right[:, 0, :], precision="highest")
+        else:
+            sums = jnp.sum(left * right, axis)
+        return (sums / channels).astype(dtype)
     if channels > 8:
         return jnp.sum(left * right, axis) / channels
     products = (
@@ -112,14 +131,17 @@ def _taps(layer: arch.Dense | arch.Conv, x: Array, offset: Any, space: Space) ->
 def own_variances(segment: Segment, v: Array) -> tuple[list[Array], Array]:
     """An example's variances before each pointwise layer of the segment, and after the last layer."""
     before: list[Array] = []
+    gain = 1.0  # of the layers with weights since the last pointwise one
     zero = (0,) * len(segment.space)
     for layer in segment.layers:
         match layer:
             case arch.Dense() | arch.Conv():
-                v = layer.W_std**2 * _taps(layer, v, zero, segment.space) + layer.b_std**2
+                gain *= layer.W_std**2
+                v = _taps(layer, v, zero, segment.space)
+                v = lifted(layer.W_std**2 * v + layer.b_std**2, v > 0)
             case _:
-                before.append(v)
-                v = variance(layer, v)
+                before.append(trusted(layer, v, gain))
+                v, gain = variance(layer, before[-1], factors(layer, before[-1])), 1.0
     return before, v
 
 
@@ -285,7 +307,10 @@ def variances(architecture: arch.Architecture, space: Space, x: Array) -> list[l
         if not offsets[index]:
             break
         # The first offset in ascending order is zero, where every covariance is a variance.
-        start = input_covariance(x, x, segment.space) if source is None else source[0]
+        if source is None:
+            start = lifted(input_covariance(x, x, segment.space), (x != 0).any(axis=len(segment.space)))
+        else:
+            start = source[0]
         result[index], after = own_variances(segment, start)
         if index + 1 == len(cut) or not offsets[index + 1]:
             break

@@ -30,10 +30,11 @@ from neural_kernels.engines.native.aligned import aligned
 from neural_kernels.engines.native.graph_layout import Pack, PackStructure, make_packs
 from neural_kernels.engines.native.letters import find_letters
 from neural_kernels.engines.native.plan import SUM_DIAGONAL, Plan, PlanStructure, compile_plan
+from neural_kernels.engines.representable import rounded
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs
 
-INTERFACE = 3
+INTERFACE = 4
 INSTRUCTIONS = ("baseline", "avx2", "avx512")
 
 # Pairs of examples to a task: enough to pay for a call, few enough to share out evenly.
@@ -95,7 +96,7 @@ def prepare(architecture: Architecture, x: Examples, precision: Precision) -> Pr
     """
     if isinstance(x, Graphs):
         return _prepare_graphs(architecture, x, precision)
-    x = np.asarray(x, precision)
+    x = rounded(x, precision)
     found = None if _plan(architecture, x.shape[1:]).dense else find_letters(x)
     if found is None:
         return _prepare_arrays(architecture, x.shape[1:], x, None)
@@ -115,7 +116,7 @@ def _prepare_arrays(
     groups = -(-n // lanes)
     data = aligned((groups, plan.scalars, lanes), np.dtype(precision))
     flat = x.reshape(n, inputs)
-    gram = None if letters is None else _letter_products(letters, letters, instructions)
+    gram = None if letters is None else _own_letter_products(letters, instructions)
     structure = plan.structure if gram is None else plan.with_gram(gram)
 
     def fill(begin: int, end: int) -> None:
@@ -142,6 +143,15 @@ def _letter_products(left: np.ndarray, right: np.ndarray, instructions: str) -> 
         left.shape[1],
         gram.ctypes.data,
     )
+    return gram
+
+
+def _own_letter_products(letters: np.ndarray, instructions: str) -> np.ndarray:
+    """Those of letters with each other, for variances: positive where a letter is not zero but its square is."""
+    gram = _letter_products(letters, letters, instructions)
+    smallest = np.finfo(letters.dtype).tiny
+    lost = (np.diag(gram) < smallest) & (letters != 0).any(axis=1)
+    gram[lost, lost] = smallest / 2  # as ``keep_positive`` of native/variances.h
     return gram
 
 

@@ -1,11 +1,17 @@
 """The reference engine: Neural Tangents' ``stax``, in tiles of pairs that fit in memory.
 
-Slow, and the oracle of the other engines' tests.
+Slow, and the oracle of the other engines' tests on ordinary inputs. Its arithmetic is Neural Tangents' own: it
+takes small differences of rounded numbers, so that two equal examples are to it as two that differ by a rounding,
+eps. The angle between them comes out as sqrt(eps) at worst (ReLU's NTK of an example with itself is low by 5e-8
+in float64), and an erf's, GELU's or sigmoid's NTK there is off by eps times the variance. Examples with which that
+is not known to a part in 64, or of which the product of two variances cannot be held, are refused.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -16,6 +22,7 @@ import numpy as np
 from neural_kernels import architectures as arch
 from neural_kernels.engines import Kind, Precision, elementwise, graph_buckets
 from neural_kernels.engines.neural_tangents_import import import_neural_tangents, missing
+from neural_kernels.engines.representable import rounded
 from neural_kernels.graphs import Examples, Graphs
 
 # Covariance entries of all pairs in a tile; a few arrays of this size live at the same time.
@@ -35,18 +42,57 @@ def uncovered(architecture: arch.Architecture, input_shape: tuple[int, ...]) -> 
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """Examples, and which of them (n,) Neural Tangents' formulas can hold."""
+
+    x: np.ndarray
+    held: np.ndarray
+
+
+@dataclass(frozen=True)
 class PreparedGraphs:
+    """Graphs in batches; ``held`` as in ``Prepared``."""
+
     n: int
     batches: list[graph_buckets.Batch]
+    held: np.ndarray
 
 
-def prepare(
-    architecture: arch.Architecture, x: Examples, precision: Precision
-) -> np.ndarray | PreparedGraphs:
+def prepare(architecture: arch.Architecture, x: Examples, precision: Precision) -> Prepared | PreparedGraphs:
     """The examples themselves in ``precision``: Neural Tangents computes variances as it goes."""
+    held = _held(architecture, x, precision)
     if isinstance(x, Graphs):
-        return PreparedGraphs(len(x), graph_buckets.batches(x, ENTRIES_PER_TILE, precision, shrink=True))
-    return np.ascontiguousarray(x, dtype=precision)
+        batches = graph_buckets.batches(x, ENTRIES_PER_TILE, precision, shrink=True)
+        return PreparedGraphs(len(x), batches, held)
+    return Prepared(rounded(x, precision), held)
+
+
+def _held(architecture: arch.Architecture, x: Examples, precision: Precision) -> np.ndarray:
+    """Whether (n,) all variances of each example are ones that Neural Tangents' formulas can hold."""
+    from neural_kernels.engines import jax_engine
+    from neural_kernels.engines.jax_offsets import is_pointwise
+
+    layers = [layer for layer in architecture.layers if is_pointwise(layer)]
+    prepared = jax_engine.prepare(architecture, x, precision)
+    held: np.ndarray = np.ones(len(x), bool)
+    if isinstance(prepared, jax_engine.Prepared):
+        variances = [v for segment in prepared.variances for v in segment]
+        for layer, v in zip(layers, variances, strict=True):
+            held &= np.all(_in_range(layer, v, precision).reshape(len(x), -1), axis=1)
+    else:
+        for batch in prepared.batches:
+            for layer, v in zip(layers, batch.own, strict=True):
+                of_graph = np.all(_in_range(layer, v, precision).reshape(len(v), -1), axis=1)
+                held[batch.places] &= of_graph[: len(batch.places)]
+    return held
+
+
+def _in_range(layer: arch.Layer, v: np.ndarray, precision: Precision) -> np.ndarray:
+    info = np.finfo(precision)
+    if isinstance(layer, arch.Erf | arch.SigmoidLike | arch.Gelu):
+        return v <= 1 / (64 * float(info.eps))
+    least = 0.0 if isinstance(layer, arch.LayerNorm) else math.sqrt(float(info.tiny) / float(info.eps))
+    return np.asarray((v == 0) | ((v >= least) & (v <= math.sqrt(float(info.max)) / 16)))
 
 
 def kernel(
@@ -57,8 +103,12 @@ def kernel(
     precision: Precision,
 ) -> np.ndarray:
     """Kernel entries (n_left, n_right) of dtype ``precision``; see ``engines.Engine.kernel``."""
-    compute = _graph_kernel if isinstance(left, PreparedGraphs) else _array_kernel
-    result = compute(architecture, kind, left, right, precision)
+    if isinstance(left, PreparedGraphs):
+        result = _graph_kernel(architecture, kind, left, right, precision)
+    else:
+        result = _array_kernel(architecture, kind, left.x, None if right is None else right.x, precision)
+    result[~left.held] = np.nan
+    result[:, ~(left if right is None else right).held] = np.nan
     return result if right is not None else np.triu(result) + np.triu(result, 1).T
 
 
@@ -179,6 +229,38 @@ def _pattern(layer: arch.Aggregate, adjacency: Any) -> Any:
     return jnp.swapaxes(weights, 1, 2)
 
 
+def _exp_normalized(gamma: float, shift: float) -> Any:
+    """``stax.ExpNormalized`` without its floor of 1e-30 under the product of two variances."""
+    import jax.numpy as jnp
+
+    elementwise_layers = importlib.import_module("neural_tangents._src.stax.elementwise")
+
+    def transformed(covariance: Any, product: Any) -> tuple[Any, Any]:
+        size = jnp.sqrt(product)
+        correlation = jnp.where(size > 0, covariance / jnp.where(size > 0, size, 1), 0)
+        growth = jnp.exp(gamma * (correlation + shift))
+        return size * growth, gamma * growth
+
+    def kernel_fn(k: Any) -> Any:
+        products = elementwise_layers.get_diagonal_outer_prods(
+            k.cov1, k.cov2, k.diagonal_batch, k.diagonal_spatial, operator.mul
+        )
+        nngp, slope = transformed(k.nngp, products[1])
+        cov1, cov2 = (
+            None if covariance is None else transformed(covariance, product)[0]
+            for covariance, product in ((k.cov1, products[0]), (k.cov2, products[2]))
+        )
+        return k.replace(nngp=nngp, cov1=cov1, cov2=cov2, ntk=None if k.ntk is None else slope * k.ntk)
+
+    stax = import_neural_tangents().stax
+    layer = stax.layer(
+        stax.supports_masking(remask_kernel=True)(
+            lambda: elementwise_layers._elementwise(None, "ExpNormalized", kernel_fn)
+        )
+    )
+    return layer()
+
+
 def _stax_layer(stax: Any, layer: arch.Layer, space: int) -> Any:
     """``layer`` in ``stax``, on inputs with ``space`` spatial dimensions."""
     match layer:
@@ -201,7 +283,7 @@ def _stax_layer(stax: Any, layer: arch.Layer, space: int) -> Any:
         case arch.Identity():
             return stax.Identity()
         case arch.ExpNormalized(gamma, shift):
-            return stax.ExpNormalized(gamma=gamma, shift=shift)
+            return _exp_normalized(gamma, shift)
         case arch.LayerNorm(epsilon):
             return stax.LayerNorm(eps=epsilon)
         case arch.AvgPool(window):

@@ -24,7 +24,7 @@ from neural_kernels.datasets.storage import atomic_array, made_alone
 from neural_kernels.errors import UserError
 from neural_kernels.files import read_json, write_json
 from neural_kernels.flip_symmetry import followed_by_flips
-from neural_kernels.graphs import Examples, Graphs, structure_files, write_structure
+from neural_kernels.graphs import Examples, Graphs, is_graphs, structure_files, write_structure
 from neural_kernels.preprocessing import channels, sketch, targets, transform, zca
 from neural_kernels.preprocessing.sketch import Sketching
 from neural_kernels.preprocessing.transform import Fitted, SavedTransform
@@ -123,6 +123,32 @@ def _write_all(used: Mapping[str, Any], raw: SealedFolder, directory: Path) -> d
     }
 
 
+def check_training_set(
+    options: Mapping[str, Mapping[str, Any]], summary: Mapping[str, Any], labels: np.ndarray, source: str
+) -> None:
+    """Refuse, before any work, what ``preprocess`` would refuse of a training set for its targets and its sizes.
+
+    Args:
+        options: entries of a study's config by their names.
+        summary: as in data.json: parts, input_shape and task.
+        labels: of the training set, without augmented copies: (n,) integers or (n, outputs) floats.
+        source: of the data, for errors.
+
+    Raises:
+        UserError: values to learn that are all the same or all missing, more examples to fit on than there are, or a
+            method that the examples do not allow.
+    """
+    if summary["task"] != "classification":
+        try:
+            targets.fit_scaling(labels, labels=summary["task"] == "multilabel")
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+    graphs, train = is_graphs(tuple(summary["input_shape"])), summary["parts"]["train"]
+    for name, entry in options.items():
+        used = applicable(entry)
+        _check_fit(used, graphs, train, f"preprocessing.{name}: ")
+
+
 def sketch_file(features: Path) -> Path:
     """The file with the sketch (``preprocessing.sketch``) of the features in the file ``features``."""
     return features.with_suffix(".sketch.npy")
@@ -176,31 +202,37 @@ def _method(options: Mapping[str, Any]) -> str:
 
 
 def _fit_examples(options: Mapping[str, Any], train: Examples) -> Examples:
+    _check_fit(options, isinstance(train, Graphs), len(train))
+    return train[: options.get("fit_examples")]
+
+
+def _check_fit(options: Mapping[str, Any], graphs: bool, train: int, where: str = "") -> None:
     asked = options.get("fit_examples")
-    if asked is not None and not 1 <= asked <= len(train):
+    if asked is not None and not 1 <= asked <= train:
         raise UserError(
-            f"preprocessing fit_examples is {asked}, expected 1 to {len(train)} training examples"
+            f"{where}preprocessing fit_examples is {asked}, expected 1 to {train} training examples"
         )
-    return train[:asked]
+    if graphs and options.get("each_position", False):
+        raise UserError(
+            f"{where}preprocessing each_position is true, but the nodes of graphs have no positions"
+        )
+    if graphs and options["method"] == "zca":
+        raise UserError(
+            f"{where}preprocessing method is zca, but the examples are graphs: expected standardize or none"
+        )
 
 
 def _fit(options: Mapping[str, Any], train: Examples, check: Check) -> Fitted:
     if options["method"] == "none":
         return None
     if options["method"] == "standardize":
-        each_position = options.get("each_position", False)
-        if each_position and isinstance(train, Graphs):
-            raise UserError("preprocessing each_position is true, but the nodes of graphs have no positions")
-        return channels.fit(_batches(_rows(train), "fitting", check), each_position)
+        return channels.fit(_batches(_rows(train), "fitting", check), options.get("each_position", False))
     images = _image_batches(train, check)
     return zca.fit(images, options["regularization"], options["per_image_normalization"])
 
 
 def _image_batches(train: Examples, check: Check) -> Callable[[], Iterator[np.ndarray]]:
-    if isinstance(train, Graphs):
-        raise UserError(
-            "preprocessing method is zca, but the examples are graphs: expected standardize or none"
-        )
+    assert not isinstance(train, Graphs), "_check_fit refuses graphs"
     return partial(_batches, train, "fitting", check)
 
 

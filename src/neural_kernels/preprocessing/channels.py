@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SMALLEST_SPREAD = 1e-150
+"""Of values that differ: the squares of smaller deviations are no normal float64, and their mean no variance."""
+
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """``mean`` and ``scale``, float64: the standard deviation, or 1 for what is constant.
+    """``mean`` and ``scale``, float64: the standard deviation, or 1 for what is constant to ``SMALLEST_SPREAD``.
 
     Both are (channels,), or of an example's shape where each position has its own.
     """
@@ -43,7 +46,7 @@ def fit(batches: Iterable[np.ndarray], each_position: bool = False) -> ChannelSt
         count = total
         low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
     # The mean of equal numbers is rounded: with the number itself, a constant channel becomes exactly zero.
-    constant = low == high
+    constant = high - low <= SMALLEST_SPREAD
     mean, scale = np.where(constant, low, mean), np.where(constant, 1.0, np.sqrt(squares / count))
     return ChannelStatistics(mean.reshape(shape), scale.reshape(shape))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neural_kernels.errors import UserError
+from neural_kernels.preprocessing.channels import SMALLEST_SPREAD
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def fit_scaling(values: np.ndarray, labels: bool = False) -> TargetScaling:
         if not there.any():
             raise UserError(f"task {task}: none of the {len(values)} training values is there, expected some")
         found = column[there]
-        if (found == found[0]).all():
+        if found.max() - found.min() <= SMALLEST_SPREAD:
             raise UserError(
                 f"task {task}: all {len(found)} training values are {found[0]}, expected values that differ"
             )

@@ -8,18 +8,27 @@ import pandas as pd
 from neural_kernels.evaluation import LOSS, SCORE
 from neural_kernels.metrics_table import TRAIN, VALIDATION
 from neural_kernels.reports import style
-from neural_kernels.reports.candidates import AT_END, AT_END_NOTE, candidate_ends, chosen
+from neural_kernels.reports.candidates import (
+    AT_END,
+    AT_END_NOTE,
+    candidate_ends,
+    chosen,
+    count_passed_over,
+    passed_over_note,
+)
 from neural_kernels.reports.panels import PERCENT
 from neural_kernels.reports.summary import kernel_labels, task_of
 from neural_kernels.reports.tables import Table
 from neural_kernels.study import TRUNCATED
 
+COMMITTEE, INDEPENDENT = "bayesian_committee_machine", "bayesian_committee_machine_independent"
 # Methods in the order of legends and tables, and what people read.
 NAMES = {
     "nystrom": "Nyström",
     "subset_of_regressors": "Subset of regressors",
     "block_diagonal": "Block diagonal",
-    "bayesian_committee_machine": "Bayesian committee machine",
+    COMMITTEE: "Bayesian committee machine",
+    INDEPENDENT: "Committee, single queries",
     TRUNCATED: "Truncated CG",
 }
 EXACT_NAMES = {
@@ -78,17 +87,27 @@ def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> T
         numbers=frozenset(range(first_number, len(header))),
         alerts=frozenset(alerts),
         rules=frozenset(row for row in range(1, len(rows)) if starts[row] != starts[row - 1]),
-        notes=_notes(metrics, study, any(AT_END in cell for row in rows for cell in row), bool(alerts)),
+        notes=_notes(
+            metrics, study, labels, any(AT_END in cell for row in rows for cell in row), bool(alerts)
+        ),
     )
 
 
-def _notes(metrics: pd.DataFrame, study: dict, at_end: bool, alerts: bool) -> list[str]:
+def _notes(
+    metrics: pd.DataFrame, study: dict, labels: dict[str, str], at_end: bool, alerts: bool
+) -> list[str]:
     notes = [
         "Size: rank, training examples of a part, or iterations. Ridge and jitter: relative to the mean diagonal of "
         "the kernel, chosen by the validation loss; the test sets have no part in it. Seconds: one solve with the "
         "chosen values, the kernel in memory; of the Bayesian committee machine, whose solve depends on the examples "
         "that it predicts, one prediction of the validation set."
     ]
+    if (metrics["solver"] == COMMITTEE).any():
+        notes.append(
+            f"{NAMES[COMMITTEE]}: predicts test examples together, in chunks of at most as many as a part has."
+        )
+    if (metrics["solver"] == INDEPENDENT).any():
+        notes.append(f"{NAMES[INDEPENDENT]}: predicts each test example as a query of its own.")
     if (metrics["solver"] == TRUNCATED).any():
         options = (study.get("solver") or {}).get("preconditioner") or {}
         method = options.get("method", "none")
@@ -103,6 +122,12 @@ def _notes(metrics: pd.DataFrame, study: dict, at_end: bool, alerts: bool) -> li
         )
     if at_end:
         notes.append(AT_END_NOTE)
+    counts = []
+    solves = metrics.loc[metrics["split"] == TRAIN]
+    for (kernel, solver, size), part in solves.groupby(["kernel", "solver", "size"], sort=False):
+        method = EXACT_NAMES.get(str(solver)) or NAMES[str(solver)]
+        counts.append((f"{labels[str(kernel)]} {method} {size or ''}".rstrip(), count_passed_over(part)))
+    notes += passed_over_note(counts)
     if (metrics["draw"] > 0).any():
         notes.append(
             "Mean ± standard deviation over draws of the random subsets; ridges and jitters as a range."

@@ -16,7 +16,7 @@ from neural_kernels import metrics_table
 from neural_kernels.evaluation import LOSS, SCORE
 from neural_kernels.metrics_table import TRAIN
 from neural_kernels.reports import style
-from neural_kernels.reports.approximation_tables import NAMES, approximations_table
+from neural_kernels.reports.approximation_tables import COMMITTEE, NAMES, approximations_table
 from neural_kernels.reports.panels import PERCENT
 from neural_kernels.reports.summary import checked, footer, kernel_labels, task_of, title
 from neural_kernels.reports.tables import table_pages
@@ -181,15 +181,21 @@ def _finish(
 def _legend(figure: Figure, methods: Sequence[str]) -> None:
     handles = [*style.series_handles(len(methods)), Line2D([], [], **EXACT)]
     labels = [*(NAMES[method] for method in methods), "Exact solution"]
-    style.draw_legend(figure, handles, labels, 0.82, columns=6)
+    # One row, or two of equal length: entries go down the columns, so that a row of one would look lost.
+    columns = len(labels) if len(labels) <= 6 else -(-len(labels) // 2)
+    style.draw_legend(figure, handles, labels, 0.82, columns)
 
 
 def _notes(metrics: pd.DataFrame) -> str:
     text = (
         "Ridge and jitter of every point are chosen on the validation set; the subsets are uniformly random. "
-        "Seconds are those of one solve with the chosen values, the kernel in memory. The committee predicts each "
-        "test example as a query of its own; its seconds are those of predicting the validation set."
+        "Seconds are those of one solve with the chosen values, the kernel in memory; of a committee, of predicting "
+        "the validation set."
     )
+    if (metrics["solver"] == COMMITTEE).any():
+        text += (
+            " The Bayesian committee machine predicts together at most as many test examples as a part has."
+        )
     if (metrics["draw"] > 0).any():
         text += " Markers: means over draws of the subsets; dots: single draws."
     return text

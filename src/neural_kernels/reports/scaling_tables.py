@@ -7,6 +7,7 @@ import pandas as pd
 
 from neural_kernels.evaluation import LOSS
 from neural_kernels.reports import style
+from neural_kernels.reports.candidates import passed_over_note
 from neural_kernels.reports.panels import PERCENT, evaluated_on
 from neural_kernels.reports.summary import (
     CONFIDENCE,
@@ -155,6 +156,9 @@ def solves(metrics: pd.DataFrame, study: dict) -> Table:
         notes.append(
             f"Above n = {direct:,} the ridge is the one that was chosen at the largest n solved directly."
         )
+    notes += passed_over_note(
+        (f"{solve['label']}, n = {solve['n']:,}", solve["passed_over"]) for solve in table.to_dict("records")
+    )
     if alerts:
         notes.append("Bold red: solves that did not converge; open points, left out of the fits.")
     single = sorted(set(table.loc[table["precision"] == "float32", "label"]))

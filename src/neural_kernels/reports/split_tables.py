@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from neural_kernels.reports.candidates import passed_over_note
 from neural_kernels.reports.tables import Table
 from neural_kernels.split_comparison import Comparison
 
@@ -71,6 +72,9 @@ def all_kernels(comparison: Comparison, summary: pd.DataFrame) -> Table:
         "*: smallest validation error of the split. Mean squared errors in units of the variance of the training "
         "values. Ridge: relative to the mean diagonal of the kernel, chosen by the validation error."
     ]
+    notes += passed_over_note(
+        (f"{record['split']} {record['label']}", record["passed_over"]) for record in records
+    )
     alerts = _unconverged(records)
     if alerts:
         notes.append("Bold red: a solve that did not converge.")

@@ -18,6 +18,7 @@ from neural_kernels import metrics_table
 from neural_kernels.evaluation import LOSS
 from neural_kernels.metrics_table import TRAIN, VALIDATION
 from neural_kernels.reports import style
+from neural_kernels.reports.candidates import count_passed_over
 from neural_kernels.reports.panels import scaling_figure
 from neural_kernels.reports.scaling_tables import exponents
 from neural_kernels.reports.split_tables import all_kernels, beside_published
@@ -50,8 +51,9 @@ def summary(comparison: Comparison, runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row for each split and kernel that was run, one with names alone for each other split.
 
     Columns: split, study, kernel, label, n, draws, ridge, validation_mse, test_examples, mse, spearman, pearson,
-    converged, chosen, and one for each published column. All numbers are at the kernel's largest n, means over its
-    draws; ``chosen`` marks the kernel of the split whose validation error is the smallest.
+    passed_over (candidates of the ridge), converged, chosen, and one for each published column. All numbers are at
+    the kernel's largest n, means over its draws; ``chosen`` marks the kernel of the split whose validation error is
+    the smallest.
     """
     records: list[dict] = []
     for split in comparison.studies:
@@ -66,10 +68,10 @@ def summary(comparison: Comparison, runs: Mapping[str, Run]) -> pd.DataFrame:
         best = min(own, key=lambda record: record["validation_mse"])
         records += [{"split": split, **record, "chosen": record is best, **published} for record in own]
     columns = ["split", "study", "kernel", "label", "n", "draws", "ridge", "validation_mse", "test_examples"]
-    columns += ["mse", "spearman", "pearson", "converged", "chosen"]
+    columns += ["mse", "spearman", "pearson", "passed_over", "converged", "chosen"]
     columns += [column.name for column in comparison.published]
     return pd.DataFrame(records, columns=columns).astype(
-        {"n": "Int64", "draws": "Int64", "test_examples": "Int64"}
+        {"n": "Int64", "draws": "Int64", "test_examples": "Int64", "passed_over": "Int64"}
     )
 
 
@@ -91,6 +93,7 @@ def _kernel_record(comparison: Comparison, run: Run, kernel: str, label: str) ->
         "validation_mse": mean(VALIDATION, LOSS["regression"]),
         "test_examples": int((predictions["test_set"] == comparison.test_set).sum()),
         **{metric: mean(comparison.test_set, metric) for metric in ("mse", "spearman", "pearson")},
+        "passed_over": count_passed_over(own),
         "converged": bool(own["converged"].all()),
     }
 

@@ -10,6 +10,7 @@ import pandas as pd
 from neural_kernels import metrics_table
 from neural_kernels.evaluation import LOSS, RANKINGS, SCORE, TOP5, Task
 from neural_kernels.metrics_table import TRAIN
+from neural_kernels.reports.candidates import count_passed_over
 from neural_kernels.scaling_laws import NoFit, PowerLaw, fit_power_law
 
 CONFIDENCE = 0.95
@@ -197,8 +198,8 @@ def solves_table(metrics: pd.DataFrame, study: dict) -> pd.DataFrame:
     """A row for each kernel, solver, n and way of stopping, with its draws taken together.
 
     Columns: kernel, label, engine, precision, solver, n, draws, ridge_low, ridge_high, iterations (the
-    most), residual (the largest), seconds (the mean), stopped_by, converged. A metric that no solve of
-    the row has is NaN.
+    most), residual (the largest), seconds (the mean), passed_over (candidates of the ridge, of all draws),
+    stopped_by, converged. A metric that no solve of the row has is NaN.
     """
     facts = metrics.loc[metrics["split"] == TRAIN]
     labels = kernel_labels(metrics, study)
@@ -217,10 +218,11 @@ def solves_table(metrics: pd.DataFrame, study: dict) -> pd.DataFrame:
                 "iterations": values["iterations"].max() if "iterations" in values else np.nan,
                 "residual": values["residual"].max() if "residual" in values else np.nan,
                 "seconds": values["seconds"].mean() if "seconds" in values else np.nan,
+                "passed_over": count_passed_over(part),
             }
         )
     columns = ["kernel", "label", "engine", "precision", "solver", "n", "draws", "ridge_low", "ridge_high"]
-    columns += ["iterations", "residual", "seconds", "stopped_by", "converged"]
+    columns += ["iterations", "residual", "seconds", "passed_over", "stopped_by", "converged"]
     table = pd.DataFrame(records, columns=columns)
     order = {kernel: place for place, kernel in enumerate(labels)}
     return table.sort_values(

@@ -25,7 +25,7 @@ METRICS = {
     "regression": ("mse", "spearman"),
     "multilabel": ("mse", "average_precision"),
 }
-AT_EDGE = "*"
+AT_EDGE, UNCONVERGED, PASSED_OVER = "*", "!", "\N{DAGGER}"
 
 
 def comparison(results: Results) -> Table:
@@ -57,7 +57,7 @@ def comparison(results: Results) -> Table:
     if results.transferred:
         notes.append("Rows without test scores: the second look with another number of training examples.")
     notes += [f"{entries[row][0]}: {entries[row][1].reason}" for row in sorted(alerts)]
-    notes += _edge_note(record for _, record in entries)
+    notes += _ridge_notes(record for _, record in entries)
     return Table(
         "The best trial and the baseline",
         header,
@@ -106,7 +106,7 @@ def winner(results: Results) -> Table:
         f"{WINNER}: {best.name} of {len(results.trials)}",
         ["Hyperparameter", "Value", "Searched"],
         rows,
-        notes=notes + _edge_note([best]),
+        notes=notes + _ridge_notes([best]),
     )
 
 
@@ -136,7 +136,7 @@ def top(results: Results) -> Table:
         header,
         rows,
         numbers=frozenset(range(len(header) - 1)),
-        notes=_edge_note(shown),
+        notes=_ridge_notes(shown),
     )
 
 
@@ -177,13 +177,30 @@ def _seconds(seconds: float) -> str:
 
 def _ridge(record: TrialRecord) -> str:
     assert record.assessment is not None
-    return f"{record.assessment.ridge:.0e}{AT_EDGE if record.assessment.ridge_at_edge else ''}"
+    found = record.assessment
+    marks = {
+        AT_EDGE: found.ridge_at_edge,
+        UNCONVERGED: not found.converged,
+        PASSED_OVER: found.ridges_passed_over,
+    }
+    return f"{found.ridge:.0e}{''.join(mark for mark, there in marks.items() if there)}"
 
 
-def _edge_note(records: Iterable[TrialRecord]) -> list[str]:
-    at_edge = any(record.assessment is not None and record.assessment.ridge_at_edge for record in records)
-    return (
-        [f"{AT_EDGE} the smallest or largest candidate of the ridge: a better one may lie beyond."]
-        if at_edge
-        else []
-    )
+def _ridge_notes(records: Iterable[TrialRecord]) -> list[str]:
+    """What the marks of ``_ridge`` say, of those that these records have."""
+    found = [record.assessment for record in records if record.assessment is not None]
+    notes = []
+    if any(each.ridge_at_edge for each in found):
+        notes.append(
+            f"{AT_EDGE} the smallest or largest candidate of the ridge: a better one may lie beyond."
+        )
+    if not all(each.converged for each in found):
+        largest = max(each.residual or 0.0 for each in found if not each.converged)
+        notes.append(
+            f"{UNCONVERGED} the solve did not reach the tolerance: relative residuals up to {largest:.0e}."
+        )
+    if any(each.ridges_passed_over for each in found):
+        notes.append(
+            f"{PASSED_OVER} smaller ridges were passed over: the kernel is singular to rounding there."
+        )
+    return notes

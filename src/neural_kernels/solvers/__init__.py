@@ -49,8 +49,9 @@ class Settings:
         preconditioner: of the iteration.
         block: whether conjugate gradients let the columns of B share their directions, where all have the same
             labels known; False gives each column its own, as in the paper.
-        memory_budget: bytes for the whole solve on each process: matrix, vectors and preconditioner. What does
-            not fit of the matrix is read from disk in every iteration.
+        memory_budget: bytes that the whole solve may add to what each process holds: matrix, vectors and
+            preconditioner (``memory.left`` gives what is left of a process's budget). What does not fit of the matrix
+            is read from disk in every iteration.
         threads: that compute.
     """
 
@@ -90,19 +91,21 @@ def solve_system(
         The solution for the chosen ridge, residuals recomputed from the matrix; on every process.
 
     Raises:
-        UserError: settings or targets that cannot be, too little memory, a damaged block, or a matrix that
-            is not positive definite with any candidate.
+        UserError: settings or targets that cannot be, too little memory, a damaged block, a matrix that is singular
+            to rounding with every candidate, or one that is no kernel (``definiteness``).
     """
     n = window[1] - window[0]
     communicator = SerialCommunicator() if communicator is None else communicator
     _check(n, targets, settings, validation)
     with blas_threads(settings.threads):
         if settings.method == "cholesky" or (settings.method == "auto" and n <= settings.direct_up_to):
-            _check_direct_memory(n, targets, settings)
+            _check_direct_memory(store, n, targets, settings)
             # A direct solve is for one process; the others wait for its answer.
             mine = None
             if communicator.rank == 0:
-                mine = _choose(_direct(store, window, targets), settings, validation, SerialCommunicator())
+                mine = _choose(
+                    _direct(store, window, targets, settings), settings, validation, SerialCommunicator()
+                )
             solution = communicator.gather(mine)[0]
             assert solution is not None
             return solution
@@ -125,6 +128,7 @@ def solve_system(
             checkpoints,
             settings.threads,
             block=settings.block,
+            precision=store.dtype,
         )
         return _with_placement(_choose(solve, settings, validation, communicator), operator)
 
@@ -156,10 +160,15 @@ def _choose(
 
 
 def _direct(
-    store: KernelStore, window: tuple[int, int], targets: np.ndarray
+    store: KernelStore, window: tuple[int, int], targets: np.ndarray, settings: Settings
 ) -> Callable[[float, np.ndarray | None], Solution]:
-    kernel = read_submatrix(store, window, window).astype(np.float64, copy=False)
-    return lambda ridge, start: cholesky.solve_cholesky(kernel, targets, ridge)
+    kernel = read_submatrix(store, window, window, np.float64)
+
+    def solve(ridge: float, start: np.ndarray | None) -> Solution:
+        tolerance = settings.stopping.tolerance
+        return cholesky.solve_cholesky(kernel, targets, ridge, tolerance=tolerance, precision=store.dtype)
+
+    return solve
 
 
 def _check(n: int, targets: np.ndarray, settings: Settings, validation: Validation | None) -> None:
@@ -185,12 +194,15 @@ def _check(n: int, targets: np.ndarray, settings: Settings, validation: Validati
         )
 
 
-def _check_direct_memory(n: int, targets: np.ndarray, settings: Settings) -> None:
-    needed = cholesky.working_bytes(n, targets.shape[1], labels_missing=bool(np.isnan(targets).any()))
+def _check_direct_memory(store: KernelStore, n: int, targets: np.ndarray, settings: Settings) -> None:
+    reading = 8 * n * n + 2 * store.largest_block_bytes
+    solving = cholesky.working_bytes(n, targets.shape[1], labels_missing=bool(np.isnan(targets).any()))
+    needed = max(reading, solving)
     if needed > settings.memory_budget:
         raise UserError(
-            f"a direct solve of n = {n} takes {needed / 2**30:.1f} GiB, the memory budget is "
-            f"{settings.memory_budget / 2**30:.1f} GiB: raise it, or lower direct_up_to to solve iteratively"
+            f"a direct solve of n = {n} takes {needed / 2**30:.2f} GiB, the memory budget leaves "
+            f"{settings.memory_budget / 2**30:.2f} GiB: raise solver.memory_gib, or lower solver.direct_up_to to solve "
+            "iteratively"
         )
 
 
@@ -201,7 +213,8 @@ def _spare_memory(n: int, targets: np.ndarray, settings: Settings) -> int:
     working = iterative.working_bytes(n, targets.shape[1], rank, masks)
     if working >= settings.memory_budget:
         raise UserError(
-            f"the vectors and the preconditioner of n = {n} alone take {working / 2**30:.1f} GiB, the memory budget "
-            f"is {settings.memory_budget / 2**30:.1f} GiB: raise it or lower the preconditioner's rank"
+            f"the vectors and the preconditioner of n = {n} alone take {working / 2**30:.2f} GiB, the memory budget "
+            f"leaves {settings.memory_budget / 2**30:.2f} GiB: raise solver.memory_gib or lower "
+            "the preconditioner's rank"
         )
     return settings.memory_budget - working

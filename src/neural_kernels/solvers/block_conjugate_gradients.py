@@ -12,9 +12,10 @@ one-hot labels are from the start, leave Q with fewer columns than there are rig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -35,6 +36,8 @@ from neural_kernels.solvers.operator import RidgeSystem
 from neural_kernels.solvers.preconditioners import Preconditioner
 from neural_kernels.solvers.solution import StoppedBy
 
+T = TypeVar("T")
+
 # Directions whose share of the Gram matrix is below this are rounding errors of the others.
 DEPENDENT = 1e-14
 # Rounding leaves smaller negative eigenvalues in a scaled Gram matrix that has none.
@@ -54,6 +57,7 @@ class BlockState:
             move until the last one has stopped.
         corrected, futile: (C,) true residual at the last useful correction of a drift, and useless ones since.
         best, best_at: (C,) smallest true residual so far, and its iteration.
+        curvature: the least v^T A v / v^T v found where the directions were indefinite, infinite where none was.
         history: (iteration, column, relative residual, recomputed from the matrix?, seconds).
     """
 
@@ -73,6 +77,7 @@ class BlockState:
     best: np.ndarray
     best_at: np.ndarray
     seconds: float = 0.0
+    curvature: float = math.inf
     history: History = field(default_factory=list)
 
     @property
@@ -167,8 +172,11 @@ def _iterate(state: BlockState, problem: Problem) -> None:
 
 def _step(state: BlockState, problem: Problem, product: np.ndarray) -> None:
     """Move all columns along all directions, given the matrix times the directions."""
-    curvature = _decided(problem, _gram(problem, state.p, product), _pseudo_inverse)
+    gram = _gram(problem, state.p, product)
+    curvature = _decided(problem, gram, _pseudo_inverse)
     if curvature is None:
+        lengths = _gram(problem, state.p, state.p)
+        state.curvature = _decided(problem, gram, lambda gram: _least_curvature(gram, lengths))
         stop(state, np.flatnonzero(state.going), "indefinite")
         return
     q = state.q - product @ curvature
@@ -248,7 +256,7 @@ def _normalised(
     return r @ inverse, z @ inverse, root
 
 
-def _decided(problem: Problem, gram: np.ndarray, work: Callable) -> np.ndarray | tuple | None:
+def _decided(problem: Problem, gram: np.ndarray, work: Callable[[np.ndarray], T]) -> T:
     # One process decides for all: eigenvectors may differ between machines, in more than their last bits.
     communicator = problem.communicator
     return communicator.gather(work(gram) if communicator.rank == 0 else None)[0]
@@ -291,6 +299,18 @@ def _pseudo_inverse(gram: np.ndarray) -> np.ndarray | None:
     values, vectors, _, inverse = found
     half = inverse[:, None] * vectors / np.sqrt(values)
     return half @ half.T
+
+
+def _least_curvature(gram: np.ndarray, lengths: np.ndarray) -> float:
+    """An upper bound on the smallest eigenvalue of A from P^T A P and P^T P, infinite where they are not finite."""
+    if not (np.isfinite(gram).all() and np.isfinite(lengths).all()):
+        return math.inf
+    scale = np.sqrt(np.diag(lengths))
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+    values, vectors = np.linalg.eigh(inverse[:, None] * gram * inverse)
+    direction = inverse * vectors[:, 0]
+    # Of directions that nearly depend on each other little is left but rounding: their length is not divided by.
+    return float(values[0] / max(direction @ lengths @ direction, 1.0))
 
 
 def _finish(state: BlockState, problem: Problem) -> None:

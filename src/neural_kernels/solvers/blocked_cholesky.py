@@ -14,6 +14,15 @@ BLOCK = 4096
 UPDATE_ROWS = 1024
 
 
+def factorisation_bytes(n: int, block: int = BLOCK) -> int:
+    """Bytes that ``factorise_in_place`` takes besides the matrix."""
+    if n <= block:
+        return 0
+    right = n - block
+    # A diagonal block and its mask, what is right of it, and the product that is subtracted below.
+    return 9 * block**2 + 8 * (block + UPDATE_ROWS) * right + 9 * UPDATE_ROWS**2
+
+
 def factorise_in_place(matrix: np.ndarray, block: int = BLOCK) -> int:
     """Replace the diagonal and all above it by U, where the symmetric matrix is U^T U; leave the rest alone.
 

@@ -1,24 +1,34 @@
-"""Direct solution by Cholesky factorisation, in the memory of the matrix itself."""
+"""Direct solution by Cholesky factorisation, in the memory of the matrix itself.
+
+The residual is that of a backward stable solve: rounding the solution to float64 alone costs as much where the matrix
+is ill conditioned, so that steps of iterative refinement do not lower it, and none is taken.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import lapack
 
-from neural_kernels.errors import UserError
-from neural_kernels.solvers.blocked_cholesky import factorise_in_place
-from neural_kernels.solvers.solution import Record, Solution
+from neural_kernels.solvers.blocked_cholesky import factorisation_bytes, factorise_in_place
+from neural_kernels.solvers.definiteness import NotPositiveDefinite, explained_by_rounding, not_a_kernel
+from neural_kernels.solvers.solution import TOLERANCE, Record, Solution
 
+log = logging.getLogger(__name__)
 
-class NotPositiveDefinite(UserError):
-    """K + shift I has no Cholesky factorisation, or is singular to working precision."""
+# Rows of the matrix that are summed or restored at a time.
+PANEL = 256
 
 
 def working_bytes(n: int, columns: int, labels_missing: bool = False) -> int:
-    """Bytes that a solve and a sweep over ridges hold: the matrix, a copy for missing labels, and vectors."""
-    return (16 if labels_missing else 8) * n * n + 8 * 8 * n * columns
+    """Bytes that a solve and a sweep over ridges hold: the matrix, a copy for missing labels, vectors, and what the
+    factorisation takes besides; reading the matrix takes two blocks, which are gone before it begins.
+    """
+    matrices = (16 if labels_missing else 8) * n * n
+    return matrices + factorisation_bytes(n) + 8 * 8 * n * columns + 3 * 8 * PANEL * n
 
 
 def relative_residuals(residual: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -27,7 +37,14 @@ def relative_residuals(residual: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.linalg.norm(residual, axis=0) / np.where(size == 0, 1.0, size)
 
 
-def solve_cholesky(kernel: np.ndarray, targets: np.ndarray, ridge: float) -> Solution:
+def solve_cholesky(
+    kernel: np.ndarray,
+    targets: np.ndarray,
+    ridge: float,
+    *,
+    tolerance: float = TOLERANCE,
+    precision: npt.DTypeLike = np.float64,
+) -> Solution:
     """Solve (K + ridge mean(diag K) I) X = B, or M_t (K + ...) M_t x_t = b_t for tasks that lack labels.
 
     Args:
@@ -35,13 +52,16 @@ def solve_cholesky(kernel: np.ndarray, targets: np.ndarray, ridge: float) -> Sol
         targets: (n, C) float64; NaN where a label is missing. Tasks with the same labels missing share a
             factorisation, which takes a copy of the rows and columns that are left.
         ridge: relative to the mean diagonal of all n examples, not negative.
+        tolerance: of the true relative residual, above which the solution has not converged.
+        precision: in which the kernel's entries were computed, before they were converted.
 
     Returns:
         The solution, with residuals recomputed from the matrix; zero where labels are missing.
 
     Raises:
-        NotPositiveDefinite: a matrix is indefinite, or its reciprocal condition number is below the
-            rounding of float64.
+        NotPositiveDefinite: a matrix is indefinite by no more than rounding, or its reciprocal condition number is
+            below the rounding of float64.
+        NotAKernel: a matrix is indefinite by more.
     """
     start = time.perf_counter()
     n, columns = targets.shape
@@ -54,10 +74,11 @@ def solve_cholesky(kernel: np.ndarray, targets: np.ndarray, ridge: float) -> Sol
         right = targets[np.ix_(known, tasks)]
         if not known.any():
             continue
-        x, mask_condition = _solve(part, right, shift, ridge)
+        x, mask_condition = _solve(part, right, shift, ridge, precision)
         condition = min(condition, mask_condition)
         coefficients[np.ix_(known, tasks)] = x
         residuals[tasks] = relative_residuals(right - part @ x - shift * x, right)
+        del part  # before the next one is made
     record = Record(
         solver="cholesky",
         n=n,
@@ -67,8 +88,15 @@ def solve_cholesky(kernel: np.ndarray, targets: np.ndarray, ridge: float) -> Sol
         column_residuals=residuals.tolist(),
         column_stops=["direct"] * columns,
         seconds=time.perf_counter() - start,
+        tolerance=tolerance,
         details={"reciprocal_condition": condition, "factorisations": len(groups)},
     )
+    if not record.converged:
+        log.warning(
+            "n = %d, ridge %g: solved directly but not to the tolerance, largest residual %.1e (reciprocal condition "
+            "number %.1e): choose a larger ridge",
+            n, ridge, record.residual, condition,
+        )  # fmt: skip
     return Solution(coefficients, record)
 
 
@@ -80,33 +108,54 @@ def tasks_by_mask(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(known[:, equal[0]], np.array(equal)) for equal in tasks.values()]
 
 
-def factorise(kernel: np.ndarray, shift: float, ridge: float) -> tuple[np.ndarray, float]:
+def factorise(
+    kernel: np.ndarray, shift: float, ridge: float, precision: npt.DTypeLike = np.float64
+) -> tuple[np.ndarray, float]:
     """Lower Cholesky factor of K + shift I, for ``solve_factorised``, and its reciprocal condition number.
 
     Args:
-        kernel: (n, n) float64, C-contiguous and symmetric. Its diagonal and all above it become the factor.
+        kernel: (n, n) float64, C-contiguous and symmetric. Its diagonal and all above it become the factor; after an
+            error it is as it was.
         ridge: that gave the shift, for messages.
+        precision: in which the kernel's entries were computed.
 
     Raises:
-        NotPositiveDefinite: as ``solve_cholesky``.
+        NotPositiveDefinite, NotAKernel: as ``solve_cholesky``.
     """
-    n = len(kernel)
+    n, diagonal = len(kernel), np.diag(kernel).copy()
+    found = _factorise(kernel, shift)
+    if not isinstance(found, str):
+        return found
+    _restore(kernel, diagonal)
+    explained = explained_by_rounding(diagonal, precision)
+    if shift > explained:
+        raise not_a_kernel(diagonal, precision, f"with ridge {ridge:g} {found}")
+    if explained > 0 and shift < explained:
+        # Rounding may be the cause here. With all that it explains on the diagonal it no longer is.
+        beyond = _factorise(kernel, explained)
+        _restore(kernel, diagonal)
+        if isinstance(beyond, str):
+            raise not_a_kernel(
+                diagonal, precision, f"with ridge {explained / np.abs(diagonal).mean():.1e} {beyond}"
+            )
+    raise NotPositiveDefinite(
+        f"the kernel of {n} examples with ridge {ridge:g} is not positive definite to working precision ({found}): "
+        "choose a larger ridge, or look for duplicate examples"
+    )
+
+
+def _factorise(kernel: np.ndarray, shift: float) -> tuple[np.ndarray, float] | str:
+    """As ``factorise``, or what says that there is no factor; then only what is below the diagonal is still whole."""
     one_norm = max(_column_sums(kernel) + shift, default=0.0)
-    kernel.flat[:: n + 1] += shift
+    kernel.flat[:: len(kernel) + 1] += shift
     minor = factorise_in_place(kernel)
     if minor > 0:
-        raise NotPositiveDefinite(
-            f"the kernel of {n} examples with ridge {ridge:g} is not positive definite (its leading minor of "
-            f"order {minor} is not): choose a larger ridge, or look for duplicate or damaged examples"
-        )
+        return f"its leading minor of order {minor} is not positive"
     # LAPACK takes columns: to it the upper triangle is a lower one, and the transpose needs no copy.
     factor = kernel.T
     condition, _ = lapack.dpocon(factor, one_norm, uplo="L")
     if not condition > np.finfo(np.float64).eps:
-        raise NotPositiveDefinite(
-            f"the kernel of {n} examples with ridge {ridge:g} is singular to working precision (reciprocal "
-            f"condition number {condition:.1e}): choose a larger ridge, or look for duplicate examples"
-        )
+        return f"its reciprocal condition number is {condition:.1e}"
     return factor, float(condition)
 
 
@@ -116,17 +165,19 @@ def solve_factorised(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(solved)
 
 
-def _solve(kernel: np.ndarray, targets: np.ndarray, shift: float, ridge: float) -> tuple[np.ndarray, float]:
+def _solve(
+    kernel: np.ndarray, targets: np.ndarray, shift: float, ridge: float, precision: npt.DTypeLike
+) -> tuple[np.ndarray, float]:
     """(K + shift I)^-1 B and the reciprocal condition number; K is restored."""
     diagonal = np.diag(kernel).copy()
     try:
-        factor, condition = factorise(kernel, shift, ridge)
+        factor, condition = factorise(kernel, shift, ridge, precision)
         return solve_factorised(factor, targets), condition
     finally:
         _restore(kernel, diagonal)
 
 
-def _column_sums(kernel: np.ndarray, panel: int = 256) -> np.ndarray:
+def _column_sums(kernel: np.ndarray, panel: int = PANEL) -> np.ndarray:
     """Sum of the absolute values of each column, without a temporary of the matrix's size."""
     total = np.zeros(len(kernel))
     for row in range(0, len(kernel), panel):
@@ -134,7 +185,7 @@ def _column_sums(kernel: np.ndarray, panel: int = 256) -> np.ndarray:
     return total
 
 
-def _restore(kernel: np.ndarray, diagonal: np.ndarray, panel: int = 256) -> None:
+def _restore(kernel: np.ndarray, diagonal: np.ndarray, panel: int = PANEL) -> None:
     """Put K back: LAPACK wrote above the diagonal only, so that what is below it is still whole."""
     for row in range(0, len(kernel), panel):
         end = row + panel

@@ -7,6 +7,7 @@ True residuals come out of the same passes as the steps, so that looking at them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -43,6 +44,7 @@ class State:
         iterations, residuals, stopped_by: (C,) of each column, the residual being the last known one.
         corrected, futile: (C,) true residual at the last useful correction of a drift, and useless ones since.
         best, best_at: (C,) smallest true residual so far, and its iteration.
+        curvature: the least p^T A p / p^T p of a direction that ended a column as indefinite, infinite where none did.
         history: (iteration, column, relative residual, recomputed from the matrix?, seconds).
     """
 
@@ -63,6 +65,7 @@ class State:
     best: np.ndarray
     best_at: np.ndarray
     seconds: float = 0.0
+    curvature: float = math.inf
     history: History = field(default_factory=list)
 
     @property
@@ -153,6 +156,9 @@ def _step(state: State, problem: Problem, q: np.ndarray, stepping: np.ndarray) -
     definite = ~stepping | ((curvature > 0) & (state.rz > 0))
     if not definite.all():
         stop(state, state.active[~definite], "indefinite")
+        lengths = problem.dots(state.p, state.p)
+        found = curvature[~definite] / np.where(lengths > 0, lengths, 1.0)[~definite]
+        state.curvature = min(state.curvature, *found[np.isfinite(found)].tolist(), math.inf)
         q, curvature, stepping = q[:, definite], curvature[definite], stepping[definite]
         _keep(state, definite)
     if not len(state.active):

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from neural_kernels.blas import blas_threads
 from neural_kernels.solvers import cholesky, iterative
@@ -23,7 +24,11 @@ Inverse = Callable[[np.ndarray], np.ndarray]
 
 
 def direct_inverses(
-    kernel: np.ndarray, shift: float, ridge: float, masks: Sequence[np.ndarray]
+    kernel: np.ndarray,
+    shift: float,
+    ridge: float,
+    masks: Sequence[np.ndarray],
+    precision: npt.DTypeLike = np.float64,
 ) -> Callable[[int], Inverse]:
     """For each mask the inverse of the rows and columns of K + shift I that it keeps, by Cholesky.
 
@@ -33,18 +38,23 @@ def direct_inverses(
         kernel: (n, n) float64, C-contiguous and symmetric; overwritten where one mask keeps everything.
         ridge: that gave the shift, for messages.
         masks: (n,) bool each.
+        precision: in which the kernel's entries were computed.
 
     Raises:
-        NotPositiveDefinite: as ``cholesky.solve_cholesky``, when a mask is asked for.
+        NotPositiveDefinite, NotAKernel: as ``cholesky.solve_cholesky``, when a mask is asked for.
     """
     whole = len(masks) == 1 and bool(masks[0].all())
+    held: dict[int, Inverse] = {}
 
-    @functools.lru_cache(maxsize=1)
     def inverse(mask: int) -> Inverse:
+        if mask in held:
+            return held[mask]
+        held.clear()  # its memory goes first
         known = masks[mask]
         part = kernel if whole else np.ascontiguousarray(kernel[np.ix_(known, known)])
-        factor, _ = cholesky.factorise(part, shift, ridge)
-        return functools.partial(cholesky.solve_factorised, factor)
+        factor, _ = cholesky.factorise(part, shift, ridge, precision)
+        held[mask] = functools.partial(cholesky.solve_factorised, factor)
+        return held[mask]
 
     return inverse
 
@@ -57,6 +67,7 @@ def iterative_inverse(
     stopping: Stopping,
     batch: int,
     threads: int = 1,
+    precision: npt.DTypeLike = np.float64,
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """The inverse by preconditioned conjugate gradients, on this process alone.
 
@@ -64,12 +75,13 @@ def iterative_inverse(
         operator: K.
         ridge: that gave the shift, for messages.
         batch: right-hand sides that share each pass over the matrix.
+        precision: in which the entries of K were computed.
 
     Returns:
         A function from B (n, k) to X (n, k) and the true relative residual of each column, (k,).
 
     Raises:
-        NotPositiveDefinite: by that function, where it meets a direction of negative curvature.
+        NotPositiveDefinite, NotAKernel: by that function, where it meets a direction of negative curvature.
     """
 
     @functools.cache
@@ -89,7 +101,7 @@ def iterative_inverse(
                 state = block_conjugate_gradients(
                     RidgeSystem(operator, shift), few, inverse, stopping, after_iteration=report.update
                 )
-            iterative.refuse_indefinite(state, operator.n, ridge)
+            iterative.refuse_indefinite(state, operator, shift, ridge, precision)
             x[:, columns], residuals[columns] = state.x, state.residuals
         return x, residuals
 

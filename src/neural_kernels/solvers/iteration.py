@@ -12,7 +12,7 @@ import numpy as np
 from neural_kernels.solvers.communicator import Communicator
 from neural_kernels.solvers.operator import RidgeSystem
 from neural_kernels.solvers.preconditioners import Preconditioner
-from neural_kernels.solvers.solution import StoppedBy
+from neural_kernels.solvers.solution import TOLERANCE, StoppedBy
 
 # The recurrence's residual has drifted from the true one where it is below this share of it.
 DRIFT = 0.5
@@ -35,7 +35,7 @@ class Stopping:
             of conjugate gradients may rise for long before it falls.
     """
 
-    tolerance: float = 1e-6
+    tolerance: float = TOLERANCE
     max_iterations: int = 1000
     residual_every: int = 25
     patience: int = 1000

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from neural_kernels.blas import blas_threads
 from neural_kernels.errors import UserError
@@ -18,8 +19,8 @@ from neural_kernels.progress import progress
 from neural_kernels.solvers import checkpoint
 from neural_kernels.solvers.block_conjugate_gradients import BlockState, block_conjugate_gradients
 from neural_kernels.solvers.checkpoint import AnyState, Checkpoint
-from neural_kernels.solvers.cholesky import NotPositiveDefinite
 from neural_kernels.solvers.conjugate_gradients import State, conjugate_gradients
+from neural_kernels.solvers.definiteness import NotPositiveDefinite, explained_by_rounding, not_a_kernel
 from neural_kernels.solvers.iteration import Stopping
 from neural_kernels.solvers.operator import Operator, RidgeSystem
 from neural_kernels.solvers.pivoted_cholesky import LowRankFactor, greedy
@@ -78,6 +79,7 @@ def solver(
     threads: int = 1,
     *,
     block: bool = True,
+    precision: npt.DTypeLike = np.float64,
 ) -> Callable[[float, np.ndarray | None], Solution]:
     """A function that solves for one ridge after another, from a first guess; they share one factor of K.
 
@@ -86,9 +88,11 @@ def solver(
         identity: fingerprint of K, for the checkpoints.
         targets: (n, C) float64, all rows; NaN where a label is missing.
         block: whether several columns with the same labels known share their directions.
+        precision: in which the entries of K were computed.
 
     Raises:
         UserError: a kernel whose diagonal is not positive.
+        NotPositiveDefinite, NotAKernel: by that function, see ``refuse_indefinite``.
     """
     mean_diagonal = _mean_diagonal(operator)
     first, last = operator.rows
@@ -154,7 +158,7 @@ def solver(
             state, resumed = iterate(block_conjugate_gradients, BlockState)
         else:
             state, resumed = iterate(conjugate_gradients, State)
-        refuse_indefinite(state, operator.n, ridge)
+        refuse_indefinite(state, operator, shift, ridge, precision)
         record = Record(
             solver="block_conjugate_gradients" if together else "conjugate_gradients",
             n=operator.n,
@@ -209,15 +213,31 @@ def _checkpoint(
     )
 
 
-def refuse_indefinite(state: State | BlockState, n: int, ridge: float) -> None:
-    """Raise NotPositiveDefinite where the iteration met a direction of negative curvature."""
-    if "indefinite" in state.stopped_by:
-        column = state.stopped_by.index("indefinite")
-        raise NotPositiveDefinite(
-            f"the kernel of {n} examples with ridge {ridge:g} is not positive definite: column {column} met a "
-            f"direction of negative curvature after {int(state.iterations[column])} iterations; choose a larger "
-            "ridge, or look for duplicate or damaged examples"
+def refuse_indefinite(
+    state: State | BlockState, operator: Operator, shift: float, ridge: float, precision: npt.DTypeLike
+) -> None:
+    """Raise an error where the iteration met a direction of negative curvature.
+
+    Raises:
+        NotPositiveDefinite: rounding explains it.
+        NotAKernel: rounding does not.
+    """
+    if "indefinite" not in state.stopped_by:
+        return
+    column = state.stopped_by.index("indefinite")
+    met = f"column {column} met a direction of negative curvature after {int(state.iterations[column])} iterations"
+    diagonal = operator.diagonal()
+    if state.curvature < 0 and shift - state.curvature > explained_by_rounding(diagonal, precision):
+        least = (state.curvature - shift) / float(np.abs(diagonal).mean())
+        raise not_a_kernel(
+            diagonal,
+            precision,
+            f"with ridge {ridge:g} {met}, so that it has an eigenvalue below {least:.1e} of the mean diagonal",
         )
+    raise NotPositiveDefinite(
+        f"the kernel of {operator.n} examples with ridge {ridge:g} is not positive definite to working precision "
+        f"({met}): choose a larger ridge, or look for duplicate examples"
+    )
 
 
 class ResidualProgress:

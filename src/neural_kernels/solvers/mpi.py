@@ -10,7 +10,9 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+from neural_kernels import exhaustion
 from neural_kernels.errors import UserError
+from neural_kernels.interruption import Ended
 from neural_kernels.solvers.communicator import row_range
 
 T = TypeVar("T")
@@ -107,9 +109,18 @@ def together(communicator: MpiCommunicator, work: Callable[[], T]) -> T:
         return work()
     except BaseException as error:
         common = communicator.all_failed(PATIENCE)
+        ended = isinstance(error, Ended | KeyboardInterrupt)
+        if common and ended:
+            # The launcher hands a signal on to all of them.
+            raise
         if communicator.rank == 0 or not common:
-            if isinstance(error, UserError):
-                print(f"error: {error}", file=sys.stderr, flush=True)
+            said = str(error) if isinstance(error, UserError) else exhaustion.sentence(error, "solve")
+            if ended:
+                print(
+                    f"process {communicator.rank}: {error or 'ended by SIGINT'}", file=sys.stderr, flush=True
+                )
+            elif said is not None:
+                print(f"error: {said}", file=sys.stderr, flush=True)
             else:
                 sys.excepthook(type(error), error, error.__traceback__)
                 sys.stderr.flush()

@@ -131,7 +131,12 @@ def read_panel(panel: Panel, buffer: np.ndarray) -> np.ndarray:
             if not count:
                 raise EOFError(f"{panel.path} ends within the panel at byte {panel.offset}")
             done += count
-    if checksums.of_bytes(target) != panel.checksum:
-        raise DamagedFile(f"{panel.path} is damaged within the strip at byte {panel.offset}")
+    check_strip(panel, target)
     rows = target.view(panel.dtype).reshape(panel.strip_rows, panel.row_length)
     return rows[panel.lead : panel.lead + panel.height, panel.skip : panel.skip + panel.width]
+
+
+def check_strip(panel: Panel, strip: np.ndarray) -> None:
+    """Raise DamagedFile where the bytes of a panel's strip, (bytes,) uint8, are not what was written."""
+    if checksums.of_bytes(strip) != panel.checksum:
+        raise DamagedFile(f"{panel.path} is damaged within the strip at byte {panel.offset}")

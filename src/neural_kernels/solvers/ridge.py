@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from neural_kernels.errors import UserError
-from neural_kernels.solvers.cholesky import NotPositiveDefinite
+from neural_kernels.solvers.definiteness import NotPositiveDefinite
 from neural_kernels.solvers.solution import Solution
 
 log = logging.getLogger(__name__)
@@ -59,21 +59,25 @@ def select_ridge(
 
     Returns:
         The chosen solution; ``record.details["ridge_choice"]`` lists every candidate with its loss or why
-        it failed, and says whether the choice lies at an end of the sweep.
+        it failed, those that were ``passed_over`` because the kernel is singular to rounding there, and whether the
+        choice lies at an end of the sweep.
 
     Raises:
         UserError: every candidate failed.
+        NotAKernel: by ``solve``, where rounding does not explain a failure: no ridge makes that right.
     """
     best: Solution | None = None
     best_loss = math.inf
     previous: np.ndarray | None = None
     tried: list[dict[str, Any]] = []
+    passed_over: list[float] = []
     ordered = sorted(map(float, candidates), reverse=True)
     for ridge in ordered:
         try:
             solution = solve(ridge, previous)
         except NotPositiveDefinite as error:
-            log.warning("ridge %g: %s", ridge, error)
+            log.warning("ridge %g is passed over: %s", ridge, error)
+            passed_over.append(ridge)
             tried.append({"ridge": ridge, "loss": None, "converged": False, "failed": str(error)})
             continue
         previous = solution.coefficients
@@ -99,6 +103,6 @@ def select_ridge(
             "n = %d: the best ridge, %g, is at the end of the sweep from %g to %g: widen it",
             best.record.n, best.record.ridge, ordered[-1], ordered[0],
         )  # fmt: skip
-    choice = {"candidates": tried, "ridge_at_edge": at_edge}
+    choice = {"candidates": tried, "passed_over": passed_over, "ridge_at_edge": at_edge}
     details = best.record.details | {"ridge_choice": choice}
     return replace(best, record=replace(best.record, validation_loss=best_loss, details=details))

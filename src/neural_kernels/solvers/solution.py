@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from neural_kernels import checksums, sealed_parquet
 from neural_kernels.errors import UserError
-from neural_kernels.files import read_json, write_atomically, write_json, write_npy
+from neural_kernels.files import damaged, read_json, write_json, write_npy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOLERANCE = 1e-6
+"""Of the true relative residual, where nothing else is asked for."""
 
 StoppedBy = Literal["direct", "tolerance", "max_iterations", "stagnation", "indefinite"]
 
@@ -28,7 +35,7 @@ class Record:
         column_residuals: true relative residual |b - A x| / |b| of each column, recomputed from the matrix.
         column_stops: what ended each column.
         seconds: wall-clock time of the solve for this ridge.
-        tolerance: of the relative residual, None for a direct solve.
+        tolerance: of the relative residual; None in direct solves by earlier versions, which ``TOLERANCE`` judges.
         validation_loss: of this solution, None where there was no validation data.
         details: what belongs to one solver alone: preconditioner, passes over the store, ridge sweep.
     """
@@ -63,8 +70,15 @@ class Record:
 
     @property
     def converged(self) -> bool:
-        """Whether every column is solved: directly, or to the tolerance."""
-        return self.stopped_by in ("direct", "tolerance")
+        """Whether the true residual of every column is at most the tolerance, solved directly or not."""
+        tolerance = TOLERANCE if self.tolerance is None else self.tolerance
+        solved = all(residual <= tolerance for residual in self.column_residuals)
+        return solved and self.stopped_by in ("direct", "tolerance")
+
+    @property
+    def ridges_passed_over(self) -> list[float]:
+        """Candidates at which the kernel was singular to rounding, the largest first."""
+        return list(self.details.get("ridge_choice", {}).get("passed_over", []))
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, with the summaries over columns spelled out for whoever reads the file."""
@@ -86,58 +100,93 @@ class Solution:
     record: Record
     history: Sequence[tuple[int, int, float, bool, float]] = field(default=(), compare=False)
 
-    def save(self, directory: Path) -> None:
-        """Write coefficients.npy, history.parquet and, last, record.json, which never stands beside others."""
-        (directory / "record.json").unlink(missing_ok=True)
-        write_npy(directory / "coefficients.npy", self.coefficients)
-        write_history(directory / "history.parquet", self.history)
-        write_json(directory / "record.json", self.record.as_json())
+    def save(self, directory: Path, problem: str = "") -> None:
+        """Write coefficients.npy, history.parquet and, last, record.json, which never stands beside others.
+
+        Args:
+            problem: fingerprint of everything that the solution follows from, kept in the record.
+        """
+        (directory / RECORD).unlink(missing_ok=True)
+        write_npy(directory / COEFFICIENTS, self.coefficients)
+        write_history(directory / HISTORY, self.history)
+        sums = {name: checksums.of_file(directory / name) for name in (COEFFICIENTS, HISTORY)}
+        write_json(directory / RECORD, self.record.as_json() | {"problem": problem, "files": sums})
 
 
-def load_solution(directory: Path) -> Solution:
-    """The solution that ``Solution.save`` wrote.
+COEFFICIENTS, HISTORY, RECORD = "coefficients.npy", "history.parquet", "record.json"
+
+
+def load_solution(directory: Path, *vouching: Path, problem: str | None = None) -> Solution:
+    """The solution that ``Solution.save`` wrote, but for its history.
+
+    Args:
+        vouching: files that say that it is whole, set aside with what is missing or damaged of it.
+        problem: that it has to be of, any where None.
 
     Raises:
-        UserError: a file is missing, or does not hold what it should.
+        UserError: it is of another problem.
+        DamagedFile: a file is missing, or is not what was written; it has been set aside.
     """
-    path = directory / "record.json"
-    facts = read_json(path)
+    record, kept = _read_record(directory, *vouching)
+    if problem is not None and kept["problem"] != problem:
+        raise UserError(f"{directory} has the solution of another problem")
+    path = directory / COEFFICIENTS
+    # A file that fits its checksum is as it was saved, whatever NumPy's parser would make of another one.
+    _check_file(path, kept, directory / RECORD, *vouching)
+    coefficients = np.load(path, allow_pickle=False)
+    shape = (record.n, len(record.column_residuals))
+    if coefficients.shape != shape or coefficients.dtype != np.float64:
+        fault = f"is {coefficients.shape} {coefficients.dtype}, expected {shape} float64"
+        raise damaged(path, fault, directory / RECORD, *vouching)
+    return Solution(coefficients, record)
+
+
+def load_history(directory: Path, *vouching: Path) -> pd.DataFrame:
+    """The history of a saved solution, as ``write_history`` has it; arguments and errors as of ``load_solution``."""
+    _, kept = _read_record(directory, *vouching)
+    _check_file(directory / HISTORY, kept, directory / RECORD, *vouching)
+    return sealed_parquet.read(directory / HISTORY, directory / RECORD, *vouching)
+
+
+def _read_record(directory: Path, *vouching: Path) -> tuple[Record, dict[str, Any]]:
+    """The record, and what stands in its file beside it: "problem" and the checksums of "files"."""
+    path = directory / RECORD
+    if not path.exists():
+        raise damaged(path, "is missing", *vouching)
+    facts = read_json(path, *vouching)
     for key in SUMMARIES:
         facts.pop(key, None)
     try:
+        kept = {"problem": facts.pop("problem"), "files": facts.pop("files")}
         record = Record(**facts)
-    except TypeError as error:
-        raise UserError(f"{path} is not the record of a solve ({error})") from None
+    except (KeyError, TypeError) as error:
+        raise damaged(path, f"is not the record of a solve ({error})", *vouching) from None
     if not set(record.column_stops) <= set(get_args(StoppedBy)):
-        raise UserError(
-            f"{path}: column_stops are {record.column_stops}, expected {', '.join(get_args(StoppedBy))}"
-        )
-    path = directory / "coefficients.npy"
-    try:
-        coefficients = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (ValueError, EOFError):
-        raise UserError(f"{path} is truncated or is no .npy file") from None
-    shape = (record.n, len(record.column_residuals))
-    if coefficients.shape != shape or coefficients.dtype != np.float64:
-        raise UserError(f"{path} is {coefficients.shape} {coefficients.dtype}, expected {shape} float64")
-    return Solution(coefficients, record)
+        fault = f"has the column_stops {record.column_stops}, expected {', '.join(get_args(StoppedBy))}"
+        raise damaged(path, fault, *vouching)
+    return record, kept
+
+
+def _check_file(path: Path, kept: dict[str, Any], *vouching: Path) -> None:
+    if not path.exists():
+        raise damaged(path, "is missing", *vouching)
+    if checksums.of_file(path) != kept["files"].get(path.name):
+        raise damaged(path, "is damaged: its checksum is not that in record.json", *vouching)
 
 
 def write_history(path: Path, history: Sequence[tuple[int, int, float, bool, float]]) -> None:
     """A Parquet file with the columns iteration, column, residual, recomputed and seconds."""
-    import pyarrow as pa
-    from pyarrow import parquet
+    import pandas as pd
 
-    columns = list(zip(*history, strict=True)) or [(), (), (), (), ()]
-    types = {
-        "iteration": pa.int64(),
-        "column": pa.int64(),
-        "residual": pa.float64(),
-        "recomputed": pa.bool_(),
-        "seconds": pa.float64(),
+    types: dict[str, Any] = {
+        "iteration": np.int64,
+        "column": np.int64,
+        "residual": np.float64,
+        "recomputed": np.bool_,
+        "seconds": np.float64,
     }
-    arrays = [pa.array(values, kind) for values, kind in zip(columns, types.values(), strict=True)]
-    table = pa.table(dict(zip(types, arrays, strict=True)))
-    write_atomically(path, lambda file: parquet.write_table(table, file))
+    columns = list(zip(*history, strict=True)) or [()] * len(types)
+    table = {
+        name: np.array(values, kind) for values, (name, kind) in zip(columns, types.items(), strict=True)
+    }
+    sealed_parquet.write(path, pd.DataFrame(table))

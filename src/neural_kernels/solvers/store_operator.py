@@ -179,7 +179,9 @@ class StoreOperator:
         """Which panels stay in RAM."""
         total = sum(panel.kept_bytes for panel in self._panels)
         products = self._product_bytes(vectors)
-        if memory_budget is None or total + products <= memory_budget:
+        # Panels at the diagonal keep a part of what is read.
+        cut = (panel.stored_bytes for panel in self._panels if panel.kept_bytes < panel.stored_bytes)
+        if memory_budget is None or total + products + self._workers * max(cut, default=0) <= memory_budget:
             return set(range(len(self._panels)))
         reading = self._workers * max((panel.stored_bytes for panel in self._panels), default=0)
         in_flight = reading + products
@@ -187,7 +189,7 @@ class StoreOperator:
             raise UserError(
                 f"the memory budget leaves {memory_budget / 2**20:.0f} MiB for kernel entries, but reading "
                 f"{self._store.directory} with {self._workers} threads and multiplying {vectors} vectors takes "
-                f"{in_flight / 2**20:.0f} MiB: raise the budget or use fewer threads"
+                f"{in_flight / 2**20:.0f} MiB: raise solver.memory_gib or use fewer threads"
             )
         # Evenly among the others, so that the disk reads the streamed ones while these are multiplied.
         share, saved = (memory_budget - in_flight) / total, 0.0

@@ -55,6 +55,9 @@ class Assessment:
         scores: metrics of the validation set and of every other part that was predicted.
         engine: that computed the kernel.
         seconds: of kernel and solves.
+        residual: the largest true relative residual of the solve with the best ridge; None in earlier records.
+        converged: whether it is at most the solvers' default tolerance.
+        ridges_passed_over: candidates at which the kernel is singular to rounding.
     """
 
     value: float
@@ -63,6 +66,9 @@ class Assessment:
     scores: dict[str, dict[str, float]]
     engine: str
     seconds: float
+    residual: float | None = None
+    converged: bool = True
+    ridges_passed_over: int = 0
 
 
 def assess(
@@ -78,8 +84,8 @@ def assess(
 
     Raises:
         TooCostly: the kernel would take longer than allowed.
-        Unusable: no engine covers the candidate, its kernel is not finite, or no ridge makes it positive
-            definite.
+        Unusable: no engine covers the candidate, its kernel is not finite, no ridge makes it positive definite, or
+            it is no kernel: the engine is wrong at these hyperparameters.
     """
     started = time.monotonic()
     train, validation = parts["train"], parts["validation"]
@@ -108,7 +114,9 @@ def assess(
     judge = Validation(lambda coefficients: rows @ coefficients, validation.targets, objective.loss).judge
     try:
         solution = select_ridge(
-            lambda ridge, _: solve_cholesky(kernel, train.targets, ridge), computation.ridges, judge
+            lambda ridge, _: solve_cholesky(kernel, train.targets, ridge, precision=precision),
+            computation.ridges,
+            judge,
         )
     except UserError as error:
         raise Unusable(str(error)) from None
@@ -124,6 +132,9 @@ def assess(
         scores=scores,
         engine=name,
         seconds=round(time.monotonic() - started, 3),
+        residual=record.residual,
+        converged=record.converged,
+        ridges_passed_over=len(record.ridges_passed_over),
     )
 
 

@@ -14,6 +14,7 @@ from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Kind
 from neural_kernels.errors import UserError
 from neural_kernels.files import write_atomically
+from neural_kernels.strict_yaml import read_yaml
 
 KEYS = ("architecture", "kind", "preprocessing")
 
@@ -60,12 +61,7 @@ def read_candidate(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, is not YAML, or has no architecture.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing, expected a tuned architecture") from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path, f"{path} is missing, expected a tuned architecture")
     if not isinstance(content, dict) or not isinstance(content.get("architecture"), dict):
         raise UserError(
             f"{path} has no section architecture, expected the name of a family and its parameters"

@@ -1,7 +1,7 @@
 """The journal by which the jobs of a tuning study share what their trials drew and gave.
 
-An Optuna journal storage: a file of JSON lines that is only ever appended to, under a lock file that works on
-network file systems. Trial k of the study is the job k of the workflow, whatever number Optuna gives it. The
+An Optuna journal storage: a file of JSON lines, each with a checksum, that is only ever appended to, under a lock.
+Trial k of the study is the job k of the workflow, whatever number Optuna gives it. The
 sampler learns from what the journal holds when a trial draws, so that with several jobs at once what is drawn
 depends on who was first.
 """
@@ -23,7 +23,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from neural_kernels.errors import UserError
+from neural_kernels import checksums, locks
+from neural_kernels.files import SEAL, set_aside
+from neural_kernels.interruption import Ended
 from neural_kernels.tuning.records import TrialRecord, check_identity
 from neural_kernels.tuning.settings import Tuning
 
@@ -93,9 +95,16 @@ class Journal:
 
     @contextmanager
     def noting_errors(self, claim: Claim) -> Iterator[None]:
-        """Keep the text of an error that passes through, for the reason that ``begin`` gives in the end."""
+        """Keep the text of an error that passes through, for the reason that ``begin`` gives in the end.
+
+        A start that somebody interrupted does not count.
+        """
         try:
             yield
+        except (KeyboardInterrupt, Ended):
+            if not claim.finished:
+                claim.trial.set_user_attr(STARTS, claim.trial.user_attrs[STARTS] - 1)
+            raise
         except Exception as error:
             if not claim.finished:
                 claim.trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}")
@@ -126,13 +135,13 @@ def open_journal(
         identity: what makes values comparable; it is kept in the journal.
 
     Raises:
-        UserError: the journal is damaged, or has another identity.
+        UserError: the journal has another identity.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileOpenLock(str(path))
+    lock = _FileLock(path)
     _check(path, lock)
     with _quiet():
-        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        storage = JournalStorage(_SealedLines(str(path), lock_obj=lock))
         if name in optuna.get_all_study_names(storage):
             study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
         else:
@@ -167,10 +176,41 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+class _FileLock(JournalFileOpenLock):
+    """A lock that a killed process loses; Optuna's own, which it leaves behind, where the file system has none."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._path = path.with_name(path.name + ".flock")
+        self._file: int | None = None
+
+    def acquire(self) -> bool:
+        try:
+            self._file = locks.acquire(self._path)
+        except locks.NoLocks:
+            return super().acquire()
+        return True
+
+    def release(self) -> None:
+        if self._file is None:
+            super().release()
+            return
+        file, self._file = self._file, None
+        locks.release(self._path, file)
+
+
+class _SealedLines(JournalFileBackend):
+    """Optuna's file of JSON lines, each with a checksum, which Optuna passes over."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        super().append_logs([log | {SEAL: _seal(log)} for log in logs])
+
+
 def _check(path: Path, lock: JournalFileOpenLock) -> None:
     """Every line of the journal is whole: a line that a kill or a full disk cut short is taken back.
 
-    Optuna would append to it, and could not read the journal ever after.
+    Optuna would append to it, and could not read the journal ever after. A damaged journal is set aside: the sampler
+    begins anew, which changes no result that is there.
     """
     lock.acquire()
     try:
@@ -182,19 +222,30 @@ def _check(path: Path, lock: JournalFileOpenLock) -> None:
             log.warning("%s: its last line was cut short by a kill or a full disk, and is taken back", path)
             with path.open("r+b") as file:
                 file.truncate(whole)
+        lines = content[:whole].splitlines()
+        broken = next((number for number, line in enumerate(lines, start=1) if not _is_operation(line)), None)
+        if broken is not None:
+            log.warning(
+                "%s: line %d is damaged, or of a version that wrote no checksums; the journal is set aside and the "
+                "sampler begins anew (the records of finished trials stay)",
+                path,
+                broken,
+            )
+            set_aside(path)
     finally:
         lock.release()
-    for number, line in enumerate(content[:whole].splitlines(), start=1):
-        if not _is_operation(line):
-            raise UserError(
-                f"{path}: line {number} is damaged, expected an operation of an Optuna journal; delete the journal "
-                "to go on without what the sampler has learnt (the records of finished trials stay)"
-            )
 
 
 def _is_operation(line: bytes) -> bool:
     try:
         operation: Any = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return False
-    return isinstance(operation, dict) and isinstance(operation.get("op_code"), int)
+    if not isinstance(operation, dict) or not isinstance(operation.get("op_code"), int):
+        return False
+    return operation.pop(SEAL, None) == _seal(operation)
+
+
+def _seal(operation: Mapping[str, Any]) -> str:
+    plain = json.loads(json.dumps(operation))
+    return checksums.of_bytes(json.dumps(plain, sort_keys=True).encode())

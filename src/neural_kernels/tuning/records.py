@@ -11,7 +11,7 @@ import numpy as np
 
 from neural_kernels import __version__
 from neural_kernels.errors import UserError
-from neural_kernels.files import read_json
+from neural_kernels.files import damaged, read_json
 from neural_kernels.tuning.assessment import Assessment
 from neural_kernels.tuning.candidate import Candidate
 from neural_kernels.tuning.objectives import Objective
@@ -59,7 +59,8 @@ def read_record(path: Path, identity: dict[str, Any]) -> TrialRecord:
     """The record in ``path``.
 
     Raises:
-        UserError: the file is missing, is no record, or is of other settings than ``identity``.
+        UserError: the file is missing, or is of other settings than ``identity``.
+        DamagedFile: it is not what was written, or of another version; it has been set aside.
     """
     content = read_json(path)
     try:
@@ -68,9 +69,9 @@ def read_record(path: Path, identity: dict[str, Any]) -> TrialRecord:
         content["assessment"] = None if assessment is None else Assessment(**assessment)
         record = TrialRecord(**content)
     except (TypeError, KeyError) as error:
-        raise UserError(f"{path} is not the record of a trial ({error})") from None
+        raise damaged(path, f"is not the record of a trial ({error})") from None
     if record.state not in get_args(State) or (record.state == "complete") != (record.assessment is not None):
-        raise UserError(f"{path} is not the record of a trial (state {record.state!r})")
+        raise damaged(path, f"is not the record of a trial (state {record.state!r})")
     check_identity(path, record.identity, identity)
     return record
 

@@ -89,8 +89,10 @@ def parse_tuning(where: str, config: Mapping[str, Any]) -> Tuning:
     identity = {"data": data, **{key: config[key] for key in ("seed", "precision", "ridge")}}
     identity |= {f"tuning.{key}": section.get(key) for key in _IDENTITY}
     space = parse_space(f"{where}.space", section["space"])
-    for number, values in enumerate(section["first_trials"]):
+    first_trials = tuple(
         space.check(f"{where}.first_trials, entry {number}", values)
+        for number, values in enumerate(section["first_trials"])
+    )
     return Tuning(
         space=space,
         baseline=baseline,
@@ -101,7 +103,7 @@ def parse_tuning(where: str, config: Mapping[str, Any]) -> Tuning:
         trials=section["trials"],
         sampler=section["sampler"],
         startup_trials=section["startup_trials"],
-        first_trials=tuple(section["first_trials"]),
+        first_trials=first_trials,
         attempts=section["attempts"],
         largest_seconds=section.get("largest_seconds"),
         transfer=None if transfer is None else Transfer(**transfer),

@@ -10,9 +10,12 @@ from typing import Any, Literal, Protocol, get_args
 from neural_kernels.engines import Kind
 from neural_kernels.errors import UserError
 from neural_kernels.preprocessing import applicable
+from neural_kernels.strict_yaml import shown
 from neural_kernels.tuning.candidate import Candidate
 
 Section = Literal["architecture", "preprocessing", "kind"]
+
+MOST_CHOICES = 1000
 
 DIGITS = 4
 """Significant digits of a number that is drawn from a range: what a person would write into a config."""
@@ -91,16 +94,21 @@ class SearchSpace:
                 values[hyperparameter.name] = hyperparameter.draw(trial)
         return values
 
-    def check(self, where: str, values: Mapping[str, Any]) -> None:
-        """Refuse hyperparameters by name that a trial could not draw; ``where`` starts the sentence."""
+    def check(self, where: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Hyperparameters by name as a trial would draw them; refuses others. ``where`` starts the sentence."""
         known = {hyperparameter.name: hyperparameter for hyperparameter in self.hyperparameters}
+        found = {}
         for name, value in values.items():
             if name not in known:
                 raise UserError(f"{where} names {name!r}, expected hyperparameters: {', '.join(known)}")
             match domain := known[name].domain:
                 case Choices():
-                    allowed, expected = value in domain.values, f"one of {', '.join(domain.labels)}"
+                    labels = [_label(choice) for choice in domain.values]
+                    allowed, expected = _label(value) in labels, f"one of {', '.join(domain.labels)}"
+                    if allowed:
+                        value = domain.values[labels.index(_label(value))]
                 case Range(low=low, high=high, integer=integer):
+                    value = whole(value) if integer else value
                     numbers = int if integer else int | float
                     allowed = (
                         not isinstance(value, bool) and isinstance(value, numbers) and low <= value <= high
@@ -108,6 +116,8 @@ class SearchSpace:
                     expected = f"{'a whole number' if integer else 'a number'} from {low} to {high}"
             if not allowed:
                 raise UserError(f"{where}: {name} is {value!r}, expected {expected}")
+            found[name] = value
+        return found
 
     def stored(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """``values`` by name as the journal holds them."""
@@ -180,6 +190,18 @@ def parse_space(where: str, section: Mapping[str, Any]) -> SearchSpace:
     return space
 
 
+def whole(value: Any) -> Any:
+    """3 for 3.0, in lists too; anything else as it is."""
+    if isinstance(value, list):
+        return [whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _label(value: Any) -> str:
+    """The same text for values that are the same to an architecture, 3 and 3.0, and another for 1 and true."""
+    return json.dumps(whole(value), sort_keys=True)
+
+
 def _place(where: str, section: Section, name: str) -> str:
     return f"{where}.{name}" if section == name else f"{where}.{section}.{name}"
 
@@ -188,6 +210,9 @@ def _hyperparameter(where: str, name: str, section: Section, value: dict[str, An
     conditions = value.get("when", {})
     if not isinstance(conditions, dict):
         raise UserError(f"{where}.when is {conditions!r}, expected hyperparameters and their values")
+    for other, allowed in conditions.items():
+        if allowed == []:
+            raise UserError(f"{where}.when.{other} is [], expected a choice or some of them")
     when = {
         other: tuple(allowed) if isinstance(allowed, list) else (allowed,)
         for other, allowed in conditions.items()
@@ -202,10 +227,10 @@ def _hyperparameter(where: str, name: str, section: Section, value: dict[str, An
 
 
 def _choices(where: str, values: Any) -> Choices:
-    if not isinstance(values, list) or not values:
-        raise UserError(f"{where}.choices is {values!r}, expected a list of values")
+    if not isinstance(values, list) or not 0 < len(values) <= MOST_CHOICES:
+        raise UserError(f"{where}.choices is {shown(values)}, expected a list of 1 to {MOST_CHOICES} values")
     choices = Choices(tuple(values))
-    if len(set(choices.labels)) < len(values):
+    if len(set(map(_label, values))) < len(values):
         raise UserError(f"{where}.choices has a value twice: {', '.join(choices.labels)}")
     return choices
 
@@ -216,6 +241,8 @@ def _range(where: str, value: Mapping[str, Any]) -> Range:
     if not isinstance(log, bool) or not isinstance(integer, bool):
         raise UserError(f"{where}: log and integer are {log!r} and {integer!r}, expected true or false")
     numbers = int if integer else int | float
+    if integer:
+        low, high = whole(low), whole(high)
     if any(isinstance(end, bool) or not isinstance(end, numbers) for end in (low, high)) or not low < high:
         kind = "whole numbers" if integer else "numbers"
         raise UserError(f"{where} goes from {low!r} to {high!r}, expected two {kind}, the lower one first")
@@ -229,7 +256,7 @@ def _check_section(where: str, hyperparameter: Hyperparameter, method: str) -> N
     match hyperparameter.section:
         case "architecture" if hyperparameter.name == "name":
             raise UserError(f"{where} is searched, expected the name of one family")
-        case "kind" if not set(ends) <= set(get_args(Kind)):
+        case "kind" if not all(end in get_args(Kind) for end in ends):
             raise UserError(f"{where} has {ends}, expected choices of nngp and ntk")
         case "preprocessing" if method != "zca":
             raise UserError(f"{where} is searched, but the method is {method}, expected zca")
@@ -247,6 +274,6 @@ def _check_condition(where: str, hyperparameter: Hyperparameter, free: Mapping[s
                 f"{where}.when names {name!r}, expected a hyperparameter with choices and no condition"
             )
         for value in allowed:
-            if value not in domain.values:
+            if _label(value) not in map(_label, domain.values):
                 known = ", ".join(domain.labels)
                 raise UserError(f"{where}.when.{name} has {value!r}, expected one of {known}")

@@ -4,7 +4,7 @@
 #define NK_EXPORT extern "C" __attribute__((visibility("default")))
 
 // Changes whenever a structure or a function's arguments do, so that an old build is not called by mistake.
-NK_EXPORT int nk_interface() { return 3; }
+NK_EXPORT int nk_interface() { return 4; }
 
 // 0 baseline, 1 AVX2 with FMA, 2 AVX-512: the highest that this processor can run.
 NK_EXPORT int nk_level() {

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import itertools
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from neural_kernels.architectures import Aggregate
+from neural_kernels.engines import Precision
 from neural_kernels.engines.native.aligned import aligned
 from neural_kernels.engines.native.plan import SELF_LOOPS, Plan
+from neural_kernels.engines.representable import rounded
 from neural_kernels.graphs import Graphs
 
 # Rows of a level of a pack at most, unless one graph has more. In a larger pack more nodes share a row, where
@@ -76,7 +79,7 @@ def make_packs(graphs: Graphs, plan: Plan, lanes: int, dtype: np.dtype) -> list[
     first = _first_level(np.asarray(graphs.nodes, np.float64), np.arange(len(graphs.nodes)))
     for layer in plan.leading:
         first = _aggregated(graphs, first, layer)
-    levels = [_first_level(first.features.astype(dtype), first.row)]
+    levels = [_first_level(rounded(first.features, cast(Precision, dtype.name)), first.row)]
     for flags in plan.aggregates:
         levels.append(_next_level(graphs, levels[-1], bool(flags & SELF_LOOPS)))
     return [_pack(graphs, *bounds, levels, plan, lanes, dtype) for bounds in _bounds(graphs, levels)]

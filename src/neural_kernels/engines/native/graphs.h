@@ -240,10 +240,15 @@ template <class T> struct GraphChain {
     // Tables of a pack's own variances: the diagonal of its covariances before each activation.
     void own_tables(const GraphPack &pack) {
         begin(pack, pack);
+        for (int64_t r = 0; r < rows(); r++) {
+            T &v = ((T *)(k + r * stride()))[r];
+            const T *x = (const T *)((const V *)pack.inputs + r / L * plan.channels) + r % L;
+            for (int64_t c = 0; c < plan.channels; c++)
+                if (v < Constants<T>::smallest && x[c * L] != 0) v = underflown<T>;
+        }
         for (int l = 0; l < plan.stages[0].steps; l++) {
             const Step &step = steps.step(0, l);
-            Step plain = step;
-            plain.normalised = plain.tables = 0;
+            Step plain = sums_of(step);
             T unused[3];
             turn(step, false);
             for (int64_t j = 0; j < vectors(); j++) block[j] = splat(T(0));
@@ -299,8 +304,7 @@ template <class T> static int graph_tables(const Plan &plan, const GraphPack &pa
     for (int64_t g = 0; g < pack.graphs; g++) ((T *)own)[g] = ((const T *)pooled)[g * width + g];
     for (int l = 0; l < plan.stages[1].steps; l++) {
         const Step &step = steps.step(1, l);
-        Step plain = step;
-        plain.normalised = 0;
+        Step plain = sums_of(step);
         V *out = (V *)pack.late_tables + step.table - steps.node_tables;
         for (int64_t j = 0; j < n; j++) {
             Row<T> row{};

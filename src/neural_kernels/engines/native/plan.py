@@ -43,7 +43,7 @@ MAX_STAGES, MAX_STEPS = 16, 256
 IDENTITY, RELU_POSITIVE, RELU, ERF, GELU, EXPONENTIAL = range(6)
 AVERAGE, SUM_ALL_PAIRS, SUM_DIAGONAL, OUTPUT, MEAN_ALL_NODES = range(5)
 AGGREGATE, SELF_LOOPS, DEGREE_SCALING = 1, 2, 4
-TABLES = {IDENTITY: 0, RELU_POSITIVE: 2, RELU: 2, ERF: 1, GELU: 2, EXPONENTIAL: 2}
+TABLES = {IDENTITY: 0, RELU_POSITIVE: 2, RELU: 2, ERF: 2, GELU: 2, EXPONENTIAL: 2}
 SIGMOID_LIKE_SCALE = 2.4020563531719796
 
 
@@ -197,7 +197,7 @@ class _Compiler:
                 self.step(ERF, (2.0, 2 / math.pi, 0.0))
             case SigmoidLike():
                 slope = 1 / SIGMOID_LIKE_SCALE
-                self.step(ERF, (2 * slope**2, 0.5 / math.pi, 0.25), positive=True)
+                self.step(ERF, (2 * slope**2, 0.5 / math.pi, math.pi / 2), positive=True)
             case Gelu():
                 self.step(GELU, (), 1 / (2 * math.pi))
             case ExpNormalized(gamma=gamma, shift=shift):

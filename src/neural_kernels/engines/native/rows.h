@@ -91,10 +91,14 @@ NK_INLINE void entries(const Row<T> &row, const Step &step, int64_t j, Box<shape
         k = k * n;
         if constexpr (tangent) t = t * n;
     }
-    P<T, N> a, b;
+    P<T, N> a, b, sum;
     if constexpr (Act::tables > 0) a = product(0);
     if constexpr (Act::tables > 1) b = product(1);
-    Act::template apply<tangent>(step, a, b, k, t);
+    if constexpr (Act::sums)
+        for (int i = 0; i < N; i++)
+            sum.v[i] = left_value<own, T>(row.left, row.table_stride + (j + i) * left_step) +
+                       row.right[row.table_stride + (j + i) * right_step];
+    Act::template apply<tangent>(step, a, b, sum, k, t);
     for (int i = 0; i < N; i++) {
         row.k_out[j + i] = k.v[i];
         if constexpr (tangent) row.t_out[j + i] = t.v[i];
@@ -158,11 +162,23 @@ NK_INLINE int shape_of(const Step &step) {
     return step.half_width == 0 ? POINT : LINE;
 }
 
-// The tables of one step from own variances v (n positions, after scale and bias), each table_stride apart.
+// Own variances from sums over the filter, or NaN where one is not to be trusted: where it is too large for the
+// formulas, and where it has lost its digits, or itself, to underflow. Below zero is the rounding of a sum that
+// cancels.
+template <class T> static Vec<T> own_variance(const Step &step, Vec<T> sum, T largest) {
+    Vec<T> zero = splat(T(0)), lost = splat(T(NAN));
+    Vec<T> v = fma(sum, splat(T(step.scale)), splat(T(step.bias)));
+    Vec<T> small = step.bias == 0 ? (sum <= zero ? zero : lost) : lost;
+    v = v >= splat(Constants<T>::smallest) ? v : small;
+    return v <= splat(largest) ? v : lost;
+}
+
+// The tables of one step from sums over the filter (n positions), each table_stride apart.
 template <class Act, class T>
-static void make_tables_of(const Step &step, const Vec<T> *v, int n, Vec<T> *out, int64_t table_stride) {
+static void make_tables_of(const Step &step, const Vec<T> *sums, int n, Vec<T> *out, int64_t table_stride) {
+    T largest = step.normalised ? Constants<T>::largest : Act::template largest<T>;
     for (int j = 0; j < n; j++) {
-        Vec<T> variance = v[j], a{}, b{};
+        Vec<T> variance = own_variance<T>(step, sums[j], largest), a{}, b{};
         if (step.normalised) {
             Vec<T> inverse = splat(T(1)) / sqrt_exact(variance + splat(T(step.epsilon)));
             out[Act::tables * table_stride + j] = inverse;
@@ -175,15 +191,28 @@ static void make_tables_of(const Step &step, const Vec<T> *v, int n, Vec<T> *out
 }
 
 template <class T>
-static void make_tables(const Step &step, const Vec<T> *v, int n, Vec<T> *out, int64_t table_stride) {
+static void make_tables(const Step &step, const Vec<T> *sums, int n, Vec<T> *out, int64_t table_stride) {
     switch (step.activation) {
     case RELU_POSITIVE:
-    case RELU: return make_tables_of<Rectifier<true>, T>(step, v, n, out, table_stride);
-    case ERF: return make_tables_of<ErrorFunction, T>(step, v, n, out, table_stride);
-    case GELU: return make_tables_of<GaussianGate, T>(step, v, n, out, table_stride);
-    case EXPONENTIAL: return make_tables_of<Exponential, T>(step, v, n, out, table_stride);
-    default: return make_tables_of<Identity, T>(step, v, n, out, table_stride);
+    case RELU: return make_tables_of<Rectifier<true>, T>(step, sums, n, out, table_stride);
+    case ERF: return make_tables_of<ErrorFunction, T>(step, sums, n, out, table_stride);
+    case GELU: return make_tables_of<GaussianGate, T>(step, sums, n, out, table_stride);
+    case EXPONENTIAL: return make_tables_of<Exponential, T>(step, sums, n, out, table_stride);
+    default: return make_tables_of<Identity, T>(step, sums, n, out, table_stride);
     }
 }
+
+// `step` without weights, which leaves the sums over the filter.
+static Step sums_of(const Step &step) {
+    Step plain = step;
+    plain.normalised = plain.tables = 0;
+    plain.scale = 1;
+    plain.bias = 0;
+    return plain;
+}
+
+// What is stored for the variance of an example that is not zero, but whose square is: `own_variance` does not
+// trust it, unless a bias makes it negligible.
+template <class T> static constexpr T underflown = Constants<T>::smallest / 2;
 
 }  // namespace

@@ -6,6 +6,18 @@
 
 namespace {
 
+// Makes the variances of examples x (n positions of `channels` numbers) positive where they underflow to zero.
+template <class T> static void keep_positive(const Vec<T> *x, int64_t channels, int n, Vec<T> *v) {
+    Vec<T> zero = splat(T(0));
+    for (int j = 0; j < n; j++) {
+        typename Lanes<T>::Mask small = v[j] < splat(Constants<T>::smallest), nonzero{};
+        bool any = false;
+        for (int i = 0; i < Lanes<T>::count; i++) any |= small[i] != 0;
+        for (int64_t c = 0; any && c < channels; c++) nonzero |= x[j * channels + c] != zero;
+        v[j] = (small & nonzero) ? splat(underflown<T>) : v[j];
+    }
+}
+
 // Fills in the tables of one register of examples, stage by stage: a stage needs those of all earlier ones.
 template <class T> static int own_tables(const Plan &plan, Vec<T> *scalars) {
     using V = Vec<T>;
@@ -28,12 +40,12 @@ template <class T> static int own_tables(const Plan &plan, Vec<T> *scalars) {
             for (int y = 0; y < stage.height; y++) {
                 const V *x = scalars + (int64_t)y * stage.width * stored(plan);
                 input_row<true, T>((const char *)x, x, plan, stage.width, v + y * stride + pad);
+                if (!plan.gram) keep_positive<T>(x, plan.channels, stage.width, v + y * stride + pad);
             }
         }
         for (int l = 0; l < stage.steps; l++) {
             const Step &step = chain.step(s, l);
-            Step plain = step;
-            plain.normalised = 0;
+            Step plain = sums_of(step);
             int shape = shape_of(step), half = step.half_height;
             for (int y = 0; y < stage.height; y++) {
                 auto line = [&](int i) {

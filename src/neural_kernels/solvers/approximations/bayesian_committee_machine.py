@@ -1,14 +1,43 @@
-"""Bayesian committee machine (Tresp 2000; Rasmussen and Williams 2006, section 8.3.5): posterior mean."""
+"""Bayesian committee machine (Tresp 2000): test examples predicted together by processes that saw one part each.
+
+The committee is a Gaussian process whose parts of the training set are independent of each other once the values
+f of the test examples are known (Tresp 2000, section 3; the PITC approximation of Quinonero-Candela and Rasmussen
+2005 with the test examples as inducing points). With the mean m_b and covariance C_b of f given part b alone and
+its prior covariance S, it has on f
+
+    precision A = sum_b C_b^-1 - (M - 1) S^-1   and   mean A^-1 sum_b C_b^-1 m_b.
+
+Both differences lose all digits where S or C_b is nearly singular, as among similar test examples or with a small
+ridge. Neither is formed: with S = L L^T, E_b = L^-1 K_qb and R_b R_b^T = K_bb + shift I - E_b^T E_b, the covariance
+of part b and its noise once f is known, the Woodbury identity gives, with Z_b = R_b^-1 E_b^T,
+
+    mean = L (I + sum_b Z_b^T Z_b)^-1 sum_b Z_b^T R_b^-1 Y_b.
+
+What is factorised here has no eigenvalue below the jitter, the shift, or one, unless rounding is larger: a smaller
+pivot is refused.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg import blas, lapack
 
 from neural_kernels.errors import UserError
-from neural_kernels.solvers.cholesky import NotPositiveDefinite
+from neural_kernels.solvers.blocked_cholesky import BLOCK, UPDATE_ROWS, factorise_in_place
+from neural_kernels.solvers.definiteness import NotPositiveDefinite
+
+DOUBLE = float(np.finfo(np.float64).eps)
+
+
+def working_bytes(queries: int, part: int, columns: int) -> int:
+    """Bytes that a call holds, the prior and its copy in float64 included, the kernel of a part left out."""
+    larger = max(queries, part)
+    matrices = 3 * queries**2 + 2 * queries * part + part**2
+    # Factorising in blocks takes a copy of a row of them, and of their products.
+    factorising = 0 if larger <= BLOCK else (BLOCK + UPDATE_ROWS) * larger + 2 * BLOCK**2
+    return 8 * (matrices + factorising + 3 * larger * columns + 3 * queries * columns)
 
 
 def bayesian_committee_machine(
@@ -18,85 +47,94 @@ def bayesian_committee_machine(
     targets: np.ndarray,
     partition: Sequence[np.ndarray],
     ridge: float,
-    jitter: float = 1e-10,
+    rounding: float = DOUBLE,
 ) -> np.ndarray:
-    """Predictions, (m, C) float64, of M Gaussian processes that saw one part of the data each.
+    """Predictions of m test examples as one query, (m, C) float64; they depend on which are in it.
 
-    With the mean f_b and covariance S_b of each process and the prior covariance S on the test examples,
-    the committee's precision is A = sum_b S_b^-1 - (M - 1) S^-1 and its mean A^-1 sum_b S_b^-1 f_b.
+    As in Tresp 2000 it is the function's values that are predicted, not noisy observations of them: the ridge is
+    noise of the training targets alone. For the sake of rounding the prior variance of each test example is
+    larger by rounding^(2/3) of their mean, 4e-11 for float64 and 2e-5 for float32: at that jitter d, what it changes
+    is of the size of what rounding changes, rounding / sqrt(d).
 
     Args:
         kernel_among: K[b, b] of indices b, (size, size) float64.
         cross: K[test, b] of indices b, (m, size) float64.
-        prior: S. Either (m, m), the kernel among the test examples, which are then predicted together, or
-            (m,), its diagonal, with which each test example is a query of its own.
+        prior: S = K[test, test], (m, m) float64.
         targets: Y, (n, C) float64.
         partition: the indices of each part; a single part gives the exact prediction.
         ridge: relative to the mean diagonal of each part.
-        jitter: added to all covariances of the test examples, relative to their mean variance.
+        rounding: relative rounding of the kernel's entries, as they were computed and stored.
 
     Raises:
         UserError: shapes that do not fit.
-        NotPositiveDefinite: the kernel of a part, or a covariance, is not.
+        NotPositiveDefinite: the prior, or a part given the test examples, is not to working precision.
     """
-    m, columns = len(prior), targets.shape[1]
-    joint = prior.ndim == 2
-    if prior.shape not in ((m, m), (m,)):
-        raise UserError(f"the prior covariance has shape {prior.shape}, expected (m, m), or (m,) variances")
-    variance = np.diag(prior) if joint else prior
-    extra = jitter * float(variance.mean())
-    precision = np.zeros_like(prior, np.float64)
-    weighted = np.zeros((m, columns))
+    m = len(prior)
+    if prior.shape != (m, m):
+        raise UserError(f"the prior covariance has shape {prior.shape}, expected {(m, m)}")
+    root = _root_of_prior(prior, rounding)
+    precision = np.eye(m)  # in coordinates in which the prior is the identity; the upper triangle counts
+    weighted = np.zeros((m, targets.shape[1]))
     for part in partition:
-        mean, covariance = _expert(kernel_among(part), cross(part), prior, targets[part], ridge)
-        if joint:
-            inverse = _inverse(covariance, extra, "a part's covariance of the test examples")
-            weighted += inverse @ mean
-        else:
-            inverse = 1 / _positive(covariance + extra, "a part's variance of a test example")
-            weighted += inverse[:, None] * mean
-        precision += inverse
-    members = len(partition)
-    if joint:
-        precision -= (members - 1) * _inverse(prior, extra, "the prior covariance of the test examples")
-        return _solve(precision, weighted, "the committee's precision")
-    precision -= (members - 1) / _positive(prior + extra, "the prior variance of a test example")
-    return weighted / _positive(precision, "the committee's precision")[:, None]
+        _add_part(precision, weighted, kernel_among(part), cross(part), root, targets[part], ridge)
+    if factorise_in_place(precision):
+        raise NotPositiveDefinite(f"the committee's precision at ridge {ridge:g} is not positive definite")
+    mean, _ = lapack.dpotrs(precision.T, weighted, lower=1)
+    return np.ascontiguousarray(blas.dtrmm(1.0, root, mean, side=0, lower=1))
 
 
-def _expert(
-    kernel: np.ndarray, cross: np.ndarray, prior: np.ndarray, targets: np.ndarray, ridge: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior mean, (m, C), and covariance, as the prior's shape, of the process that saw one part."""
-    shift = ridge * float(np.diag(kernel).mean())
-    factor = _factor(kernel + shift * np.eye(len(kernel)), f"the kernel of a part with ridge {ridge:g}")
-    explained = cho_solve(factor, cross.T)
-    if prior.ndim == 2:
-        return explained.T @ targets, prior - cross @ explained
-    return explained.T @ targets, prior - np.einsum("mb,bm->m", cross, explained)
+def _add_part(
+    precision: np.ndarray,
+    weighted: np.ndarray,
+    kernel: np.ndarray,
+    cross: np.ndarray,
+    root: np.ndarray,
+    targets: np.ndarray,
+    ridge: float,
+) -> None:
+    """Add Z^T Z to the precision's upper triangle, and Z^T R^-1 Y to ``weighted``."""
+    b, m = len(kernel), len(root)
+    if cross.shape != (m, b):
+        raise UserError(f"the kernel of test examples and a part has shape {cross.shape}, expected {(m, b)}")
+    # Columns of (b, m), in Fortran's order, so that every product is in place.
+    explained = np.array(cross, np.float64, order="C").T
+    explained = blas.dtrsm(1.0, root, explained, side=1, lower=1, trans_a=1, overwrite_b=1)
+    left = _root_of_part(kernel, explained, ridge)
+    explained = blas.dtrsm(1.0, left, explained, side=0, lower=1, overwrite_b=1)
+    weighted += explained.T @ blas.dtrsm(1.0, left, targets, side=0, lower=1)
+    blas.dsyrk(1.0, explained, beta=1.0, c=precision.T, trans=1, lower=1, overwrite_c=1)
 
 
-def _factor(matrix: np.ndarray, what: str) -> tuple[np.ndarray, bool]:
-    try:
-        return cho_factor(matrix, lower=True)
-    except LinAlgError as error:
+def _root_of_prior(prior: np.ndarray, rounding: float) -> np.ndarray:
+    """L of S + jitter I = L L^T, (m, m) in Fortran's order; what is above its diagonal is not used."""
+    m = len(prior)
+    matrix = np.array(prior, np.float64, order="C")
+    jitter = rounding ** (2 / 3) * float(np.diag(matrix).mean())
+    matrix.flat[:: m + 1] += jitter
+    if factorise_in_place(matrix) or not _smallest_pivot(matrix) > jitter / 2:
         raise NotPositiveDefinite(
-            f"{what} is not positive definite ({error}): choose a larger ridge or jitter"
-        ) from None
-
-
-def _solve(matrix: np.ndarray, right: np.ndarray, what: str) -> np.ndarray:
-    return cho_solve(_factor((matrix + matrix.T) / 2, what), right)
-
-
-def _inverse(matrix: np.ndarray, extra: float, what: str) -> np.ndarray:
-    n = len(matrix)
-    return _solve(matrix + extra * np.eye(n), np.eye(n), what)
-
-
-def _positive(values: np.ndarray, what: str) -> np.ndarray:
-    if not (values > 0).all():
-        raise NotPositiveDefinite(
-            f"{what} is {values.min():g}, expected a positive number: choose a larger jitter"
+            f"the kernel among {m} test examples is not positive definite, beyond a rounding of {rounding:.0e}: "
+            "expected the kernel of one architecture, computed in float64 where it is nearly singular"
         )
-    return values
+    return matrix.T
+
+
+def _root_of_part(kernel: np.ndarray, explained: np.ndarray, ridge: float) -> np.ndarray:
+    """R of K_bb + shift I - E^T E = R R^T, (b, b) as that of the prior; ``explained`` is E^T, (b, m)."""
+    b = len(kernel)
+    matrix = np.array(kernel, np.float64, order="C")
+    diagonal = np.diag(matrix)
+    largest, shift = float(diagonal.max()), ridge * float(diagonal.mean())
+    matrix.flat[:: b + 1] += shift
+    blas.dsyrk(-1.0, explained, beta=1.0, c=matrix.T, lower=1, overwrite_c=1)
+    least = max(shift / 2, b * DOUBLE * largest)
+    if factorise_in_place(matrix) or not _smallest_pivot(matrix) > least:
+        raise NotPositiveDefinite(
+            f"the kernel of a part of {b} examples, given {explained.shape[1]} test examples and with ridge {ridge:g}, "
+            "is not positive definite to working precision: choose a larger ridge"
+        )
+    return matrix.T
+
+
+def _smallest_pivot(factor: np.ndarray) -> float:
+    return float(np.diag(factor).min() ** 2)

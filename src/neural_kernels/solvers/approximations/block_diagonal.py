@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from neural_kernels.solvers.cholesky import solve_cholesky
 
@@ -14,20 +15,25 @@ def block_diagonal(
     targets: np.ndarray,
     partition: Sequence[np.ndarray],
     ridge: float,
-) -> np.ndarray:
-    """Dual coefficients, (n, C) float64: those of each part (K_bb + ridge I)^-1 Y_b on their own.
+    precision: npt.DTypeLike = np.float64,
+) -> tuple[np.ndarray, float]:
+    """Dual coefficients, (n, C) float64: those of each part (K_bb + ridge I)^-1 Y_b on their own; and the largest true
+    relative residual of any part.
 
     Args:
         kernel_among: K[b, b] of indices b, (size, size) float64, as ``principal_submatrix`` gives it.
         targets: Y, (n, C) float64.
         partition: the indices of each part; a single part gives the exact solution.
         ridge: relative to the mean diagonal of each part.
+        precision: in which the kernel's entries were computed.
 
     Raises:
-        NotPositiveDefinite: the kernel of a part is not, with this ridge.
+        NotPositiveDefinite, NotAKernel: as ``solve_cholesky``, of a part.
     """
-    coefficients = np.zeros(targets.shape)
+    coefficients, residual = np.zeros(targets.shape), 0.0
     for part in partition:
         kernel = np.ascontiguousarray(kernel_among(part))
-        coefficients[part] = solve_cholesky(kernel, targets[part], ridge).coefficients
-    return coefficients
+        solution = solve_cholesky(kernel, targets[part], ridge, precision=precision)
+        coefficients[part] = solution.coefficients
+        residual = max(residual, solution.record.residual)
+    return coefficients, residual

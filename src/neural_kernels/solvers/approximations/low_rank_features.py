@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import lapack, solve_triangular
 
 from neural_kernels.errors import UserError
-from neural_kernels.solvers.cholesky import NotPositiveDefinite
+from neural_kernels.solvers import cholesky
 from neural_kernels.solvers.communicator import SerialCommunicator
+from neural_kernels.solvers.definiteness import NotPositiveDefinite
 from neural_kernels.solvers.operator import Operator
 from neural_kernels.solvers.preconditioners import LowRank, LowRankFamily, low_rank_family
 
@@ -44,7 +47,12 @@ class LowRankFeatures:
 
 
 def low_rank_features(
-    operator: Operator, subset: np.ndarray, jitter: float, outputs: int, threads: int = 1
+    operator: Operator,
+    subset: np.ndarray,
+    jitter: float,
+    outputs: int,
+    threads: int = 1,
+    precision: npt.DTypeLike = np.float64,
 ) -> LowRankFeatures:
     """The features of a subset, for targets of (n, outputs).
 
@@ -53,9 +61,11 @@ def low_rank_features(
         subset: (m,) indices S.
         jitter: relative to the mean diagonal, not negative.
         threads: of products with L.
+        precision: in which the entries of K were computed.
 
     Raises:
         NotPositiveDefinite: K_SS + jitter is not, to working precision.
+        NotAKernel: K_SS is not positive semidefinite, by more than rounding.
         UserError: a jitter below zero, or several processes.
     """
     if operator.communicator.size != 1:
@@ -68,6 +78,11 @@ def low_rank_features(
     among.flat[:: len(subset) + 1] += jitter * mean_diagonal
     triangle, minor = lapack.dpotrf(among, lower=1, clean=1)
     pivots = np.diag(triangle) ** 2
+    if minor:
+        with contextlib.suppress(NotPositiveDefinite):  # and not NotAKernel
+            cholesky.factorise(
+                np.ascontiguousarray(columns[subset]), jitter * mean_diagonal, jitter, precision
+            )
     if minor or pivots.min() <= len(subset) * np.finfo(np.float64).eps * pivots.max():
         raise NotPositiveDefinite(
             f"the kernel among the {len(subset)} chosen examples with jitter {jitter:g} is not positive definite "
