@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,17 +32,17 @@ def _controller() -> ThreadpoolController:
 
 
 def each_alone(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``function`` of each item, in order, some at a time where there are as many cores, with one BLAS thread each.
+    """``function`` of each item, in order: with one BLAS thread each, as many at a time as BLAS may use threads.
 
-    A product's rounding depends on how many threads share it: so it has the same bits on any number of cores.
+    A product's rounding depends on how many threads share it: so it has the same bits whatever that number is.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = min(cores, MOST_AT_ONCE)
+    libraries = [library for library in _controller().info() if library["user_api"] == "blas"]
+    threads = min(MOST_AT_ONCE, max((library["num_threads"] for library in libraries), default=1))
     under_way: deque[Future[Result]] = deque()
-    with blas_threads(1), ThreadPoolExecutor(cores) as pool:
+    with blas_threads(1), ThreadPoolExecutor(threads) as pool:
         for item in items:
             under_way.append(pool.submit(function, item))
-            if len(under_way) == cores:
+            if len(under_way) == threads:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()

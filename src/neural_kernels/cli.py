@@ -214,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = verb(
         "verify-blocks",
         lambda o: stages.verify_blocks(load_study(o.config), o.results, o.kernel, o.part, o.seal),
-        "read every stored block of a kernel whole; set faulty ones aside and name them",
+        "read every stored block of a kernel, and the features and targets behind it; set faulty ones aside, name them",
     )
     kernel(sub)
     part(sub)

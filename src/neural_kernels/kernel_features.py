@@ -73,18 +73,19 @@ class KernelFeatures:
     def write(self, folder: Path, checksums: Mapping[str, Any]) -> None:
         sides = {side: known.as_json() for side, known in self.sides.items()}
         described = {**sides, "flipped_images": self.flipped_images, sealed_arrays.KEY: dict(checksums)}
-        write_json(_file(folder), described)
+        write_json(file(folder), described)
 
 
-def _file(folder: Path) -> Path:
+def file(folder: Path) -> Path:
+    """The summary in a store's folder, which one of an earlier version lacks."""
     return folder / "made_from.json"
 
 
 def _open(folder: Path) -> tuple[KernelFeatures, SealedFolder] | None:
     """What is known in a store's folder, None in one of an earlier version."""
-    if not _file(folder).exists():
+    if not file(folder).exists():
         return None
-    sealed = sealed_arrays.open_folder(_file(folder))
+    sealed = sealed_arrays.open_folder(file(folder))
     sides = {}
     for side in SIDES:
         known = sealed.summary[side]
@@ -147,7 +148,7 @@ def keep(store: KernelStore, part: str, features: SealedFolder, known: KernelFea
             known.write(folder, opened[1].summary[sealed_arrays.KEY])
         return
     # A record beside sketches of other features would be taken for damaged.
-    _file(folder).unlink(missing_ok=True)
+    file(folder).unlink(missing_ok=True)
     records = {}
     for side, name in _parts(part).items():
         sketched: np.ndarray = features.load(sketch_file(Path(f"{name}.npy")).name)

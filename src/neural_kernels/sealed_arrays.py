@@ -94,7 +94,8 @@ class SealedArray:
 
     def checking(self, first: int = 0, end: int | None = None) -> Iterator[int]:
         """As ``check``; yields the first row of a strip once it is checked."""
-        for begin, after, _ in self._strips.covering(first, len(self) if end is None else end):
+        end = len(self) if end is None else min(end, len(self))
+        for begin, after, _ in self._strips.covering(first, end):
             strip = begin // self._strips.rows
             if not self._checked[strip]:
                 row = self._strips.damaged(self.array, begin, min(after, len(self)))

@@ -267,6 +267,7 @@ def verify_blocks(study: Study, results: Path, kernel_name: str, part: str, seal
     Raises:
         UserError: some blocks, features or targets cannot be used.
     """
+    kernel = kernel_named(study, kernel_name)
     store = blocks.open_store(store_folder(study, results, kernel_name, part))
     every = list(store.grid.blocks())
     present = [block for block in every if store.block_path(*block).exists()]
@@ -277,24 +278,23 @@ def verify_blocks(study: Study, results: Path, kernel_name: str, part: str, seal
         fault = blocks.content_fault(store, i, j)
         if fault is not None:
             faults.append((i, j, f"{store.block_path(i, j)} {fault}"))
-    damaged_features = _damaged_features(
-        open_features_folder(study, results, kernel_named(study, kernel_name))
-    )
+    damaged_features = _damaged_features(store, features_folder(study, results, kernel))
     if damaged_features is not None and faults:
         log.error("%s", damaged_features)
     blocks.raise_faults(store, faults)
     if damaged_features is not None:
         raise damaged_features
-    log.info("%s: %d blocks of %d present, all sound, and so are the features and targets", store.directory,
-             len(present), len(every))  # fmt: skip
+    log.info("%s: %d blocks of %d present, all sound, and so are the features and targets that are there",
+             store.directory, len(present), len(every))  # fmt: skip
 
 
-def _damaged_features(features: SealedFolder) -> DamagedFile | None:
-    """What is wrong with a file of features or targets, every one read."""
-    names = features.names()
-    total = sum(map(features.strip_count, names))
-    steps = (step for name in names for step in features.checking(name))
+def _damaged_features(store: KernelStore, folder: Path) -> DamagedFile | None:
+    """What is wrong with a file of features or targets, or of what the store keeps of them, every one read."""
+    summaries = (folder / "features.json", kernel_features.file(store.directory))
     try:
+        sealed = [sealed_arrays.open_folder(summary) for summary in summaries if summary.exists()]
+        total = sum(part.strip_count(name) for part in sealed for name in part.names())
+        steps = (step for part in sealed for name in part.names() for step in part.checking(name))
         for _ in progress(steps, total=total, description="verifying features"):
             pass
     except DamagedFile as error:

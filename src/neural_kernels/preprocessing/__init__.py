@@ -51,15 +51,18 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     ``<part>_targets.npy``, float64 (n, outputs), one-hot minus 1/classes, or standardised by the training
     set's statistics; ``<part>_labels.npy``, the labels or values as they came. ``transform.npz`` is the fitted
     preprocessing, for ``preprocess_inputs``. ``features.json`` holds the parts' sizes, the shape of an example,
-    how many training images are followed by their flips, the scaling of the targets and a hash of each part's
-    features.
+    how many training images are followed by their flips, the scaling of the targets, a hash of each part's
+    features, and checksums of every file (``sealed_arrays``). ``<part>.sketch.npy`` is by what features that were made
+    anew are known again (``sketch``).
+
+    Where another job is at the same folder, this one waits, and takes what that one finished if it is the same.
 
     Args:
         options: a ``preprocessing`` entry of a study's config (workflow/schemas/preprocessing.schema.yaml).
         data: a folder written by ``neural_kernels.datasets.prepare_data``.
 
     Raises:
-        UserError: ``data`` is incomplete, or its training set does not allow what ``options`` ask for.
+        UserError: ``data`` is incomplete or damaged, or its training set does not allow what ``options`` ask for.
     """
     raw = sealed_arrays.open_folder(data / "data.json")
     summary, used = raw.summary, applicable(options)
