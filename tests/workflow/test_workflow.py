@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from bit_flips import flip
 from workflow_projects import jobs
 
 from neural_kernels.files import read_json, write_json
@@ -123,6 +124,29 @@ def test_a_bad_block_is_named_and_then_computed_again(finished, damage, sentence
     assert jobs(run.stdout)["compute_block"] == 1
     assert path.read_bytes() == content
     path.with_name(path.name + ".rejected").unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("solutions/FC/direct/n8/draw1/coefficients.npy", "evaluate_predictions"),
+        ("solutions/FC/direct/n16/solved.json", "solve_iteratively"),
+        ("metrics/FC/n16.parquet", "collect_metrics"),
+    ],
+)
+def test_a_damaged_result_is_named_by_the_stage_that_reads_it_and_then_made_again(finished, name, stage):
+    table = finished.folder / "results/tiny/metrics.parquet"
+    before = pd.read_parquet(table).query("metric != 'seconds'")
+    path = finished.folder / "results/tiny" / name
+    flip(path, 0.6, 3)
+    run = finished.snakemake(TARGET, "--forcerun", stage)
+    assert run.returncode != 0
+    assert re.search(rf"error: .*{path.name}", run.stdout), run.stdout
+    assert not path.exists()
+    run = finished.snakemake(TARGET, "--forcerun", stage)
+    assert run.returncode == 0, run.stdout
+    assert path.exists()
+    pd.testing.assert_frame_equal(pd.read_parquet(table).query("metric != 'seconds'"), before)
 
 
 def test_the_html_report_has_captions_and_labels(finished):
