@@ -433,7 +433,7 @@ def no_flushing(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=POSITION)
 def test_a_kill_at_any_file_operation_leads_to_the_same_table(
     run, whole, no_flushing, tmp_path_factory, position
@@ -463,7 +463,7 @@ def half_done(run, tmp_path_factory):
     return folder
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=POSITION, position=POSITION, bit=BIT, how=st.sampled_from(["flipped", "emptied", "removed"]))
 def test_damage_to_any_file_of_a_job_is_never_used_and_never_a_dead_end(
     run, whole, half_done, no_flushing, tmp_path_factory, which, position, bit, how

@@ -229,7 +229,7 @@ def values(results):
     return found
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=POSITION, position=POSITION, bit=BIT)
 def test_no_flipped_bit_of_a_record_goes_unnoticed_by_the_stages_that_read_it(run, which, position, bit):
     study, results = run
@@ -252,7 +252,7 @@ class Killed(BaseException):
     """What the process would not live to see."""
 
 
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.85])
 def test_a_kill_at_any_file_operation_leads_to_the_same_records(run, tmp_path, share):
     expected = values(run[1])
     survived = int(share * 400 + np.random.default_rng().integers(-40, 40))
@@ -280,7 +280,8 @@ def test_a_kill_at_any_file_operation_leads_to_the_same_records(run, tmp_path, s
     found = values(results)
     for key, value in expected.items():
         assert found[key].keys() == value.keys()
-        assert found[key].get("value") == pytest.approx(value.get("value"), rel=1e-9)
+        if "value" in value:
+            assert found[key]["value"] == pytest.approx(value["value"], rel=1e-9)
     assert not [path for path in results.rglob("*") if path.suffix in (".lock", ".flock")]
 
 
