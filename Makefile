@@ -15,8 +15,8 @@ demo: $(INSTALLED)
 	@echo "$(CURDIR)/results/demo_scaling.pdf"
 
 test: $(INSTALLED)
-	# A file of tests stays in one process, so that what its tests share is made once.
-	python -m pytest --numprocesses 2 --dist loadfile
+	# A file of tests stays in one process, so that what its tests share is made once; the longest files come first.
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	ruff format --check .

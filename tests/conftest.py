@@ -16,6 +16,19 @@ settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
 
+# Files that take minutes, which would leave one of two processes idle if they came last.
+LONG = ("test_workflow.py", "test_slurm.py", "kills", "test_memory_budgets.py", "workflow")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; the order within a file stays."""
+
+    def place(item: pytest.Item) -> int:
+        return next((k for k, part in enumerate(LONG) if part in item.path.parts), len(LONG))
+
+    items.sort(key=place)
+
+
 @pytest.fixture
 def shared_data() -> Callable[[str], Path]:
     """The path of a file of real data; the test is skipped where it is absent."""

@@ -17,7 +17,7 @@ PROGRAM = Path(__file__).with_name("disk_program.py")
 SAID = {
     "full": ("No space left on device", "free: reduce", "free: make room"),
     "limited": ("File too large (a limit of the process",),
-    "readonly": ("Read-only file system",),
+    "readonly": ("Read-only file system", "may not be written to"),
 }
 
 
@@ -61,7 +61,7 @@ def test_every_stage_says_so_in_one_sentence_and_finishes_once_there_is_room(see
             (sentence,) = [line for line in said.splitlines() if line.startswith("error: ")]
             assert sentence == said.splitlines()[-1]
             assert any(words in sentence for words in SAID[way]), (command, sentence)
-            assert "/disk0/" in sentence, "it names the file or its folder"
+            assert "/disk0" in sentence, "it names the file or its folder"
     assert refused == {command[0] for command, *_ in runs}
     assert different == []
     assert left_over == []

@@ -626,7 +626,7 @@ def test_the_verb_writes_the_table(run, tmp_path, capsys):
 
 
 def test_a_job_goes_on_with_its_chunks_whatever_memory_is_left_now(tmp_path):
-    prediction_job.open_job(tmp_path / "job", {"chunk": 100})
+    prediction_job.open_job(tmp_path / "job", {"chunk": 100}, {})
     for rows, kept in {100: 100, 60: 100, 190: 100, 40: 40, 500: 500}.items():
         assert predict_stages._rows_begun_with(tmp_path / "job", rows) == kept
     assert predict_stages._rows_begun_with(tmp_path / "none", 7) == 7
@@ -634,7 +634,7 @@ def test_a_job_goes_on_with_its_chunks_whatever_memory_is_left_now(tmp_path):
 
 def test_a_job_whose_record_did_not_fit_on_the_disk_can_be_begun(tmp_path):
     (tmp_path / "job").mkdir()
-    (tmp_path / "job" / ".job.json.x1y2").touch()
-    prediction_job.open_job(tmp_path / "job", {"chunk": 1})
+    (tmp_path / "job" / ".job.json.tmp").touch()
+    prediction_job.open_job(tmp_path / "job", {"chunk": 1}, {})
     with pytest.raises(UserError, match="holds unfinished predictions of other inputs"):
-        prediction_job.open_job(tmp_path / "job", {"chunk": 2})
+        prediction_job.open_job(tmp_path / "job", {"chunk": 2}, {})

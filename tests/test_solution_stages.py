@@ -298,7 +298,9 @@ def test_a_solve_that_a_signal_ends_goes_on_by_the_same_command(run, number):
         time.sleep(rng.uniform(0, 0.2))
         process.send_signal(number)
         _, errors = process.communicate(timeout=120)
-    if process.returncode != 0:
+    # After its last line of work the interpreter takes a signal as any program does.
+    done = "draw 0: ridge" in errors
+    if process.returncode != 0 and not (done and process.returncode == -number):
         assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), errors
     if number != signal.SIGKILL:
         assert "Traceback" not in errors

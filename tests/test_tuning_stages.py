@@ -400,10 +400,9 @@ def test_other_examples_are_refused(run, tmp_path):
 
 
 def test_the_objective_has_to_fit_the_data(tmp_path):
-    study, results = prepared(tmp_path, objective="mse")
-    with pytest.raises(UserError, match=r"tuning\.objective is 'mse', but the data is a classification"):
-        tuning_stages.start(study, results)
-    assert not (folder_of(results) / "started.json").exists()
+    with pytest.raises(UserError, match=r"objective is 'mse', but the data is a classification"):
+        prepared(tmp_path, objective="mse")
+    assert not (tmp_path / "results").exists()
 
 
 def test_what_does_not_exist_is_named(run):

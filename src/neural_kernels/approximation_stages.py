@@ -87,6 +87,11 @@ def _approximate(
     asked = [method, size, facts, chosen_by, asdict(replace(settings, threads=1, memory_budget=0))]
     identity = _identity(problem, asked, answers)
     if sealed_parquet.has_problem(path, identity):
+        train = problem.train
+        blocks.check_changed_since(train, train.grid.window_blocks(*problem.window), path)
+        for queries in problem.queries.values():
+            needed = queries.store.grid.blocks(queries.size, problem.window[1])
+            blocks.check_changed_since(queries.store, needed, path)
         log.info("%s is there already, whole: nothing to approximate", path)
         shutil.rmtree(own_kernels, ignore_errors=True)
         return

@@ -382,6 +382,27 @@ def _entries_fault(store: KernelStore, i: int, j: int, block: np.ndarray, strip:
     return None
 
 
+def check_changed_since(store: KernelStore, blocks: Iterable[tuple[int, int]], result: Path) -> None:
+    """Read whole those blocks whose files are newer than ``result``, which was computed from them.
+
+    A result that is taken over was computed from sound blocks; whoever touched one since is still told what it is.
+
+    Raises:
+        UserError: some are faulty; all of them are named and set aside.
+    """
+    then, faults = result.stat().st_mtime_ns, []
+    for i, j in blocks:
+        try:
+            status = store.block_path(i, j).stat()
+        except FileNotFoundError:
+            continue
+        if max(status.st_mtime_ns, status.st_ctime_ns) > then:
+            fault = content_fault(store, i, j)
+            if fault is not None:
+                faults.append((i, j, f"{store.block_path(i, j)} {fault}"))
+    raise_faults(store, faults)
+
+
 def set_aside_faulty(store: KernelStore, blocks: Iterable[tuple[int, int]]) -> None:
     """Check headers, sizes and records of blocks before they are used; rename those that cannot be.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,9 +46,14 @@ def sentence(error: BaseException, verb: str, results: Path | None = None) -> st
 def _is_of_memory(error: BaseException) -> bool:
     # The latter are those of JAX, whose class has another name in each version, and of Python's threads.
     text = str(error)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and (text.startswith("RESOURCE_EXHAUSTED") or text == "can't start new thread")
+    full = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return (
+        full
+        or isinstance(error, MemoryError)
+        or (
+            isinstance(error, RuntimeError)
+            and (text.startswith("RESOURCE_EXHAUSTED") or text == "can't start new thread")
+        )
     )
 
 

@@ -126,6 +126,10 @@ def _solve_draw(
         blocks.set_aside_faulty(train, train.grid.window_blocks(*window))
         problem = _problem(study, results, kernel, train, window, own_targets, settings)
         there, checkpoints = solved_size.finished(folder, draw, problem), problem[:16]
+        if there is not None:
+            _check_touched(
+                study, results, kernel, train, window, solved_size.record_path(folder, draw), settings
+            )
         # Checkpoints are of one problem, which the names of its blocks alone don't make.
         checkpoint.discard(own_folder / "checkpoint", but=None if there else checkpoints)
     is_there, checkpoints = communicator.gather((there is not None, checkpoints))[0]
@@ -156,6 +160,23 @@ def _solve_draw(
         (folder / solved_size.SOLVED).unlink(missing_ok=True)
         solution.save(own_folder, problem)
         checkpoint.discard(own_folder / "checkpoint")
+
+
+def _check_touched(
+    study: Study,
+    results: Path,
+    kernel: Kernel,
+    train: blocks.KernelStore,
+    window: tuple[int, int],
+    record: Path,
+    settings: solvers.Settings,
+) -> None:
+    """Look at the blocks behind a solution that is taken over, those that are newer than its ``record``."""
+    blocks.check_changed_since(train, train.grid.window_blocks(*window), record)
+    if len(settings.ridges) > 1:
+        store = blocks.open_store(store_folder(study, results, kernel.name, "validation"))
+        size = study.evaluation_sizes(kernel.name)["validation"]
+        blocks.check_changed_since(store, store.grid.blocks(size, window[1]), record)
 
 
 @contextlib.contextmanager
@@ -280,6 +301,10 @@ def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path)
     tasks_path = path.with_suffix(".tasks.parquet")
     made = [path, tasks_path] if study.has_tasks else [path]
     if all(sealed_parquet.has_problem(file, problem) for file in made):
+        for store, targets, _ in parts.values():
+            for window in windows:
+                needed = store.grid.blocks(len(targets), window[1])
+                blocks.check_changed_since(store, needed, path)
         log.info("%s is there already, whole: nothing to evaluate", path)
         return
     tables, scores_of_tasks = [], []

@@ -28,6 +28,10 @@ def draw_folder(folder: Path, draw: int) -> Path:
     return folder / f"draw{draw}"
 
 
+def record_path(folder: Path, draw: int) -> Path:
+    return draw_folder(folder, draw) / RECORD
+
+
 def write(folder: Path, facts: Mapping[str, Any], windows: Sequence[Sequence[int]]) -> None:
     """Write ``solved.json`` for the saved solutions of these draws; ``facts`` are put before them."""
     draws = []

@@ -24,6 +24,7 @@ VARYING = {
     "resumed_at_iteration",
     "resident_bytes",
     "checksum",
+    "record_checksum",
     "checksums",
     "files",
     "time",
@@ -99,12 +100,13 @@ class Stage:
         return folder
 
     def kill_at_every_operation(self, rng: random.Random, most: int) -> None:
-        """Kill it before each file operation, or ``most`` of them, then once more anywhere, and let it end."""
+        """Kill it before each file operation, or ``most`` of them, then twice more anywhere, and let it end."""
         places = list(range(self.operations))
         for place in sorted(rng.sample(places, min(most, len(places)))):
             folder = self._fresh()
             self._kill(folder, "operation", kill_at=place)
-            self._kill(folder, "operation", kill_at=rng.randrange(self.operations))
+            for _ in range(2):
+                self._kill(folder, "operation", kill_at=rng.randrange(self.operations))
             self._end(folder, f"killed before file operation {place}")
 
     def kill_at_random_times(self, rng: random.Random, times: int) -> None:

@@ -12,7 +12,7 @@ from neural_kernels import architectures, engines
 from neural_kernels.blocks import read_block, write_block
 from neural_kernels.solvers import PreconditionerSettings, Settings, Stopping, Validation, solve_system
 from neural_kernels.solvers.approximations import (
-    bayesian_committee_machine,
+    bayesian_committee_machine_independent,
     block_diagonal,
     low_rank_features,
 )
@@ -95,7 +95,7 @@ def test_approximations_end_as_well():
         low_rank_features(DenseOperator(kernel), everything, 1e-3, 10)
     cross = KERNEL[N:, :N]
     with pytest.raises(NotAKernel):
-        bayesian_committee_machine(
+        bayesian_committee_machine_independent(
             lambda part: kernel, lambda part: cross, np.diag(KERNEL)[N:], TARGETS[:N], [everything], 1e-3
         )
 

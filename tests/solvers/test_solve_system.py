@@ -107,7 +107,8 @@ def test_masked_preconditioner_saves_iterations(tmp_path):
 def test_indefinite_kernel_is_one_clear_sentence(tmp_path, method):
     eigenvalues, vectors = np.linalg.eigh(KERNEL[:200, :200])
     eigenvalues[::2] *= -1
-    store = stored(tmp_path / "indefinite", (vectors * eigenvalues) @ vectors.T + 50 * np.eye(200), 64)
+    indefinite = (vectors * eigenvalues) @ vectors.T + 50 * np.eye(200)
+    store = stored(tmp_path / "indefinite", (indefinite + indefinite.T) / 2, 64)
     with pytest.raises(UserError, match=r"the matrix of 200 examples is no kernel: with ridge 0\.001 "):
         solve_system(store, (0, 200), TARGETS[:200], settings([1e-3], method, "none"))
 

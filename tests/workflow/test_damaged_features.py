@@ -15,7 +15,6 @@ BLOCK = f"{RESULTS}/kernels/FC/train/blocks/0-1.npy"
     ("damaged", "deleted"),
     [
         ("features/plain/validation_targets.npy", [SOLVED, METRICS]),
-        ("features/plain/digits_labels.npy", [METRICS]),
         ("features/plain/train.npy", [BLOCK, BLOCK.replace("blocks", "kept")]),
         ("data/train_x.npy", [f"{RESULTS}/features/plain/features.json", METRICS]),
     ],

@@ -83,10 +83,6 @@ def test_a_finished_block_outlives_a_forced_run_whose_job_fails(finished):
     assert finished.snakemake(TARGET).returncode == 0
 
 
-def truncated(path):
-    path.write_bytes(path.read_bytes()[:-100])
-
-
 def foreign(path):
     np.save(path, 2 * np.load(path))
     record = path.with_suffix(".json")
@@ -106,7 +102,6 @@ def another_block(path):
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (truncated, "is truncated"),
         (foreign, "belongs to another kernel"),
         (a_flipped_bit, "is damaged"),
         (another_block, "is damaged"),

@@ -92,6 +92,7 @@ class StoreOperator:
         self._kept = self._place(memory_budget, vectors)
         self._resident: dict[int, np.ndarray] = {}
         self._local = threading.local()
+        self._faulty, self._faults = threading.Lock(), dict[tuple[int, int], Exception]()
         self._computing = threading.Semaphore(threads)
 
     @property
@@ -239,13 +240,22 @@ class StoreOperator:
     def _read(self, panel: Panel, buffer: np.ndarray) -> np.ndarray:
         try:
             return read_panel(panel, buffer)
-        except DamagedFile as error:
-            raise_faults(self._store, [(*panel.block, str(error))])
-            raise
-        except (OSError, EOFError):
-            # It was whole at the start: say what happened to it since.
-            set_aside_faulty(self._store, [panel.block])
-            raise
+        except (DamagedFile, OSError, EOFError) as error:
+            raise self._fault(panel, error) from None
+
+    def _fault(self, panel: Panel, error: Exception) -> Exception:
+        """Set the block of a panel that could not be read aside; several threads may be at it, and all say the same."""
+        with self._faulty:
+            if panel.block not in self._faults:
+                try:
+                    if isinstance(error, DamagedFile):
+                        raise_faults(self._store, [(*panel.block, str(error))])
+                    # It was whole at the start: say what happened to it since.
+                    set_aside_faulty(self._store, [panel.block])
+                except UserError as said:
+                    error = said
+                self._faults[panel.block] = error
+            return self._faults[panel.block]
 
     def _check_finite(self, panel: Panel, values: np.ndarray) -> None:
         if not np.isfinite(values).all():

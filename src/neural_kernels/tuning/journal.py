@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,14 +157,40 @@ def open_journal(
 
 def make_sampler(tuning: Tuning, seed: int, job: int) -> optuna.samplers.BaseSampler:
     """The sampler of one job, whose draws are independent of other jobs' with the same ``seed``."""
-    own = int(np.random.SeedSequence([seed, job]).generate_state(1)[0])
-    if tuning.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=own)
-    with _quiet():
-        # Trials that are running count as bad ones, so that jobs side by side do not draw the same.
-        return optuna.samplers.TPESampler(
-            seed=own, n_startup_trials=tuning.startup_trials, multivariate=True, constant_liar=True
-        )
+
+    def of_name(name: str) -> optuna.samplers.BaseSampler:
+        own = int(np.random.SeedSequence([seed, job, *name.encode()]).generate_state(1)[0])
+        if tuning.sampler == "random":
+            return optuna.samplers.RandomSampler(seed=own)
+        with _quiet():
+            # Trials that are running count as bad ones, so that jobs side by side do not draw the same.
+            return optuna.samplers.TPESampler(
+                seed=own, n_startup_trials=tuning.startup_trials, multivariate=True, constant_liar=True
+            )
+
+    return _StreamOfEachName(of_name)
+
+
+class _StreamOfEachName(optuna.samplers.BaseSampler):
+    """Each hyperparameter has random numbers of its own: a trial that was killed while it drew goes on to draw what it
+    would have drawn.
+    """
+
+    def __init__(self, of_name: Callable[[str], optuna.samplers.BaseSampler]) -> None:
+        self._of_name = of_name
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        return self._of_name("").infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]
+    ) -> dict[str, Any]:
+        return self._of_name("").sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
+    ) -> Any:
+        return self._of_name(param_name).sample_independent(study, trial, param_name, param_distribution)
 
 
 @contextmanager
