@@ -1,5 +1,7 @@
 """A tiny study, stage by stage in one process, against the same computed directly."""
 
+import shutil
+
 import numpy as np
 import pytest
 import yaml
@@ -116,3 +118,13 @@ def test_blocks_that_cannot_be_are_refused(run):
         stages.compute_block(study, results, "FC", "train", (0, 4), None)
     with pytest.raises(UserError, match="has no part 'test'"):
         stages.declare_kernel(study, results, "FC", "test")
+
+
+def test_a_finished_block_needs_no_features(tmp_path):
+    study, results = study_with_blocks(tmp_path, DIGITS)
+    path = results / "tiny/kernels/FC/train/blocks/0-1.npy"
+    content = path.read_bytes()
+    path.unlink()  # as Snakemake does before a job
+    shutil.rmtree(results / "tiny/features")
+    stages.compute_block(study, results, "FC", "train", (0, 1), threads=1)
+    assert path.read_bytes() == content

@@ -14,6 +14,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,30 @@ def compute_block(
     Raises:
         UserError: no engine covers the architecture, or entries that are not finite.
     """
-    with alone(store.partial_path(i, j).with_suffix(".lock"), f"block {i}-{j} of {store.directory}"):
-        if not force and adopt_block(store, i, j):
-            log.info("block %d-%d is there already, whole: nothing to compute", i, j)
-            for leftover in (store.partial_path(i, j), store.partial_path(i, j).with_suffix(".tiles")):
-                leftover.unlink(missing_ok=True)
-        elif force or not store.grid.symmetric or not _copy_same_block(store, i, j, flipped_images):
+    with _alone(store, i, j):
+        if not force and _adopt(store, i, j):
+            return
+        if force or not store.grid.symmetric or not _copy_same_block(store, i, j, flipped_images):
             _compute(store, i, j, architecture, rows, columns, kind, engine, tile, flipped_images)
+
+
+def adopt(store: KernelStore, i: int, j: int) -> bool:
+    """Whether block (i, j) is finished, after waiting for whoever is at it and putting it in its place."""
+    with _alone(store, i, j):
+        return _adopt(store, i, j)
+
+
+def _alone(store: KernelStore, i: int, j: int) -> AbstractContextManager[None]:
+    return alone(store.partial_path(i, j).with_suffix(".lock"), f"block {i}-{j} of {store.directory}")
+
+
+def _adopt(store: KernelStore, i: int, j: int) -> bool:
+    if not adopt_block(store, i, j):
+        return False
+    log.info("block %d-%d is there already, whole: nothing to compute", i, j)
+    for leftover in (store.partial_path(i, j), store.partial_path(i, j).with_suffix(".tiles")):
+        leftover.unlink(missing_ok=True)
+    return True
 
 
 def _compute(

@@ -236,6 +236,9 @@ def compute_block(
         raise UserError(f"block {i}-{j} is below the diagonal of a symmetric kernel: ask for {j}-{i}")
     if store.description["architecture"] != json.loads(json.dumps(kernel.architecture.describe())):
         raise UserError(f"{store.directory}/kernel.json describes another architecture than the config")
+    # A finished block needs no features, which may have been deleted since to make room.
+    if not force and block_computation.adopt(store, i, j):
+        return
     features = open_features_folder(study, results, kernel)
     flipped_images = kernel_features.check(store, part, features)
     if part != "train" or not is_flip_symmetric(kernel.architecture):

@@ -198,15 +198,16 @@ def declaration(owner: str, kernel: str, part: str) -> str:
 
 
 def what_a_new_block_needs(wildcards):
-    """Features, kernel.json, and a block with the same entries where there is one; a block that is there
-    needs nothing.
+    """Features, kernel.json, and a block with the same entries where there is one; a block that is there, if only
+    by its other name, needs nothing.
 
     So no date of a file can throw finished blocks away: whether they belong to the data and the architecture
     is decided by their fingerprint, when kernel.json is written and when they are used. (ancient() would say
     it more plainly, but hides from Snakemake 9.27 that what lies behind an ancient file has to be made.)
     """
     folder = store(wildcards.study, wildcards.kernel, wildcards.part)
-    if Path(f"{folder}/blocks/{wildcards.i}-{wildcards.j}.npy").exists():
+    block = f"{wildcards.i}-{wildcards.j}.npy"
+    if any(Path(f"{folder}/{name}/{block}").exists() for name in ("blocks", "kept")):
         return []
     described = declaration(wildcards.study, wildcards.kernel, wildcards.part)
     return [features(wildcards), described, *same_block_of(wildcards)]
