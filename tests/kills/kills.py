@@ -21,6 +21,8 @@ import pandas as pd
 VARYING = {
     "seconds",
     "preconditioner_seconds",
+    "preconditioner_reads",
+    "trace_left",
     "resumed_at_iteration",
     "resident_bytes",
     "checksum",
@@ -30,7 +32,8 @@ VARYING = {
     "time",
     "version",
 }
-"""Keys of records that may differ between two runs of the same work: times, and sums of files that hold times."""
+"""Keys of records that may differ between two runs of the same work: times, sums of files that hold times, and what
+is known of a preconditioner only where it was made: a solve that finds its last checkpoint makes none."""
 
 
 class Server:

@@ -102,7 +102,11 @@ def solver(
     own_targets = np.nan_to_num(targets[first:last], nan=0.0)
     # The first solve that iterates makes it; one that only reads a finished checkpoint does without.
     family: LowRankFamily | None = None
-    details: dict[str, Any] = {"preconditioner": "none", "rank": 0}
+    none = settings.method == "none" or settings.rank == 0
+    details: dict[str, Any] = {
+        "preconditioner": "none" if none else settings.method,
+        "rank": 0 if none else min(settings.rank, operator.n),
+    }
 
     def preconditioner(shift: float) -> Preconditioner:
         nonlocal family
