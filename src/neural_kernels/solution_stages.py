@@ -302,9 +302,8 @@ def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path)
     made = [path, tasks_path] if study.has_tasks else [path]
     if all(sealed_parquet.has_problem(file, problem) for file in made):
         for store, targets, _ in parts.values():
-            for window in windows:
-                needed = store.grid.blocks(len(targets), window[1])
-                blocks.check_changed_since(store, needed, path)
+            needed = store.grid.blocks(len(targets), windows[-1][1])
+            blocks.check_changed_since(store, needed, path)
         log.info("%s is there already, whole: nothing to evaluate", path)
         return
     tables, scores_of_tasks = [], []
