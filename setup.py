@@ -8,6 +8,7 @@ solvers then run in NumPy.
 import os
 import platform
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -57,15 +58,21 @@ class BuildNative(build_ext):
     def build_extension(self, ext: Extension) -> None:
         dispatch, source = ext.sources
         folder = Path(self.build_temp) / ext.name
-        objects = self.compiler.compile([dispatch], output_dir=str(folder), extra_postargs=FLAGS)
-        for name, flags in INSTRUCTION_SETS.items():
-            objects += self.compiler.compile(
+
+        def compiled(name: str) -> list[str]:
+            return self.compiler.compile(
                 [source],
                 output_dir=str(folder / name),
                 macros=[("NK_ISA", name)],
-                extra_postargs=FLAGS + flags,
+                extra_postargs=FLAGS + INSTRUCTION_SETS[name],
                 depends=ext.depends,
             )
+
+        objects = self.compiler.compile([dispatch], output_dir=str(folder), extra_postargs=FLAGS)
+        # Each takes minutes of one core. The slowest first, for machines with fewer cores than there are sets.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for of_one_set in pool.map(compiled, reversed(INSTRUCTION_SETS)):
+                objects += of_one_set
         self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), target_lang="c++")
 
     def get_export_symbols(self, ext: Extension) -> list[str]:

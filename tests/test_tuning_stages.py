@@ -1,6 +1,7 @@
 """A tiny tuning study, stage by stage in one process."""
 
 import contextlib
+import itertools
 import os
 from pathlib import Path
 
@@ -311,12 +312,12 @@ POOLED = {
 
 
 def test_failed_and_pruned_trials_are_recorded_and_stop_nothing(tmp_path, monkeypatch):
-    study, results = started(tmp_path, space=POOLED, largest_seconds=100.0, trials=5, transfer=None)
-    rates = iter([1.0, 1e9, 1e9, 1e9, 1e9])
+    study, results = started(tmp_path, space=POOLED, largest_seconds=100.0, trials=8, transfer=None)
+    rates = itertools.chain([1.0], itertools.repeat(1e9))
     monkeypatch.setattr(assessment.planning, "measure_rate", lambda *_: next(rates))
-    for number in range(5):
+    for number in range(8):
         tuning_stages.run_trial(study, results, number, threads=1)
-    found = [trial(results, number) for number in range(5)]
+    found = [trial(results, number) for number in range(8)]
     states = [record["state"] for record in found]
     assert set(states) == {"complete", "pruned", "failed"}
     for record in found:

@@ -40,7 +40,7 @@ def environment(project):
 def snakemake(project, *arguments, sizes=SMALL_NODES):
     return subprocess.run(
         command(*arguments, sizes=sizes), cwd=project.folder, env=environment(project), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=400,
     )  # fmt: skip
 
 
@@ -204,7 +204,9 @@ solver:
   tolerance: 1.0e-13
   max_iterations: 20000
   preconditioner: {method: none}
-  checkpoint_minutes: 0.002
+  # Long enough, and saved often enough, that a shell that looks now and then sees a checkpoint.
+  block: false
+  checkpoint_minutes: 0.0001
 """
 # More than half of a node's memory for each process, so that they go to different nodes.
 TWO_NODES = [
@@ -236,7 +238,7 @@ def test_a_solve_over_two_nodes_that_is_killed_resumes_from_its_checkpoint(proje
 if [[ "$*" == *"--tasks 2"* ]] && [ ! -e {project.folder}/killed ]; then
     echo "$SLURMD_NODENAME" >>{project.folder}/nodes
     (
-        until compgen -G '{checkpoints}/*/checkpoint.json' >/dev/null; do sleep 0.01; done
+        until compgen -G '{checkpoints}/*/*/checkpoint.json' >/dev/null; do sleep 0.01; done
         touch {project.folder}/killed
         kill -KILL $$
     ) &
