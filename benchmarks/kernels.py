@@ -36,7 +36,6 @@ import pandas as pd
 from neural_kernels import architectures, engines
 from neural_kernels.architectures import Architecture, Conv, Dense, covariance_entries
 from neural_kernels.engines import common_windows
-from neural_kernels.files import write_npy
 from neural_kernels.graphs import (
     Examples,
     Graphs,
@@ -47,6 +46,7 @@ from neural_kernels.graphs import (
     write_structure,
 )
 from neural_kernels.preprocessing import channels
+from neural_kernels.storage.files import write_npy
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "tests" / "engines"))

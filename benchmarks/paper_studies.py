@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from neural_kernels import architectures, planning
+from neural_kernels import architectures
 from neural_kernels.architectures import covariance_entries
 from neural_kernels.command_line import rate_of_kernel
-from neural_kernels.reports.plan import hours_text
+from neural_kernels.planning import costs as planning
+from neural_kernels.planning.text import hours_text
 
 MEASURED = {"FC3": 19_387_739.0, "CV8": 140_793.0, "Myrtle10": 185.0}
 CIFAR_SHAPE = (32, 32, 3)

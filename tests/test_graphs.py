@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural_kernels.errors import UserError
-from neural_kernels.files import write_npy
 from neural_kernels.graphs import (
     Graphs,
     concatenate,
@@ -15,6 +14,7 @@ from neural_kernels.graphs import (
     typical_shape,
     write_structure,
 )
+from neural_kernels.storage.files import write_npy
 
 NODES = [np.arange(2 * size, dtype=float).reshape(size, 2) + 100 * size for size in (1, 3, 2, 5)]
 EDGES = [[], [[0, 2], [2, 1]], [[1, 1]], [[4, 0], [0, 4], [3, 3]]]

@@ -10,20 +10,25 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from neural_kernels import (
-    __version__,
-    command_line,
-    comparison,
-    config_files,
-    disk,
-    exhaustion,
-    split_comparison,
-    stages,
-)
+from neural_kernels import __version__, command_line
 from neural_kernels.command_line import OneSentenceParser, check_folder, one_line, whole
 from neural_kernels.errors import UserError
-from neural_kernels.interruption import Ended, signals_raised
-from neural_kernels.study import load_study
+from neural_kernels.machine import exhaustion
+from neural_kernels.machine.interruption import Ended, signals_raised
+from neural_kernels.stages.augmentation import report_augmentation
+from neural_kernels.stages.check import check_study
+from neural_kernels.stages.compare import report_comparison
+from neural_kernels.stages.data import prepare_data, preprocess_data
+from neural_kernels.stages.evaluate import evaluate_predictions
+from neural_kernels.stages.kernels import compute_block, declare_kernel, verify_blocks
+from neural_kernels.stages.plan import plan_study
+from neural_kernels.stages.report import collect_metrics, report_scaling
+from neural_kernels.stages.solve import solve
+from neural_kernels.stages.tasks import report_tasks
+from neural_kernels.storage import disk
+from neural_kernels.study import config_files, split_comparison
+from neural_kernels.study import published_table as comparison
+from neural_kernels.study.study import kernel_named, load_study
 
 log = logging.getLogger(__name__)
 
@@ -175,12 +180,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb(
         "prepare-data",
-        lambda o: stages.prepare(load_study(o.config), o.results),
+        lambda o: prepare_data(load_study(o.config), o.results),
         "read raw files, split them and write the examples in their fixed order",
     )
     sub = verb(
         "preprocess-data",
-        lambda o: stages.preprocess(load_study(o.config), o.results, o.preprocessing),
+        lambda o: preprocess_data(load_study(o.config), o.results, o.preprocessing),
         "turn raw examples into features and targets",
     )
     sub.add_argument(
@@ -188,14 +193,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub = verb(
         "declare-kernel",
-        lambda o: stages.declare_kernel(load_study(o.config), o.results, o.kernel, o.part),
+        lambda o: declare_kernel(load_study(o.config), o.results, o.kernel, o.part),
         "write kernel.json: what one kernel matrix is",
     )
     kernel(sub)
     part(sub)
     sub = verb(
         "compute-block",
-        lambda o: stages.compute_block(
+        lambda o: compute_block(
             load_study(o.config), o.results, o.kernel, o.part, o.block, o.threads, o.force
         ),
         "compute one block of a kernel, resuming where an earlier run was killed",
@@ -213,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub = verb(
         "verify-blocks",
-        lambda o: stages.verify_blocks(load_study(o.config), o.results, o.kernel, o.part, o.seal),
+        lambda o: verify_blocks(load_study(o.config), o.results, o.kernel, o.part, o.seal),
         "read every stored block of a kernel, and the features and targets behind it; set faulty ones aside, name them",
     )
     kernel(sub)
@@ -341,14 +346,14 @@ def _check(options: argparse.Namespace) -> None:
     if config_files.is_comparison(options.config):
         compared = split_comparison.load_comparison(options.config)
         for study in compared.run.values():
-            split_comparison.check_comparable(study, stages.check(study, options.results))
+            split_comparison.check_comparable(study, check_study(study, options.results))
         log.info("comparison %s: its studies are in order", compared.name)
     elif options.config.parent.name == "tables":
         table = comparison.load_table(options.config)
         table.check_runs()
         log.info("table %s: its studies have the kernels that it names", table.name)
     else:
-        stages.check(load_study(options.config), options.results)
+        check_study(load_study(options.config), options.results)
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -356,27 +361,23 @@ def _plan(options: argparse.Namespace) -> None:
     study = load_study(options.config)
     rates = dict(options.rate)
     for kernel in rates.keys() - {None}:
-        stages.kernel_named(study, kernel)
-    print(stages.plan(study, options.results, options.input_shape, rates, memory, options.outputs))
+        kernel_named(study, kernel)
+    print(plan_study(study, options.results, options.input_shape, rates, memory, options.outputs))
 
 
 def _solve(options: argparse.Namespace) -> None:
-    from neural_kernels import solution_stages
 
     study = load_study(options.config)
-    solution_stages.solve(
-        study, options.results, options.kernel, options.size, options.threads, options.tasks
-    )
+    solve(study, options.results, options.kernel, options.size, options.threads, options.tasks)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from neural_kernels import solution_stages
 
-    solution_stages.evaluate(load_study(options.config), options.results, options.kernel, options.size)
+    evaluate_predictions(load_study(options.config), options.results, options.kernel, options.size)
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from neural_kernels import predict_stages
+    from neural_kernels.stages import predict as predict_stages
 
     check_folder("--output", options.output.parent, writes=True)
     predict_stages.predict_inputs(
@@ -393,50 +394,45 @@ def _predict(options: argparse.Namespace) -> None:
 
 # The stages of approximations load pandas and the solvers, which no other verb should wait for.
 def _collect_metrics(options: argparse.Namespace) -> None:
-    from neural_kernels import solution_stages
 
-    solution_stages.collect_metrics(load_study(options.config), options.results)
+    collect_metrics(load_study(options.config), options.results)
 
 
 def _report_scaling(options: argparse.Namespace) -> None:
-    from neural_kernels import solution_stages
 
-    solution_stages.report_scaling(load_study(options.config), options.results)
+    report_scaling(load_study(options.config), options.results)
 
 
 def _report_augmentation(options: argparse.Namespace) -> None:
-    from neural_kernels import solution_stages
 
-    solution_stages.report_augmentation(load_study(options.config), options.results)
+    report_augmentation(load_study(options.config), options.results)
 
 
 def _report_comparison(options: argparse.Namespace) -> None:
-    from neural_kernels import solution_stages
 
-    solution_stages.report_comparison(options.config, options.results)
+    report_comparison(options.config, options.results)
 
 
 def _predict_tests(options: argparse.Namespace) -> None:
-    from neural_kernels import split_stages
+    from neural_kernels.stages import splits as split_stages
 
     study = load_study(options.config)
     split_stages.predict_tests(study, options.results, options.kernel, options.size)
 
 
 def _report_splits(options: argparse.Namespace) -> None:
-    from neural_kernels import split_stages
+    from neural_kernels.stages import splits as split_stages
 
     split_stages.report_splits(split_comparison.load_comparison(options.config), options.results)
 
 
 def _report_tasks(options: argparse.Namespace) -> None:
-    from neural_kernels import solution_stages
 
-    solution_stages.report_tasks(load_study(options.config), options.results)
+    report_tasks(load_study(options.config), options.results)
 
 
 def _approximate(options: argparse.Namespace) -> None:
-    from neural_kernels import approximation_stages
+    from neural_kernels.stages import approximations as approximation_stages
 
     study = load_study(options.config)
     approximation_stages.approximate(
@@ -445,13 +441,13 @@ def _approximate(options: argparse.Namespace) -> None:
 
 
 def _collect_approximations(options: argparse.Namespace) -> None:
-    from neural_kernels import approximation_stages
+    from neural_kernels.stages import approximations as approximation_stages
 
     approximation_stages.collect_approximations(load_study(options.config), options.results)
 
 
 def _report_approximations(options: argparse.Namespace) -> None:
-    from neural_kernels import approximation_stages
+    from neural_kernels.stages import approximations as approximation_stages
 
     approximation_stages.report_approximations(load_study(options.config), options.results)
 
@@ -460,7 +456,7 @@ def _tuning(stage: str, *names: str) -> Callable[[argparse.Namespace], None]:
     """The stage of that name with the options ``names``; what it returns as text is printed."""
 
     def run(options: argparse.Namespace) -> None:
-        from neural_kernels import tuning_stages
+        from neural_kernels.stages import tune as tuning_stages
 
         arguments = [getattr(options, name) for name in names]
         found = getattr(tuning_stages, stage)(load_study(options.config), options.results, *arguments)

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from neural_kernels import names
 from neural_kernels.errors import UserError
-from neural_kernels.strict_yaml import shown
+from neural_kernels.storage.strict_yaml import shown
 
 MOST_EXAMPLES = 10**9
 MOST_THREADS = 10_000

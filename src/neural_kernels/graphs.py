@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from neural_kernels.errors import UserError
-from neural_kernels.files import write_npy
+from neural_kernels.storage.files import write_npy
 
 # Where no data is at hand, a graph is taken to have as many nodes as a drug-like molecule has heavy atoms.
 TYPICAL_NODES = 25

@@ -12,8 +12,8 @@ from molecule_files import decoded
 from neural_kernels import datasets
 from neural_kernels.datasets import atoms, ogb
 from neural_kernels.errors import UserError
-from neural_kernels.files import read_json
 from neural_kernels.graphs import open_examples
+from neural_kernels.storage.files import read_json
 
 OPTIONS = {"name": "ogb", "validation_examples": None}
 

@@ -9,15 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neural_kernels import architectures as arch
-from neural_kernels import block_computation, engines, planning
-from neural_kernels.block_computation import compute_block
+from neural_kernels import engines
 from neural_kernels.blocks import Grid, declare_store, read_block
+from neural_kernels.blocks import computation as block_computation
+from neural_kernels.blocks.computation import compute_block
 from neural_kernels.engines import common_windows, native_engine
 from neural_kernels.errors import UserError
+from neural_kernels.metrics.objectives import OBJECTIVES
+from neural_kernels.planning import costs as planning
 from neural_kernels.preprocessing import Part, channels
 from neural_kernels.tuning.assessment import Computation, assess
 from neural_kernels.tuning.candidate import Candidate
-from neural_kernels.tuning.objectives import OBJECTIVES
 
 needs_library = pytest.mark.skipif(
     native_engine.unavailable() is not None, reason=f"native engine: {native_engine.unavailable()}"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from mpmath_reference import Example, bounds
 
 from neural_kernels import architectures as arch
-from neural_kernels.block_computation import compute_block
 from neural_kernels.blocks import Grid, declare_store
+from neural_kernels.blocks.computation import compute_block
 from neural_kernels.engines import kernel_matrix, native_engine, variances
 from neural_kernels.engines.representable import rounded, untrusted
 from neural_kernels.errors import UserError

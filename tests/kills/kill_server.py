@@ -96,14 +96,16 @@ def run(asked: dict) -> dict:
 
 
 def main() -> None:
-    import neural_kernels.approximation_stages
-    import neural_kernels.cli
-    import neural_kernels.engines.native_engine
-    import neural_kernels.predict_stages
-    import neural_kernels.solution_stages
-    import neural_kernels.split_stages
-    import neural_kernels.tuning_stages  # noqa: F401
-    from neural_kernels.study import load_study
+    import neural_kernels.stages.approximations
+    import neural_kernels.stages.augmentation
+    import neural_kernels.stages.evaluate
+    import neural_kernels.stages.predict
+    import neural_kernels.stages.report
+    import neural_kernels.stages.solve
+    import neural_kernels.stages.splits
+    import neural_kernels.stages.tasks
+    import neural_kernels.stages.tune  # noqa: F401
+    from neural_kernels.study.study import load_study
 
     # Schemas are parsed once for all children; what lives is not looked at by each of their collectors.
     with tempfile.TemporaryDirectory() as folder:

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 
 import neural_kernels.preprocessing as preprocessing
-from neural_kernels import blas, datasets, files
-from neural_kernels.datasets import prepare_data, storage
+from neural_kernels import datasets
+from neural_kernels.datasets import prepare_data
+from neural_kernels.machine import threads as blas
 from neural_kernels.preprocessing import preprocess
+from neural_kernels.storage import files
+from neural_kernels.storage import large_arrays as storage
 
 ZCA = {"method": "zca", "regularization": 0.1, "per_image_normalization": True}
 DATA = {

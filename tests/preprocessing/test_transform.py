@@ -5,10 +5,10 @@ import pytest
 
 from neural_kernels.datasets import prepare_data
 from neural_kernels.errors import UserError
-from neural_kernels.files import read_json
 from neural_kernels.graphs import made_up, open_examples
 from neural_kernels.preprocessing import TRANSFORM_FILE, channels, preprocess, preprocess_inputs, transform
 from neural_kernels.preprocessing.transform import SavedTransform
+from neural_kernels.storage.files import read_json
 
 OPTIONS = {
     "none": {"method": "none"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from neural_kernels import metrics_table
+from neural_kernels.metrics import table as metrics_table
 
 
 def exponent(kernel: int, test_set: int) -> float:

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from neural_kernels import metrics_table
+from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import style
 from neural_kernels.reports.approximation_tables import approximations_table
 from neural_kernels.reports.approximations import (

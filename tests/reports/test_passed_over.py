@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 import studies
 
-from neural_kernels.metrics_table import TRAIN
-from neural_kernels.reports.candidates import passed_over_note
+from neural_kernels.metrics.table import TRAIN
+from neural_kernels.reports.chosen import passed_over_note
 from neural_kernels.reports.scaling_tables import results, solves
 
 

@@ -12,8 +12,8 @@ from matplotlib.text import Text
 from studies import exponent, metrics
 
 from neural_kernels.reports import style
-from neural_kernels.reports.panels import scaling_figure
 from neural_kernels.reports.scaling import report_figures, write_scaling_figure, write_scaling_report
+from neural_kernels.reports.scaling_panels import scaling_figure
 
 SIZES = [2**k for k in range(4, 13)]
 EIGHT = [

@@ -10,7 +10,7 @@ from studies import metrics
 from neural_kernels.reports import style
 from neural_kernels.reports.split_tables import all_kernels, beside_published
 from neural_kernels.reports.splits import Run, by_split, prediction_figures, summary, write_splits_report
-from neural_kernels.split_comparison import Comparison, Published
+from neural_kernels.study.split_comparison import Comparison, Published
 
 KERNELS = ["FC", "Conv1D"]
 CONFIG = {"study": "demo", "seed": 0, "fit": {}, "kernels": {key: {} for key in KERNELS}}

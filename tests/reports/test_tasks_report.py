@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neural_kernels import metrics_table, task_scores
+from neural_kernels.metrics import table as metrics_table
+from neural_kernels.metrics import task_scores
 from neural_kernels.reports import style, tasks
 from neural_kernels.reports.convergence import COLUMNS
 

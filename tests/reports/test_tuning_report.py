@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from neural_kernels.metrics.objectives import OBJECTIVES
 from neural_kernels.reports import style
 from neural_kernels.reports.tuning import report_figures, write_tuning_figure, write_tuning_report
 from neural_kernels.reports.tuning_panels import correlations, history_figure, slice_figures, transfer_figure
@@ -18,7 +19,6 @@ from neural_kernels.reports.tuning_summary import Results, drawn, range_of, text
 from neural_kernels.reports.tuning_tables import comparison, top, winner, without_value
 from neural_kernels.tuning.assessment import Assessment
 from neural_kernels.tuning.candidate import Candidate
-from neural_kernels.tuning.objectives import OBJECTIVES
 from neural_kernels.tuning.records import TrialRecord
 from neural_kernels.tuning.settings import Transfer, Tuning
 from neural_kernels.tuning.space import parse_space

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from workflow_projects import Project
 
-from neural_kernels import stages
-from neural_kernels.study import load_study
+from neural_kernels.stages.data import prepare_data, preprocess_data
+from neural_kernels.stages.kernels import compute_block, declare_kernel
+from neural_kernels.study.study import load_study
 
 # The profile's sizes are a site's; these fit the test's nodes. A block starts with 300 MB and gets as much
 # again with each attempt.
@@ -219,12 +220,12 @@ TWO_NODES = [
 def compute_blocks(project, name):
     """Everything before the solve, in this process: many small blocks, which the solve reads in every pass."""
     study, results = load_study(project.folder / "config" / f"{name}.yaml"), project.folder / "results"
-    stages.prepare(study, results)
-    stages.preprocess(study, results, "plain")
+    prepare_data(study, results)
+    preprocess_data(study, results, "plain")
     for part in ("train", "validation"):
-        store = stages.declare_kernel(study, results, "FC", part)
+        store = declare_kernel(study, results, "FC", part)
         for block in store.grid.blocks():
-            stages.compute_block(study, results, "FC", part, block, threads=1)
+            compute_block(study, results, "FC", part, block, threads=1)
 
 
 def test_a_solve_over_two_nodes_that_is_killed_resumes_from_its_checkpoint(project):

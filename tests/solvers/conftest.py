@@ -2,7 +2,7 @@
 
 import pytest
 
-from neural_kernels.blas import blas_threads
+from neural_kernels.machine.threads import blas_threads
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from solver_problems import digits_problem, stored
 
-from neural_kernels import files
 from neural_kernels.solvers import CheckpointSettings, checkpoint
 from neural_kernels.solvers.communicator import SerialCommunicator
+from neural_kernels.storage import files
 
 PROGRAM = Path(solve_program.__file__)
 SOURCE = Path(__file__).parents[2] / "src"

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from solver_problems import digits_problem, stored
 
-from neural_kernels import checksums
 from neural_kernels.errors import UserError
 from neural_kernels.solvers import (
     PreconditionerSettings,
@@ -17,6 +16,7 @@ from neural_kernels.solvers import (
     iterative,
     solve_system,
 )
+from neural_kernels.storage import checksums
 
 N, CLASSES = 1000, 200
 KERNEL, _ = digits_problem(N + 100)

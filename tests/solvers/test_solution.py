@@ -8,8 +8,8 @@ from bit_flips import BIT, POSITION, flip_one
 from hypothesis import given
 
 from neural_kernels.errors import DamagedFile, UserError
-from neural_kernels.files import write_json
 from neural_kernels.solvers.solution import Record, Solution, load_history, load_solution
+from neural_kernels.storage.files import write_json
 
 RECORD = Record(
     solver="conjugate_gradients",

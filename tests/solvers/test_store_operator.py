@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from solver_problems import digits_problem, stored
 
-from neural_kernels import checksums
-from neural_kernels.checksums import Strips
 from neural_kernels.errors import DamagedFile, UserError
-from neural_kernels.files import write_json
 from neural_kernels.solvers.store_operator import StoreOperator
+from neural_kernels.storage import checksums
+from neural_kernels.storage.checksums import Strips
+from neural_kernels.storage.files import write_json
 
 KERNEL, _ = digits_problem(403)
 

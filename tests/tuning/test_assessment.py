@@ -5,12 +5,12 @@ import pytest
 
 from neural_kernels.architectures import build
 from neural_kernels.engines import kernel_matrix
+from neural_kernels.metrics.objectives import OBJECTIVES, objective_named
 from neural_kernels.preprocessing import Part
 from neural_kernels.preprocessing.targets import one_hot
 from neural_kernels.tuning import assessment
 from neural_kernels.tuning.assessment import Computation, TooCostly, Unusable, assess
 from neural_kernels.tuning.candidate import Candidate
-from neural_kernels.tuning.objectives import OBJECTIVES, objective_named
 
 RIDGES = (1e-6, 1e-3, 1e-1, 10.0)
 
@@ -109,7 +109,7 @@ def test_a_candidate_without_a_value_says_why(candidate, features, ridges, sente
 
 def test_a_costly_candidate_is_not_computed(monkeypatch):
     # 24 * 25 / 2 + 24 * (15 + 11) pairs at 10 pairs a second.
-    monkeypatch.setattr(assessment.planning, "measure_rate", lambda *_: 10.0)
+    monkeypatch.setattr(assessment.rate, "measure_rate", lambda *_: 10.0)
     objective = OBJECTIVES["loss"]
     assess(CANDIDATE, PARTS, objective, Computation("auto", "float64", RIDGES, largest_seconds=92.5))
     with pytest.raises(TooCostly, match=r"would take 92 s here, more than tuning\.largest_seconds, 92"):

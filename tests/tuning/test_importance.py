@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tuning_studies import CONFIG
 
+from neural_kernels.metrics.objectives import OBJECTIVES
 from neural_kernels.tuning.assessment import Assessment
 from neural_kernels.tuning.importance import FEWEST, importances
-from neural_kernels.tuning.objectives import OBJECTIVES
 from neural_kernels.tuning.records import TrialRecord
 from neural_kernels.tuning.space import parse_space
 

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from tuning_studies import CONFIG, config
 
 from neural_kernels.errors import UserError
-from neural_kernels.interruption import Ended
-from neural_kernels.study import load_study
+from neural_kernels.machine.interruption import Ended
+from neural_kernels.study.study import load_study
 from neural_kernels.tuning.assessment import Assessment
 from neural_kernels.tuning.journal import make_sampler, open_journal
 from neural_kernels.tuning.records import TrialRecord

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural_kernels.errors import UserError
-from neural_kernels.files import write_json
+from neural_kernels.metrics.objectives import OBJECTIVES
+from neural_kernels.storage.files import write_json
 from neural_kernels.tuning.assessment import Assessment
 from neural_kernels.tuning.candidate import Candidate, read_candidate, write_candidate
-from neural_kernels.tuning.objectives import OBJECTIVES
 from neural_kernels.tuning.records import TrialRecord, ranked, read_record, spread
 
 CANDIDATE = Candidate({"name": "Myrtle", "convs_per_pool": [1, 1]}, "ntk", {"method": "none"})

@@ -3,7 +3,7 @@
 import pytest
 from workflow_projects import jobs
 
-from neural_kernels import task_scores
+from neural_kernels.metrics import task_scores
 
 pytest.importorskip("rdkit", reason="reading SMILES needs the package rdkit")
 

@@ -157,8 +157,8 @@ def test_a_killed_trial_is_taken_up_again(tmp_path):
 SLOW_TRIAL = """
 import sys, time
 from pathlib import Path
-from neural_kernels import tuning_stages
-from neural_kernels.study import load_study
+from neural_kernels.stages import tune as tuning_stages
+from neural_kernels.study.study import load_study
 
 tuning_stages.assess = lambda *_: time.sleep(600)
 tuning_stages.run_trial(load_study(Path(sys.argv[1])), Path(sys.argv[2]), 0)

@@ -9,7 +9,7 @@ import pytest
 from bit_flips import flip
 from workflow_projects import jobs
 
-from neural_kernels.files import read_json, write_json
+from neural_kernels.storage.files import read_json, write_json
 
 TARGET = "results/tiny_scaling.pdf"
 BLOCK = "results/tiny/kernels/FC/train/blocks/0-1.npy"

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from neural_kernels.blocks import Grid
-from neural_kernels.comparison import ComparisonTable, load_table
+from neural_kernels.study.published_table import ComparisonTable, load_table
 from neural_kernels.errors import UserError
-from neural_kernels.flip_symmetry import same_block
-from neural_kernels.config_files import names
+from neural_kernels.blocks.flip_symmetry import same_block
+from neural_kernels.study.config_files import names
 from neural_kernels.names import PATTERN
-from neural_kernels.planning import planned_blocks
-from neural_kernels.split_comparison import Comparison, load_comparison
-from neural_kernels.study import Study, load_study, report_kind, studies
-from neural_kernels.targets import check_target, check_tuned
+from neural_kernels.planning.costs import planned_blocks
+from neural_kernels.study.split_comparison import Comparison, load_comparison
+from neural_kernels.study.study import Study, load_study, report_kind, studies
+from neural_kernels.stages.targets import check_target, check_tuned
 from neural_kernels.tuning.settings import Tuning
 
 # As a person in the project's folder writes it, for the same sentences.

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels import sealed_arrays
 from neural_kernels.datasets import (
     arrays,
     augmentation,
@@ -35,12 +34,13 @@ from neural_kernels.datasets import (
 from neural_kernels.datasets.augmentation import Augmentation
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.pools import Dataset, Pool, Task, joined
-from neural_kernels.datasets.storage import made_alone
 from neural_kernels.datasets.writing import COPIES_FILE, write_parts
 from neural_kernels.errors import UserError
-from neural_kernels.files import read_json, write_json
 from neural_kernels.graphs import TYPICAL_NODES
 from neural_kernels.names import TEST_SET_EXPECTED, is_test_set_name
+from neural_kernels.storage import sealed_arrays
+from neural_kernels.storage.files import read_json, write_json
+from neural_kernels.storage.large_arrays import made_alone
 
 log = logging.getLogger(__name__)
 

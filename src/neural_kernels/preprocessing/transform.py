@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from neural_kernels.errors import UserError
-from neural_kernels.files import write_atomically
 from neural_kernels.preprocessing import channels, zca
 from neural_kernels.preprocessing.channels import ChannelStatistics
 from neural_kernels.preprocessing.zca import Zca
+from neural_kernels.storage.files import write_atomically
 
 Fitted = ChannelStatistics | Zca | None
 """What standardize, zca and none learn of the training set."""

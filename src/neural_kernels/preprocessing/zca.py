@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_kernels.blas import blas_threads, each_alone
 from neural_kernels.errors import UserError
-from neural_kernels.files import write_atomically
+from neural_kernels.machine.threads import blas_threads, each_alone
 from neural_kernels.preprocessing import channels
 from neural_kernels.preprocessing.channels import ChannelStatistics
+from neural_kernels.storage.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from neural_kernels.evaluation import LOSS, SCORE
-from neural_kernels.metrics_table import TRAIN, VALIDATION
+from neural_kernels.metrics.evaluation import LOSS, SCORE
+from neural_kernels.metrics.table import TRAIN, VALIDATION
 from neural_kernels.reports import style
-from neural_kernels.reports.candidates import (
+from neural_kernels.reports.chosen import (
     AT_END,
     AT_END_NOTE,
     candidate_ends,
@@ -16,10 +16,10 @@ from neural_kernels.reports.candidates import (
     count_passed_over,
     passed_over_note,
 )
-from neural_kernels.reports.panels import PERCENT
-from neural_kernels.reports.summary import kernel_labels, task_of
-from neural_kernels.reports.tables import Table
-from neural_kernels.study import TRUNCATED
+from neural_kernels.reports.scaling_panels import PERCENT
+from neural_kernels.reports.scaling_summary import kernel_labels, task_of
+from neural_kernels.reports.table_pages import Table
+from neural_kernels.study.study import TRUNCATED
 
 COMMITTEE, INDEPENDENT = "bayesian_committee_machine", "bayesian_committee_machine_independent"
 # Methods in the order of legends and tables, and what people read.

@@ -12,15 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from neural_kernels import metrics_table
-from neural_kernels.evaluation import LOSS, SCORE
-from neural_kernels.metrics_table import TRAIN
+from neural_kernels.metrics import table as metrics_table
+from neural_kernels.metrics.evaluation import LOSS, SCORE
+from neural_kernels.metrics.table import TRAIN
 from neural_kernels.reports import style
 from neural_kernels.reports.approximation_tables import COMMITTEE, NAMES, approximations_table
-from neural_kernels.reports.panels import PERCENT
-from neural_kernels.reports.summary import checked, footer, kernel_labels, task_of, title
-from neural_kernels.reports.tables import table_pages
-from neural_kernels.study import TRUNCATED
+from neural_kernels.reports.scaling_panels import PERCENT
+from neural_kernels.reports.scaling_summary import checked, footer, kernel_labels, task_of, title
+from neural_kernels.reports.table_pages import table_pages
+from neural_kernels.study.study import TRUNCATED
 
 # Where the panels stand, inches: left edges and widths of the two columns, then from the bottom up.
 LEFTS, WIDTHS = (1.17, 7.55), (5.85, 3.55)

@@ -12,17 +12,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neural_kernels import metrics_table
-from neural_kernels.evaluation import LOSS, SCORE
-from neural_kernels.metrics_table import TRAIN, VALIDATION
+from neural_kernels.metrics import table as metrics_table
+from neural_kernels.metrics.evaluation import LOSS, SCORE
+from neural_kernels.metrics.table import TRAIN, VALIDATION
 from neural_kernels.reports import style
-from neural_kernels.reports.candidates import AT_END, AT_END_NOTE, candidate_ends, chosen
+from neural_kernels.reports.chosen import AT_END, AT_END_NOTE, candidate_ends, chosen
 from neural_kernels.reports.contact_sheet import ContactSheet, contact_sheet_figure
 from neural_kernels.reports.convergence import convergence_figures
-from neural_kernels.reports.panels import PERCENT, draw_points
+from neural_kernels.reports.scaling_panels import PERCENT, draw_points
+from neural_kernels.reports.scaling_summary import curve, kernel_labels, task_of, title
 from neural_kernels.reports.scaling_tables import solves
-from neural_kernels.reports.summary import curve, kernel_labels, task_of, title
-from neural_kernels.reports.tables import Table, table_pages
+from neural_kernels.reports.table_pages import Table, table_pages
 
 NOTE_WIDTH = 165  # characters
 MOST_TICKS = 6

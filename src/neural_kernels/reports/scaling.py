@@ -7,13 +7,20 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from neural_kernels import metrics_table
+from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import style
 from neural_kernels.reports.convergence import convergence_figures
-from neural_kernels.reports.panels import scaling_figure
+from neural_kernels.reports.scaling_panels import scaling_figure
+from neural_kernels.reports.scaling_summary import (
+    checked,
+    final_table,
+    fits_table,
+    footer,
+    solves_table,
+    title,
+)
 from neural_kernels.reports.scaling_tables import exponents, results, solves
-from neural_kernels.reports.summary import checked, final_table, fits_table, footer, solves_table, title
-from neural_kernels.reports.tables import table_pages
+from neural_kernels.reports.table_pages import table_pages
 
 __all__ = ["final_table", "fits_table", "solves_table", "write_scaling_figure", "write_scaling_report"]
 

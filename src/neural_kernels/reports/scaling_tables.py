@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from neural_kernels.evaluation import LOSS
+from neural_kernels.metrics.evaluation import LOSS
 from neural_kernels.reports import style
-from neural_kernels.reports.candidates import passed_over_note
-from neural_kernels.reports.panels import PERCENT, evaluated_on
-from neural_kernels.reports.summary import (
+from neural_kernels.reports.chosen import passed_over_note
+from neural_kernels.reports.scaling_panels import PERCENT, evaluated_on
+from neural_kernels.reports.scaling_summary import (
     CONFIDENCE,
     final_table,
     fits_table,
@@ -18,7 +18,7 @@ from neural_kernels.reports.summary import (
     solves_table,
     task_of,
 )
-from neural_kernels.reports.tables import Table
+from neural_kernels.reports.table_pages import Table
 
 RESAMPLED = {
     "draws": "the bootstrap resamples draws within n",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from neural_kernels.reports.candidates import passed_over_note
-from neural_kernels.reports.tables import Table
-from neural_kernels.split_comparison import Comparison
+from neural_kernels.reports.chosen import passed_over_note
+from neural_kernels.reports.table_pages import Table
+from neural_kernels.study.split_comparison import Comparison
 
 HERE = "Here"
 

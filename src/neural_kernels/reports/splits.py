@@ -14,17 +14,17 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from neural_kernels import metrics_table
-from neural_kernels.evaluation import LOSS
-from neural_kernels.metrics_table import TRAIN, VALIDATION
+from neural_kernels.metrics import table as metrics_table
+from neural_kernels.metrics.evaluation import LOSS
+from neural_kernels.metrics.table import TRAIN, VALIDATION
 from neural_kernels.reports import style
-from neural_kernels.reports.candidates import count_passed_over
-from neural_kernels.reports.panels import scaling_figure
+from neural_kernels.reports.chosen import count_passed_over
+from neural_kernels.reports.scaling_panels import scaling_figure
+from neural_kernels.reports.scaling_summary import kernel_labels
 from neural_kernels.reports.scaling_tables import exponents
 from neural_kernels.reports.split_tables import all_kernels, beside_published
-from neural_kernels.reports.summary import kernel_labels
-from neural_kernels.reports.tables import table_pages
-from neural_kernels.split_comparison import Comparison
+from neural_kernels.reports.table_pages import table_pages
+from neural_kernels.study.split_comparison import Comparison
 
 COLUMNS_A_PAGE = 4
 PANELS_A_ROW, PANELS_A_PAGE = 3, 6

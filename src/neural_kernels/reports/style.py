@@ -20,7 +20,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
-from neural_kernels.files import write_atomically
+from neural_kernels.storage.files import write_atomically
 
 PAGE = (11.69, 8.27)  # A4 landscape, inches
 MARGIN = 0.55

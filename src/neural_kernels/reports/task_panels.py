@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from neural_kernels.reports import style
-from neural_kernels.reports.panels import draw_points
-from neural_kernels.reports.summary import curve
+from neural_kernels.reports.scaling_panels import draw_points
+from neural_kernels.reports.scaling_summary import curve
 
 # Around the panels and between them, inches.
 LEFT, RIGHT, TOP, BOTTOM, ACROSS, BETWEEN = 1.05, 0.55, 1.25, 1.6, 1.0, 0.22

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from neural_kernels import metrics_table
-from neural_kernels.evaluation import LOSS
-from neural_kernels.metrics_table import VALIDATION
+from neural_kernels.metrics import table as metrics_table
+from neural_kernels.metrics.evaluation import LOSS
+from neural_kernels.metrics.table import VALIDATION
+from neural_kernels.metrics.task_scores import SCORES
 from neural_kernels.reports import style
 from neural_kernels.reports.convergence import convergence_figures
+from neural_kernels.reports.scaling_summary import checked, footer, kernel_labels, task_of, title
 from neural_kernels.reports.scaling_tables import solves
-from neural_kernels.reports.summary import checked, footer, kernel_labels, task_of, title
-from neural_kernels.reports.tables import Table, table_pages
+from neural_kernels.reports.table_pages import Table, table_pages
 from neural_kernels.reports.task_panels import each_task_figure, means_figure
-from neural_kernels.task_scores import SCORES
 
 
 def write_tasks_report(

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from neural_kernels.reports import style
-from neural_kernels.reports.tables import table_pages
+from neural_kernels.reports.table_pages import table_pages
 from neural_kernels.reports.tuning_panels import history_figure, slice_figures, transfer_figure
 from neural_kernels.reports.tuning_summary import Results
 from neural_kernels.reports.tuning_tables import comparison, top, winner, without_value

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 
 from neural_kernels.reports import style
-from neural_kernels.reports.panels import PERCENT
-from neural_kernels.reports.tables import Table
+from neural_kernels.reports.scaling_panels import PERCENT
+from neural_kernels.reports.table_pages import Table
 from neural_kernels.reports.tuning_summary import (
     OBJECTIVE_NAMES,
     WINNER,

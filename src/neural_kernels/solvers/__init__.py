@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from neural_kernels.blas import blas_threads
 from neural_kernels.blocks import KernelStore, read_submatrix
 from neural_kernels.errors import UserError
+from neural_kernels.machine.threads import blas_threads
 from neural_kernels.solvers import cholesky, iterative
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
 from neural_kernels.solvers.iteration import Stopping

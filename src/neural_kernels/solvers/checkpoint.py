@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from neural_kernels import checksums
 from neural_kernels.errors import DamagedFile
-from neural_kernels.files import read_json, set_aside, write_atomically, write_json
 from neural_kernels.solvers.block_conjugate_gradients import BlockState
 from neural_kernels.solvers.communicator import Communicator
 from neural_kernels.solvers.conjugate_gradients import State
+from neural_kernels.storage import checksums
+from neural_kernels.storage.files import read_json, set_aside, write_atomically, write_json
 
 log = logging.getLogger(__name__)
 

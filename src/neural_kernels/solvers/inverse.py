@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from neural_kernels.blas import blas_threads
+from neural_kernels.machine.threads import blas_threads
 from neural_kernels.solvers import cholesky, iterative
 from neural_kernels.solvers.block_conjugate_gradients import block_conjugate_gradients
 from neural_kernels.solvers.iteration import Stopping

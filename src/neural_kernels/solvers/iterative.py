@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from neural_kernels.blas import blas_threads
 from neural_kernels.errors import UserError
+from neural_kernels.machine.threads import blas_threads
 from neural_kernels.progress import progress
 from neural_kernels.solvers import checkpoint
 from neural_kernels.solvers.block_conjugate_gradients import BlockState, block_conjugate_gradients

@@ -10,9 +10,9 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from neural_kernels import exhaustion
 from neural_kernels.errors import UserError
-from neural_kernels.interruption import Ended
+from neural_kernels.machine import exhaustion
+from neural_kernels.machine.interruption import Ended
 from neural_kernels.solvers.communicator import row_range
 
 T = TypeVar("T")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_kernels import checksums
 from neural_kernels.blocks import KernelStore, StoredBlock
 from neural_kernels.errors import DamagedFile
+from neural_kernels.storage import checksums
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neural_kernels.blas import blas_threads
+from neural_kernels.machine.threads import blas_threads
 from neural_kernels.solvers.operator import Operator
 
 # Where the residual's trace is below this share of the kernel's, what is left is rounding.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from neural_kernels.blas import blas_threads
+from neural_kernels.machine.threads import blas_threads
 from neural_kernels.solvers.operator import Operator
 from neural_kernels.solvers.pivoted_cholesky import (
     EXHAUSTED,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from neural_kernels import checksums, sealed_parquet
 from neural_kernels.errors import UserError
-from neural_kernels.files import damaged, read_json, write_json, write_npy
+from neural_kernels.storage import checksums, sealed_parquet
+from neural_kernels.storage.files import damaged, read_json, write_json, write_npy
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from neural_kernels.blas import blas_threads
 from neural_kernels.blocks import (
     KernelStore,
     content_fault,
@@ -21,6 +20,7 @@ from neural_kernels.blocks import (
     set_aside_faulty,
 )
 from neural_kernels.errors import DamagedFile, UserError
+from neural_kernels.machine.threads import blas_threads
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator, row_range
 from neural_kernels.solvers.panel_product import panel_product
 from neural_kernels.solvers.panels import Panel, aligned_bytes, cut_into_panels, read_panel

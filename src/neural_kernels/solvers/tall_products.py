@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neural_kernels.blas import blas_threads
+from neural_kernels.machine.threads import blas_threads
 from neural_kernels.solvers.panel_product import panel_product, transposed_product
 
 # Of 1 MiB: small enough for a second use from cache and for even work, and hundreds of microseconds long.

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neural_kernels import engines, evaluation, planning
-from neural_kernels.engines import common_windows
+from neural_kernels import engines
+from neural_kernels.engines import common_windows, rate
 from neural_kernels.errors import UserError
+from neural_kernels.metrics import evaluation
+from neural_kernels.metrics.objectives import Objective
 from neural_kernels.preprocessing import Part
 from neural_kernels.solvers.cholesky import solve_cholesky
 from neural_kernels.solvers.ridge import Validation, select_ridge
 from neural_kernels.tuning.candidate import Candidate
-from neural_kernels.tuning.objectives import Objective
 
 log = logging.getLogger(__name__)
 
@@ -99,10 +100,10 @@ def assess(
     engine = common_windows.cheapest(engine, architecture, kind, precision, sets, _pairs(parts))
     if computation.largest_seconds is not None:
         shape = train.features.shape[1:]
-        rate = planning.measure_rate(
+        pairs_a_second = rate.measure_rate(
             engine, architecture, kind, precision, shape, RATE_SECONDS, train.features
         )
-        _check_cost(_pairs(parts) / rate, computation.largest_seconds)
+        _check_cost(_pairs(parts) / pairs_a_second, computation.largest_seconds)
     left = engine.prepare(architecture, train.features, precision)
     kernel = _finite(engine.kernel(architecture, kind, left, None, precision))
 

@@ -13,8 +13,8 @@ from neural_kernels import architectures
 from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Kind
 from neural_kernels.errors import UserError
-from neural_kernels.files import write_atomically
-from neural_kernels.strict_yaml import read_yaml
+from neural_kernels.storage.files import write_atomically
+from neural_kernels.storage.strict_yaml import read_yaml
 
 KEYS = ("architecture", "kind", "preprocessing")
 

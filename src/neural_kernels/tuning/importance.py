@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from neural_kernels.tuning.objectives import Objective
+from neural_kernels.metrics.objectives import Objective
 from neural_kernels.tuning.records import TrialRecord
 from neural_kernels.tuning.space import Choices, Hyperparameter, SearchSpace
 

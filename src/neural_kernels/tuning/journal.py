@@ -23,9 +23,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from neural_kernels import checksums, locks
-from neural_kernels.files import SEAL, set_aside
-from neural_kernels.interruption import Ended
+from neural_kernels.machine.interruption import Ended
+from neural_kernels.storage import checksums, locks
+from neural_kernels.storage.files import SEAL, set_aside
 from neural_kernels.tuning.records import TrialRecord, check_identity
 from neural_kernels.tuning.settings import Tuning
 

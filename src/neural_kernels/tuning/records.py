@@ -11,10 +11,10 @@ import numpy as np
 
 from neural_kernels import __version__
 from neural_kernels.errors import UserError
-from neural_kernels.files import damaged, read_json
+from neural_kernels.metrics.objectives import Objective
+from neural_kernels.storage.files import damaged, read_json
 from neural_kernels.tuning.assessment import Assessment
 from neural_kernels.tuning.candidate import Candidate
-from neural_kernels.tuning.objectives import Objective
 
 State = Literal["complete", "pruned", "failed", "skipped"]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, get_args
 from neural_kernels.engines import Kind
 from neural_kernels.errors import UserError
 from neural_kernels.preprocessing import applicable
-from neural_kernels.strict_yaml import shown
+from neural_kernels.storage.strict_yaml import shown
 from neural_kernels.tuning.candidate import Candidate
 
 Section = Literal["architecture", "preprocessing", "kind"]

@@ -1,0 +1,80 @@
+"""Architectures as values: layers are frozen dataclasses, an architecture is a tuple of them.
+
+Nothing computes here. The same value drives every engine (see ``engines``), names a kernel on disk
+(``fingerprint``) and is built by name and keyword from a study's config (``build``).
+
+Parameterisation, for every layer with weights, is Neural Tangents' "ntk" one: weights have standard
+deviation ``W_std / sqrt(fan_in)`` and biases ``b_std``.
+"""
+
+from neural_kernels.architectures.facts import (
+    covariance_entries,
+    output_shape,
+)
+from neural_kernels.architectures.families import (
+    FAMILIES,
+    build,
+    cnn_vec,
+    conv1d,
+    fully_connected,
+    myrtle,
+    simple_gnn,
+)
+from neural_kernels.architectures.layers import (
+    ACTIVATIONS,
+    Abs,
+    Activation,
+    Affine,
+    Aggregate,
+    Architecture,
+    AvgPool,
+    Conv,
+    Dense,
+    Erf,
+    ExpNormalized,
+    Flatten,
+    Gelu,
+    GlobalAvgPool,
+    GlobalSumPool,
+    Identity,
+    Layer,
+    LayerNorm,
+    LeakyRelu,
+    Pooling,
+    Relu,
+    SigmoidLike,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "FAMILIES",
+    "Abs",
+    "Activation",
+    "Affine",
+    "Aggregate",
+    "Architecture",
+    "AvgPool",
+    "Conv",
+    "Dense",
+    "Erf",
+    "ExpNormalized",
+    "Flatten",
+    "Gelu",
+    "GlobalAvgPool",
+    "GlobalSumPool",
+    "Identity",
+    "Layer",
+    "LayerNorm",
+    "LeakyRelu",
+    "Pooling",
+    "Relu",
+    "SigmoidLike",
+    "build",
+    "cnn_vec",
+    "conv1d",
+    "covariance_entries",
+    "fully_connected",
+    "myrtle",
+    "output_shape",
+    "simple_gnn",
+]

@@ -1,0 +1,1 @@
+"""The limits of a machine and its signals, as a person can act on them."""

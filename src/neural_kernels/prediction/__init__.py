@@ -1,0 +1,1 @@
+"""Predictions for new inputs: the solved model, the job that outlives a kill, posterior variances, the table."""

@@ -1,0 +1,48 @@
+"""What was chosen among a study's candidates, as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from neural_kernels.metrics.table import TRAIN
+
+AT_END = "*"
+AT_END_NOTE = f"{AT_END} the smallest or largest candidate: a better one may lie beyond."
+
+
+def candidate_ends(section: dict | None) -> tuple[float, float] | None:
+    """Smallest and largest candidate of a section of the config, None where there is no choice."""
+    if not section:
+        return None
+    if "candidates" in section:
+        ends = min(section["candidates"]), max(section["candidates"])
+    else:
+        ends = 10.0 ** section["log10_smallest"], 10.0 ** section["log10_largest"]
+    return ends if ends[0] < ends[1] else None
+
+
+def chosen(values: np.ndarray, ends: tuple[float, float] | None) -> str:
+    """The range of ``values``, (draws,), marked where it reaches one of the ``ends``; empty for none."""
+    if len(values) == 0:
+        return ""
+    low, high = values.min(), values.max()
+    text = f"{low:.0e}" if np.isclose(low, high) else f"{low:.0e} \N{EN DASH} {high:.0e}"
+    at_end = ends is not None and (np.isclose(low, ends[0], atol=0) or np.isclose(high, ends[1], atol=0))
+    return text + (AT_END if at_end else "")
+
+
+def count_passed_over(solves: pd.DataFrame) -> int:
+    """How many candidates of ridge or jitter these rows of a metrics table passed over, in all draws."""
+    counted = solves["metric"].isin(("ridges_passed_over", "jitters_passed_over"))
+    return int(solves.loc[(solves["split"] == TRAIN) & counted, "value"].sum())
+
+
+def passed_over_note(counts: Iterable[tuple[str, int]]) -> list[str]:
+    """A note on what was passed over: the name of each solve and how many candidates. None where none was."""
+    found = "; ".join(f"{name}: {count}" for name, count in counts if count)
+    return (
+        [f"Candidates passed over, since the kernel is singular to rounding there: {found}."] if found else []
+    )

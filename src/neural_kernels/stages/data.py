@@ -1,0 +1,34 @@
+"""From raw files to features: the stages of the rules prepare_data and preprocess_data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from neural_kernels import datasets, preprocessing
+from neural_kernels.errors import UserError
+from neural_kernels.planning import costs as planning
+from neural_kernels.stages.check import check_study
+from neural_kernels.storage.files import read_json
+from neural_kernels.study.folders import data_folder
+from neural_kernels.study.study import Study, check_owner
+
+
+def prepare_data(study: Study, results: Path) -> None:
+    """Raw files to examples in their fixed order, once all that is known beforehand has been checked."""
+    check_owner(study)
+    check_study(study, results)
+    datasets.prepare_data(study.config["data"], data_folder(study, results), study.config["seed"])
+
+
+def preprocess_data(study: Study, results: Path, name: str) -> None:
+    """Examples to features and targets."""
+    check_owner(study)
+    if name not in study.config["preprocessing"]:
+        known = ", ".join(study.config["preprocessing"])
+        raise UserError(f"study {study.name} has no preprocessing {name!r}, expected one of {known}")
+    folder = results / study.owner / "features" / name
+    data = data_folder(study, results)
+    described = read_json(data / "data.json")
+    needed = planning.feature_bytes(study, described["input_shape"], described["outputs"], results, name)
+    planning.check_room(folder, needed, "its features")
+    preprocessing.preprocess(study.config["preprocessing"][name], data, folder)

@@ -1,0 +1,1 @@
+"""Files that appear whole, are known again when they are read, and are written by one job at a time."""

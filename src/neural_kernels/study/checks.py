@@ -1,0 +1,118 @@
+"""What a study's schema cannot say: sizes, ladders and grids that have to fit together."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neural_kernels.errors import UserError
+
+if TYPE_CHECKING:
+    from neural_kernels.study.study import Study
+
+# The approximation whose size is a number of iterations, in the config and the metrics table.
+TRUNCATED = "truncated_cg"
+
+MOST_SIZES = 1000
+"""Of one ladder of training sizes."""
+
+MOST_BLOCKS = 1_000_000
+"""Of one kernel: Snakemake takes ten minutes to plan half as many."""
+
+
+def check_study(path: Path, study: Study) -> None:
+    """Refuse the study in ``path`` where its sections do not fit together.
+
+    Raises:
+        UserError: the first thing that does not, with its key.
+    """
+    _check_grids(path, study.config)
+    _check_sizes(path, study)
+    _check_blocks(path, study)
+
+
+def ladder_steps(smallest: int, largest: int, factor: float) -> float:
+    """How often ``smallest`` is multiplied by ``factor`` to come to ``largest``."""
+    return math.log(largest / smallest) / math.log(factor)
+
+
+def _check_grids(path: Path, config: dict[str, Any]) -> None:
+    """Grids and ranges of the config whose ends are the wrong way round."""
+    sections = {
+        "ridge": config["ridge"],
+        "approximations.jitter": config.get("approximations", {}).get("jitter"),
+    }
+    for where, grid in sections.items():
+        if grid is None or "candidates" in grid:
+            continue
+        low, high = grid["log10_smallest"], grid["log10_largest"]
+        if low > high or (low == high and grid["count"] > 1):
+            raise UserError(
+                f"{path}: {where} goes from log10_smallest {low:g} to log10_largest {high:g} in {grid['count']} "
+                "candidates, expected the smaller one first"
+            )
+    low, high = config["fit"].get("n_min"), config["fit"].get("n_max")
+    if None not in (low, high) and low > high:
+        raise UserError(f"{path}: fit.n_min is {low}, expected at most fit.n_max, {high}")
+
+
+def _check_blocks(path: Path, study: Study) -> None:
+    """Refuse what would be planned for days."""
+    for kernel in study.kernels:
+        edge, n = study.block_edge(kernel), study.training_sizes(kernel)[-1]
+        columns = -(-n // edge)
+        rows = sum(-(-size // edge) for size in study.evaluation_sizes(kernel).values())
+        blocks = columns * (columns + 1) // 2 + rows * columns
+        if blocks > MOST_BLOCKS:
+            raise UserError(
+                f"{path}: kernel {kernel} has {blocks:,} blocks of edge {edge} at n = {n}, expected at most "
+                f"{MOST_BLOCKS:,}: raise blocks.edge"
+            )
+
+
+def _chooses(study: Study) -> bool:
+    """Whether anything of the study is chosen on its validation set."""
+    return len(study.ridge_candidates()) > 1 or bool(study.approximations())
+
+
+def _check_sizes(path: Path, study: Study) -> None:
+    if study.config["data"]["validation_examples"] == 0 and _chooses(study):
+        raise UserError(
+            f"{path}: data.validation_examples is 0, expected a validation set to choose by, or one number in "
+            "ridge.candidates and no approximations"
+        )
+    available = study.training_examples
+    if study.tuning is not None:
+        study.tuning.check_sizes(f"{path}: tuning", study.part_sizes)
+    ladder = study.config["training_sizes"]
+    largest = max(ladder["sizes"]) if "sizes" in ladder else ladder.get("largest", available)
+    if largest > available:
+        raise UserError(
+            f"{path}: training_sizes asks for n = {largest}, but data.train_examples gives {available}"
+            + (" with its augmented copies" if study.augmentation_factor > 1 else "")
+        )
+    if "sizes" not in ladder and ladder["smallest"] > largest:
+        raise UserError(
+            f"{path}: training_sizes.smallest is {ladder['smallest']}, expected at most the largest, {largest}"
+        )
+    if "sizes" not in ladder:
+        steps = ladder_steps(ladder["smallest"], largest, ladder["factor"])
+        if steps > MOST_SIZES:
+            raise UserError(
+                f"{path}: training_sizes.factor is {ladder['factor']}, which gives {steps:.0e} sizes from "
+                f"{ladder['smallest']} to {largest}, expected at most {MOST_SIZES:,}"
+            )
+    for name, kernel in study.kernels.items():
+        if not study.training_sizes(name):
+            raise UserError(
+                f"{path}: kernels.{name}.largest_training_size is {kernel.largest_training_size}, below every "
+                "training size"
+            )
+        n = study.training_sizes(name)[-1]
+        for method, size in study.approximations():
+            if method != TRUNCATED and size > n:
+                raise UserError(
+                    f"{path}: approximations.sizes has {size}, expected at most {n}, the largest training size of "
+                    f"kernel {name}"
+                )

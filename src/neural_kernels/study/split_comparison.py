@@ -1,0 +1,92 @@
+"""A comparison: one file that names the studies of several splits of a data set, and published figures for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from neural_kernels.datasets import DataSummary
+from neural_kernels.errors import UserError
+from neural_kernels.study import config_files
+from neural_kernels.study.schema import check_schema
+from neural_kernels.study.study import Study, load_study
+
+
+@dataclass(frozen=True)
+class Published:
+    """Spearman correlations that somebody else has reported, by split; ``source`` says who and what."""
+
+    name: str
+    source: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A validated comparison.
+
+    ``studies`` has every split, in the order of the report, with None for one that was not run; ``note`` is empty
+    or what a reader has to know before comparing.
+    """
+
+    name: str
+    title: str
+    note: str
+    test_set: str
+    studies: Mapping[str, Study | None]
+    published: tuple[Published, ...]
+
+    @property
+    def run(self) -> dict[str, Study]:
+        """The splits that were run."""
+        return {split: study for split, study in self.studies.items() if study is not None}
+
+
+def load_comparison(path: Path) -> Comparison:
+    """The comparison in ``path``, config/<name>.yaml, with its studies.
+
+    Raises:
+        UserError: the file or a study of it is missing or does not fit its schema, no split was run, two splits have
+            one study, or a published figure is of a split that the comparison does not have.
+    """
+    config = config_files.read_config(path)
+    check_schema(str(path), config, "splits.schema.yaml")
+    named = config["splits"]
+    if not any(named.values()):
+        raise UserError(f"{path}: no split has a study, expected at least one that was run")
+    for split, name in named.items():
+        if name is not None and list(named.values()).count(name) > 1:
+            raise UserError(f"{path}: splits.{split} is {name!r}, which is the study of another split too")
+    for place, column in enumerate(config["published"]):
+        for split in column["values"].keys() - named.keys():
+            raise UserError(
+                f"{path}: published.{place}.values has {split!r}, expected one of {', '.join(named)}"
+            )
+    studies = {
+        split: None if name is None else _study(path, split, name, config["test_set"])
+        for split, name in named.items()
+    }
+    published = tuple(Published(**column) for column in config["published"])
+    return Comparison(
+        path.stem, config["title"], config.get("note", ""), config["test_set"], studies, published
+    )
+
+
+def check_comparable(study: Study, data: DataSummary) -> None:
+    """Refuse a study whose predictions cannot be ranked against those of others."""
+    if data.task != "regression" or data.outputs != 1:
+        raise UserError(
+            f"study {study.name} is a {data.task} of {data.outputs} outputs, expected a regression of one to compare"
+        )
+
+
+def _study(path: Path, split: str, name: str, test_set: str) -> Study:
+    file = path.with_name(f"{name}.yaml")
+    if not file.is_file():
+        raise UserError(f"{path}: splits.{split} is {name!r}, expected a study, but {file} is missing")
+    study = load_study(file)
+    tests = [part for part in study.part_sizes if part not in ("train", "validation")]
+    if test_set not in tests:
+        raise UserError(f"{path}: test_set is {test_set!r}, but study {name} has {', '.join(tests)}")
+    return study

@@ -1,0 +1,97 @@
+"""Project folders of their own with tiny studies, in which tests run the real workflow."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+TINY = """
+title: "Tiny"
+data:
+  name: digits
+  train_examples: 64
+  validation_examples: 20
+  test_sets: {digits: {examples: 30}}
+preprocessing:
+  plain: {method: standardize}
+kernels:
+  FC:
+    architecture: {name: FC, depth: 1}
+    preprocessing: plain
+blocks: {edge: 32, tile: 16}
+training_sizes: {sizes: [8, 16, 64]}
+draws: 2
+ridge: {log10_smallest: -6, log10_largest: 0, count: 4}
+solver: {direct_up_to: 16, preconditioner: {rank: 10}}
+"""
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Rule to number of jobs, from Snakemake's table."""
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.M)}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with the workflow, its profiles and a config folder of the test's own."""
+
+    folder: Path
+
+    def snakemake(
+        self, *arguments: str, profile: str = "default", path: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake as a user does; its output is text, standard error with it.
+
+        Args:
+            path: a folder whose programs go before all others.
+        """
+        process = self.start_snakemake(*arguments, profile=profile, path=path)
+        output, _ = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def start_snakemake(
+        self, *arguments: str, profile: str = "default", path: Path | None = None
+    ) -> subprocess.Popen[str]:
+        """Start what ``snakemake`` runs to its end."""
+        search = self.search_path() if path is None else f"{path}{os.pathsep}{self.search_path()}"
+        return subprocess.Popen(
+            [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PATH": search},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @staticmethod
+    def search_path() -> str:
+        """PATH with this environment's programs first."""
+        return f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def write_study(self, name: str, text: str) -> None:
+        (self.folder / "config" / f"{name}.yaml").write_text(text)
+
+    def files(self) -> dict[str, int]:
+        """Every file of the results but logs, and the time it was last written."""
+        results = self.folder / "results"
+        paths = (path for path in results.rglob("*") if path.is_file() and "logs" not in path.parts)
+        return {str(path.relative_to(results)): path.stat().st_mtime_ns for path in paths}
+
+
+def make_project(folder: Path) -> Project:
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "workflow", folder / "workflow")
+    shutil.copytree(ROOT / "profiles", folder / "profiles")
+    (folder / "config").mkdir()
+    project = Project(folder)
+    project.write_study("tiny", TINY)
+    return project

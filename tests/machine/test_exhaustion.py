@@ -1,0 +1,109 @@
+"""Limits of the machine end a command with one sentence; bugs end it with a traceback."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from neural_kernels import cli
+from neural_kernels.cli import main
+
+
+@pytest.fixture
+def failing(monkeypatch, tmp_path):
+    """Runs ``compute-block``, in which an error occurs; gives the exit status."""
+
+    def run(error):
+        def fail(*_):
+            raise error
+
+        monkeypatch.setattr(cli, "load_study", lambda _: None)
+        monkeypatch.setattr(cli, "compute_block", fail)
+        block = ["--kernel", "k", "--part", "train", "--block", "0-0"]
+        return main(["compute-block", str(tmp_path / "s.yaml"), "--results", str(tmp_path), *block])
+
+    return run
+
+
+def said(capsys):
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("name", ["a/b.npy", None])
+def test_what_the_disk_refuses_names_the_file_or_the_results(failing, capsys, tmp_path, number, name):
+    path = None if name is None else str(tmp_path / name)
+    assert failing(OSError(number, os.strerror(number), path)) == 2
+    line = said(capsys)
+    assert line.startswith(f"error: {path or tmp_path}: {os.strerror(number)}")
+
+
+def test_an_error_on_the_way_out_of_one_is_the_first(failing, capsys):
+    error = RuntimeError("did not possess lock")
+    error.__context__ = OSError(errno.EROFS, "Read-only file system", "/x/journal.log.lock")
+    assert failing(error) == 2
+    assert "/x/journal.log.lock: Read-only file system" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        np._core._exceptions._ArrayMemoryError((10**6, 10**6), np.dtype(np.float64)),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_memory_that_runs_out_names_the_number_to_change(failing, capsys, error):
+    assert failing(error) == 2
+    line = said(capsys)
+    assert line.startswith("error: memory ran out in compute-block")
+    assert "blocks.tile" in line
+    assert "Unable to allocate 7.28 TiB" in line or not isinstance(
+        error, np._core._exceptions._ArrayMemoryError
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "x"), FileNotFoundError("x"), RuntimeError("x"), ValueError("x")]
+)
+def test_bugs_keep_their_traceback(failing, error):
+    with pytest.raises(type(error)):
+        failing(error)
+
+
+def test_a_log_on_a_full_disk_ends_nothing(tmp_path, capsys, monkeypatch):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no device that is always full")
+    monkeypatch.setattr(cli, "load_study", lambda _: None)
+    monkeypatch.setattr(cli, "check_study", lambda *_: cli.log.info("in order"))
+    assert main(["--log", "/dev/full", "check", "s.yaml"]) == 0
+    assert capsys.readouterr().err == "in order\n"
+
+
+def test_a_log_that_cannot_be_made_is_one_sentence(tmp_path, capsys, monkeypatch):
+    def closed(path, mode):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(cli, "_LogFile", closed)
+    assert main(["--log", str(tmp_path / "log"), "check", "s.yaml"]) == 2
+
+
+def test_an_array_beyond_the_limit_of_the_process_is_said(tmp_path):
+    program = (
+        "import resource, sys\n"
+        "import numpy as np\n"
+        "from neural_kernels import cli\n"
+        "cli.load_study = lambda _: None\n"
+        "cli.check_study = lambda *_: np.ones(2**28)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
+        "sys.exit(cli.main(['check', 's.yaml']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: memory ran out in check (Unable to allocate 2.00 GiB for an array")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,649 @@
+"""Predictions for new inputs by a tiny study, against the textbook's Gaussian process in dense NumPy."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from bit_flips import BIT, POSITION, flip_one
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from resealing import rewrite
+
+from neural_kernels.cli import main
+from neural_kernels.engines import kernel_matrix
+from neural_kernels.errors import DamagedFile, UserError
+from neural_kernels.graphs import made_up
+from neural_kernels.metrics import table as metrics_table
+from neural_kernels.metrics.evaluation import evaluate
+from neural_kernels.prediction import job as prediction_job
+from neural_kernels.stages import (
+    predict as predict_stages,
+)
+from neural_kernels.stages.data import prepare_data, preprocess_data
+from neural_kernels.stages.evaluate import evaluate_predictions
+from neural_kernels.stages.kernels import compute_block, declare_kernel
+from neural_kernels.stages.predict import Wanted, predict_inputs
+from neural_kernels.stages.solve import solve
+from neural_kernels.storage.files import read_json
+from neural_kernels.study.study import load_study
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(2, 3, (90, 4))
+Y = np.stack([np.sin(X).sum(axis=1), 100 + 7 * X[:, 0] * X[:, 1]], axis=1) + 0.1 * RANDOM.normal(size=(90, 2))
+NEW = RANDOM.normal(2, 3, (23, 4))
+
+CONFIG = {
+    "title": "t",
+    "data": {"name": "arrays", "train_examples": 50, "validation_examples": 15},
+    "preprocessing": {"scaled": {"method": "standardize"}},
+    "kernels": {
+        "FC": {
+            "architecture": {"name": "FC", "depth": 1, "b_std": 0.2},
+            "kind": "nngp",
+            "preprocessing": "scaled",
+        }
+    },
+    "blocks": {"edge": 17, "tile": 8},
+    "training_sizes": {"sizes": [30, 50]},
+    "ridge": {"candidates": [1e-4, 1e-2]},
+    "solver": {"direct_up_to": 50, "tolerance": 1e-12, "preconditioner": {"rank": 10}},
+}
+FC = ("tiny", "FC")
+
+
+def make(folder, config, y=Y):
+    """The study with its kernel blocks, and its results, in ``folder``."""
+    np.savez(folder / "a.npz", x_train=X[:70], y_train=y[:70], x_test=X[70:], y_test=y[70:])
+    if "path" not in config["data"]:
+        config = config | {"data": config["data"] | {"path": str(folder / "a.npz")}}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
+    study, results = load_study(folder / "tiny.yaml"), folder / "results"
+    prepare_data(study, results)
+    (kernel,) = study.kernels.values()
+    preprocess_data(study, results, kernel.preprocessing)
+    for part in study.part_sizes:
+        store = declare_kernel(study, results, kernel.name, part)
+        for block in store.grid.blocks():
+            compute_block(study, results, kernel.name, part, block, threads=1)
+    return study, results
+
+
+def solve_all(study, results):
+    for kernel in study.kernels:
+        for n in study.training_sizes(kernel):
+            solve(study, results, kernel, n, threads=1)
+            evaluate_predictions(study, results, kernel, n)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    study, results = make(tmp_path_factory.mktemp("study"), CONFIG)
+    solve_all(study, results)
+    return study, results
+
+
+def predicted(run, output, x=NEW, kernel="FC", **options):
+    study, results = run
+    path = output.parent / "new.npy"
+    np.save(path, x)
+    predict_inputs(study, results, kernel, path, output, threads=1, **options)
+    return pd.read_parquet(output) if output.suffix == ".parquet" else pd.read_csv(output)
+
+
+def textbook(run, n, task, new=NEW):
+    """Mean, joint covariance and noise of one task at ``new`` (Rasmussen and Williams 2006, algorithm 2.1)."""
+    study, results = run
+    order = np.random.default_rng(study.config["seed"]).permutation(70)
+    train = order[15:65]
+    x_mean, x_std = X[train].mean(axis=0), X[train].std(axis=0)
+    y_mean, y_std = Y[train, task].mean(), Y[train, task].std()
+    x, new = (X[train[:n]] - x_mean) / x_std, (new - x_mean) / x_std
+    y = (Y[train[:n], task] - y_mean) / y_std
+    network = study.kernels["FC"].architecture
+    K = kernel_matrix(network, x, kind="nngp")
+    method = study.method(n)
+    solved = read_json(results / "tiny/solutions/FC" / method / f"n{n}" / "solved.json")
+    noise = solved["draws"][0]["ridge"] * np.trace(K) / n
+    inverse = np.linalg.inv(K + noise * np.eye(n))
+    amplitude = y @ inverse @ y / n
+    cross = kernel_matrix(network, new, x, kind="nngp")
+    covariance = kernel_matrix(network, new, kind="nngp") - cross @ inverse @ cross.T
+    scale = amplitude * y_std**2
+    return y_mean + y_std * cross @ inverse @ y, scale * covariance, scale * noise
+
+
+@pytest.mark.parametrize("n", [30, 50])
+def test_mean_variance_and_noise_are_those_of_the_textbook(run, tmp_path, n):
+    table = predicted(run, tmp_path / "out.parquet", size=n, wanted=Wanted(variance=True))
+    assert list(table.columns) == [
+        "row", "prediction_0", "prediction_1", "variance_0", "std_0", "noise_variance_0",
+        "variance_1", "std_1", "noise_variance_1",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(table["row"], np.arange(23))
+    for task in (0, 1):
+        mean, covariance, noise = textbook(run, n, task)
+        np.testing.assert_allclose(table[f"prediction_{task}"], mean, rtol=1e-8)
+        np.testing.assert_allclose(table[f"variance_{task}"], np.diag(covariance), rtol=1e-7)
+        np.testing.assert_allclose(table[f"std_{task}"] ** 2, table[f"variance_{task}"])
+        np.testing.assert_allclose(table[f"noise_variance_{task}"], noise, rtol=1e-8)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.npy", "out.parquet"]
+
+
+def test_the_amplitude_has_the_largest_marginal_likelihood(run):
+    study, results = run
+    model = predict_stages.load_model(study, results, "FC", 50)
+    amplitude = predict_stages.posterior.amplitudes(model.targets, model.solution.coefficients)
+    x = np.load(results / "tiny/features/scaled/train.npy")
+    K = kernel_matrix(model.kernel.architecture, x, kind="nngp") + model.solution.record.shift * np.eye(50)
+
+    def log_likelihood(scale, y):
+        return -0.5 * y @ np.linalg.solve(scale * K, y) - 0.5 * np.linalg.slogdet(scale * K)[1]
+
+    for task in (0, 1):
+        best = log_likelihood(amplitude[task], model.targets[:, task])
+        for factor in (0.98, 1.02):
+            assert log_likelihood(factor * amplitude[task], model.targets[:, task]) < best
+
+
+def test_csv_has_every_digit(run, tmp_path):
+    a = predicted(run, tmp_path / "a.csv", wanted=Wanted(True))
+    b = predicted(run, tmp_path / "b.parquet", wanted=Wanted(True))
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
+def test_chunks_do_not_change_predictions(run, tmp_path, monkeypatch):
+    whole = predicted(run, tmp_path / "a.parquet", wanted=Wanted(True, samples=2))
+    monkeypatch.setattr(predict_stages, "CHUNK_ROWS", 5)
+    pd.testing.assert_frame_equal(
+        predicted(run, tmp_path / "b.parquet", wanted=Wanted(True, samples=2)), whole, rtol=1e-6
+    )
+
+
+def test_conjugate_gradients_give_what_cholesky_gives(run, tmp_path, monkeypatch):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    iterative = make(folder, CONFIG | {"solver": CONFIG["solver"] | {"direct_up_to": 30}})
+    solve(*iterative)
+    monkeypatch.setattr(predict_stages, "RIGHT_HAND_SIDES", 3)
+    monkeypatch.setattr(predict_stages, "ITERATIVE_CHUNK_ROWS", 7)
+    table = predicted(iterative, tmp_path / "a.parquet", wanted=Wanted(True, samples=1))
+    assert (table.pop("variance_residual") < 1e-12).all()
+    for task in (0, 1):
+        mean, covariance, noise = textbook(iterative, 50, task)
+        np.testing.assert_allclose(table[f"prediction_{task}"], mean, rtol=1e-8)
+        np.testing.assert_allclose(table[f"variance_{task}"], np.diag(covariance), rtol=1e-8)
+        np.testing.assert_allclose(table[f"noise_variance_{task}"], noise, rtol=1e-8)
+
+
+def test_samples_have_the_mean_and_covariance_of_the_posterior(run, tmp_path):
+    count = 4000
+    few = NEW[:6]
+    table = predicted(run, tmp_path / "a.parquet", few, size=30, wanted=Wanted(samples=count, seed=3))
+    assert "variance_0" not in table
+    for task in (0, 1):
+        mean, covariance, _ = textbook(run, 30, task, few)
+        drawn = table[[f"sample_{s}_{task}" for s in range(count)]].to_numpy()
+        std = np.sqrt(np.diag(covariance))
+        # Six standard errors.
+        assert (np.abs(drawn.mean(axis=1) - mean) < 6 * std / np.sqrt(count)).all()
+        found = np.cov(drawn, bias=True) / np.outer(std, std)
+        np.testing.assert_allclose(found, covariance / np.outer(std, std), atol=6 * np.sqrt(2 / count))
+    one = table[[f"sample_{s}_0" for s in range(count)]].to_numpy()[0]
+    two = table[[f"sample_{s}_1" for s in range(count)]].to_numpy()[0]
+    assert abs(np.corrcoef(one, two)[0, 1]) < 0.1
+
+
+def test_samples_follow_from_the_seed_and_allow_the_same_input_twice(run, tmp_path):
+    twice = np.concatenate([NEW[:4], NEW[:4]])
+    a, b, c = (
+        predicted(run, tmp_path / f"{k}.parquet", twice, wanted=Wanted(samples=2, seed=seed))
+        for k, seed in enumerate((1, 1, 2))
+    )
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+    assert (a["sample_0_0"] != c["sample_0_0"]).all()
+    np.testing.assert_allclose(a["sample_1_1"][:4], a["sample_1_1"][4:], atol=1e-3)
+
+
+def test_labels_that_are_missing_give_each_task_its_own_posterior(tmp_path):
+    run = study, results = make(tmp_path, CONFIG | {"training_sizes": {"sizes": [50]}})
+    path = results / "tiny/features/scaled/train_targets.npy"
+    targets = np.load(path)
+    targets[5:20, 1] = np.nan
+    rewrite(path, targets)
+    solve_all(study, results)
+    table = predicted(run, tmp_path / "a.parquet", wanted=Wanted(True, samples=1))
+    features = results / "tiny/features/scaled"
+    scaling = read_json(features / "features.json")["target_scaling"]
+    x = np.load(features / "train.npy")
+    network = study.kernels["FC"].architecture
+    solved = read_json(results / "tiny/solutions/FC/direct/n50/solved.json")["draws"][0]
+    train = np.random.default_rng(0).permutation(70)[15:65]
+    new = (NEW - X[train].mean(axis=0)) / X[train].std(axis=0)
+    for task in (0, 1):
+        known = ~np.isnan(targets[:, task])
+        K = kernel_matrix(network, x[known], kind="nngp") + solved["shift"] * np.eye(known.sum())
+        cross = kernel_matrix(network, new, x[known], kind="nngp")
+        y = targets[known, task]
+        amplitude = y @ np.linalg.solve(K, y) / known.sum()
+        prior = np.diag(kernel_matrix(network, new, kind="nngp"))
+        variance = amplitude * (prior - np.sum(cross * np.linalg.solve(K, cross.T).T, axis=1))
+        variance *= scaling["scale"][task] ** 2
+        np.testing.assert_allclose(table[f"variance_{task}"], variance, rtol=1e-7)
+        mean = scaling["mean"][task] + scaling["scale"][task] * cross @ np.linalg.solve(K, y)
+        np.testing.assert_allclose(table[f"prediction_{task}"], mean, rtol=1e-8)
+
+    config = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
+    config["solver"]["direct_up_to"] = 20
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    study = load_study(tmp_path / "tiny.yaml")
+    solve_all(study, results)
+    with pytest.raises(UserError, match=r"labels are missing and n = 50 is above solver\.direct_up_to, 20"):
+        predicted((study, results), tmp_path / "b.parquet", wanted=Wanted(True))
+    predicted((study, results), tmp_path / "b.parquet")
+
+
+def test_a_task_without_any_label_has_no_uncertainty_and_leaves_the_others_theirs(tmp_path):
+    unlabelled = study, results = make(tmp_path, CONFIG | {"training_sizes": {"sizes": [50]}})
+    path = results / "tiny/features/scaled/train_targets.npy"
+    targets = np.load(path)
+    targets[:, 1] = np.nan
+    rewrite(path, targets)
+    solve(study, results, "FC", 50, threads=1)
+    table = predicted(unlabelled, tmp_path / "a.parquet", wanted=Wanted(True, samples=1))
+    assert table[["variance_1", "noise_variance_1", "sample_0_1"]].isna().all(axis=None)
+    assert table[["variance_0", "noise_variance_0", "sample_0_0"]].notna().all(axis=None)
+
+
+# ------------------------------------------------------------------------------ a study's own test sets
+
+
+def test_raw_test_images_give_the_predictions_that_were_evaluated(tmp_path):
+    config = CONFIG | {
+        "data": {
+            "name": "digits",
+            "path": "none",
+            "train_examples": 60,
+            "validation_examples": 25,
+            "test_sets": {"digits": {"examples": 40}},
+        },
+        "preprocessing": {"white": {"method": "zca", "regularization": 0.1}},
+        "kernels": {"CV": {"architecture": {"name": "CNNVec", "depth": 1}, "preprocessing": "white"}},
+        "training_sizes": {"sizes": [60]},
+    }
+    run = study, results = make(tmp_path, config)
+    solve_all(study, results)
+    raw = np.load(results / "tiny/data/digits_x.npy")
+    table = predicted(run, tmp_path / "a.parquet", raw, "CV", wanted=Wanted(True))
+    scores = table[[f"score_{k}" for k in range(10)]].to_numpy()
+    targets, labels = (
+        np.load(results / f"tiny/features/white/digits_{k}.npy") for k in ("targets", "labels")
+    )
+    found = evaluate(scores - 0.1, targets, labels, "classification")
+    metrics = metrics_table.read(results / "tiny/metrics/CV/n60.parquet").query("split == 'digits'")
+    for metric, value in metrics.set_index("metric")["value"].items():
+        assert found[metric] == pytest.approx(value, rel=1e-9)
+    assert list(table["class"]) == [str(k) for k in scores.argmax(axis=1)]
+    assert (table["variance_3"] > 0).all()
+    # What it was trained on it is far more certain of.
+    own = predicted(
+        run, tmp_path / "b.parquet", np.load(results / "tiny/data/train_x.npy"), "CV", wanted=Wanted(True)
+    )
+    assert own["variance_3"].max() < table["variance_3"].median()
+
+
+def test_graphs_are_predicted_like_anything_else(tmp_path, monkeypatch):
+    from neural_kernels import datasets
+    from neural_kernels.datasets.inputs import Inputs
+    from neural_kernels.datasets.pools import Dataset, in_memory
+
+    graphs = made_up(40, 3, np.random.default_rng(0), mean_nodes=7)
+    y = np.random.default_rng(1).standard_normal((40, 1))
+
+    def load(options):
+        pools = in_memory("train", graphs[:30], y[:30]), in_memory("test", graphs[30:], y[30:])
+        return Dataset(pools[0], {"test": lambda: pools[1]}, "regression", 1)
+
+    def read(options, path):
+        names = pd.DataFrame({"name": [f"m{k}" for k in range(10)]})
+        return Inputs(str(path), graphs[30:], names, ("row 10: not a molecule",))
+
+    monkeypatch.setitem(datasets.DATASETS, "arrays", load)
+    monkeypatch.setitem(datasets.INPUTS, "arrays", read)
+    config = CONFIG | {
+        "data": {"name": "arrays", "path": "none", "train_examples": 20, "validation_examples": 10},
+        "kernels": {"GNN": {"architecture": {"name": "SimpleGNN"}, "preprocessing": "scaled"}},
+        "training_sizes": {"sizes": [20]},
+    }
+    run = study, results = make(tmp_path, config)
+    solve_all(study, results)
+    table = predicted(run, tmp_path / "a.parquet", np.zeros(1), "GNN", wanted=Wanted(True, samples=1))
+    assert list(table.columns) == ["name", "prediction", "variance", "std", "noise_variance", "sample_0"]
+    scaling = read_json(results / "tiny/features/scaled/features.json")["target_scaling"]
+    f = (table["prediction"] - scaling["mean"][0]) / scaling["scale"][0]
+    targets = np.load(results / "tiny/features/scaled/test_targets.npy")
+    metrics = metrics_table.read(results / "tiny/metrics/GNN/n20.parquet").query("split == 'test'")
+    mse = metrics.set_index("metric")["value"]["mse"]
+    assert np.mean((f.to_numpy() - targets[:, 0]) ** 2) == pytest.approx(mse, rel=1e-9)
+
+
+# ---------------------------------------------------------------------------------- kill and resume
+
+PROGRAM = """
+import os, signal, sys
+from neural_kernels.prediction import job
+from neural_kernels.stages import predict
+from neural_kernels.cli import main
+predict.CHUNK_ROWS = 5
+finish = job._finish
+def a_few(folder, job, kernel, chunk, *arguments):
+    if chunk[0] == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+    finish(folder, job, kernel, chunk, *arguments)
+job._finish = a_few
+main(sys.argv[1:])
+"""
+
+
+def test_a_killed_job_goes_on_where_it_was_and_gives_the_same(run, tmp_path, monkeypatch):
+    study, results = run
+    np.save(tmp_path / "new.npy", NEW)
+    output, wanted = tmp_path / "killed.parquet", Wanted(True, samples=2)
+    command = [
+        sys.executable, "-c", PROGRAM, "predict", str(results.parent / "tiny.yaml"), "--results", str(results),
+        "--kernel", "FC", "--inputs", str(tmp_path / "new.npy"), "--output", str(output), "--variance",
+        "--samples", "2", "--threads", "1",
+    ]  # fmt: skip
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    assert not output.exists()
+    partial = tmp_path / "killed.parquet.partial"
+    assert sorted(path.name for path in partial.glob("chunks/*.npz")) == ["0.npz", "5.npz"]
+
+    with pytest.raises(
+        UserError, match="unfinished predictions of other inputs, another solution or other options"
+    ):
+        predict_inputs(study, results, "FC", tmp_path / "new.npy", output)
+    monkeypatch.setattr(predict_stages, "CHUNK_ROWS", 5)
+    computed, finish = [], prediction_job._finish
+
+    def recorded(folder, job, kernel, chunk, *arguments):
+        computed.append(chunk)
+        finish(folder, job, kernel, chunk, *arguments)
+
+    monkeypatch.setattr(prediction_job, "_finish", recorded)
+    resumed = predicted(run, output, wanted=wanted)
+    assert computed == [(10, 15), (15, 20), (20, 23)]
+    assert not partial.exists()
+    whole = predicted(run, tmp_path / "whole.parquet", wanted=wanted)
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+
+
+class Killed(BaseException):
+    """What the process would not live to see."""
+
+
+@pytest.fixture(scope="module")
+def whole(run, tmp_path_factory):
+    """What an undisturbed job in chunks of five gives."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_stages, "CHUNK_ROWS", 5)
+        return predicted(run, tmp_path_factory.mktemp("whole") / "a.parquet", wanted=Wanted(True, samples=2))
+
+
+def interrupted(run, folder, left):
+    """A job that is killed after so many file operations; whether it was."""
+    left = iter(range(left))
+
+    def fail_in_time(operation):
+        def wrapped(*arguments, **options):
+            if next(left, None) is None:
+                raise Killed
+            return operation(*arguments, **options)
+
+        return wrapped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_stages, "CHUNK_ROWS", 5)
+        for owner, names in (
+            (os, ("replace", "open", "link", "rmdir")),
+            (Path, ("unlink", "mkdir")),
+        ):
+            for name in names:
+                patch.setattr(owner, name, fail_in_time(getattr(owner, name)))
+        patch.setattr(np, "savez", fail_in_time(np.savez))
+        with contextlib.suppress(Killed):
+            predicted(run, folder / "a.parquet", wanted=Wanted(True, samples=2))
+            return False
+    return True
+
+
+def finished_by_the_same_command(run, folder, attempts=3):
+    """The table of the same command again, which may refuse a damaged file and then makes it anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict_stages, "CHUNK_ROWS", 5)
+        for _ in range(attempts):
+            with contextlib.suppress(DamagedFile):
+                return predicted(run, folder / "a.parquet", wanted=Wanted(True, samples=2))
+    raise AssertionError("it never ends")
+
+
+@pytest.fixture
+def no_flushing(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=POSITION)
+def test_a_kill_at_any_file_operation_leads_to_the_same_table(
+    run, whole, no_flushing, tmp_path_factory, position
+):
+    folder = tmp_path_factory.mktemp("killed")
+    interrupted(run, folder, int(300 * position))
+    pd.testing.assert_frame_equal(finished_by_the_same_command(run, folder), whole, check_exact=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.parquet", "new.npy"]
+
+
+@pytest.fixture(scope="module")
+def half_done(run, tmp_path_factory):
+    """The folder of a job that was killed when all of its chunks were there."""
+    folder = tmp_path_factory.mktemp("half")
+
+    def killed(*_):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prediction_job, "close_job", killed)
+        patch.setattr(predict_stages, "CHUNK_ROWS", 5)
+        with pytest.raises(Killed):
+            predicted(run, folder / "a.parquet", wanted=Wanted(True, samples=2))
+    (folder / "a.parquet").unlink()
+    names = {path.name for path in (folder / "a.parquet.partial").rglob("*")}
+    assert {"job.json", "inputs.npy", "0.npz", "0.json", "solved-0.npy", "0-0.npy"} <= names
+    return folder
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(which=POSITION, position=POSITION, bit=BIT, how=st.sampled_from(["flipped", "emptied", "removed"]))
+def test_damage_to_any_file_of_a_job_is_never_used_and_never_a_dead_end(
+    run, whole, half_done, no_flushing, tmp_path_factory, which, position, bit, how
+):
+    folder = tmp_path_factory.mktemp("damaged") / "job"
+    shutil.copytree(half_done, folder)
+    files = [
+        path for path in (folder / "a.parquet.partial").rglob("*") if path.is_file() and path.stat().st_size
+    ]
+    if how == "flipped":
+        flip_one(files, which, position, bit)
+    else:
+        path = sorted(files)[int(which * len(files))]
+        path.unlink() if how == "removed" else path.write_bytes(b"")
+    pd.testing.assert_frame_equal(finished_by_the_same_command(run, folder), whole, check_exact=True)
+
+
+def test_finished_chunks_of_a_job_are_not_computed_again(run, whole, half_done, tmp_path, monkeypatch):
+    shutil.copytree(half_done, tmp_path / "job")
+    (tmp_path / "job/a.parquet.partial/chunks/10.npz").write_bytes(b"")
+    computed, finish = [], prediction_job._finish
+
+    def recorded(folder, job, kernel, chunk, *arguments):
+        computed.append(chunk[0])
+        finish(folder, job, kernel, chunk, *arguments)
+
+    monkeypatch.setattr(prediction_job, "_finish", recorded)
+    pd.testing.assert_frame_equal(finished_by_the_same_command(run, tmp_path / "job"), whole)
+    assert computed == [10]
+
+
+def test_a_folder_that_was_never_begun_is_used_and_a_foreign_one_is_refused(run, tmp_path):
+    folder = tmp_path / "a.csv.partial"
+    folder.mkdir()
+    (folder / ".job.json.tmp").write_text("{")
+    predicted(run, tmp_path / "a.csv")
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "thesis.tex").touch()
+    with pytest.raises(
+        UserError, match=r"a\.csv\.partial holds thesis\.tex, expected a folder of unfinished"
+    ):
+        predicted(run, tmp_path / "a.csv")
+    assert (folder / "thesis.tex").exists()
+
+
+def test_features_with_other_bits_begin_the_chunks_anew(run, whole, half_done, tmp_path, monkeypatch):
+    shutil.copytree(half_done, tmp_path / "job")
+    transformed = predict_stages.preprocess_inputs
+
+    def elsewhere(*arguments):
+        return transformed(*arguments).replace("a", "b").replace("0", "1")
+
+    monkeypatch.setattr(predict_stages, "preprocess_inputs", elsewhere)
+    pd.testing.assert_frame_equal(finished_by_the_same_command(run, tmp_path / "job"), whole)
+
+
+def test_a_second_job_waits_for_the_first_and_takes_over_its_table(run, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    begun, go_on, computed = threading.Event(), threading.Event(), []
+    compute = prediction_job.compute
+
+    def slowly(*arguments, **options):
+        computed.append(True)
+        begun.set()
+        assert go_on.wait(60)
+        return compute(*arguments, **options)
+
+    monkeypatch.setattr(prediction_job, "compute", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(predicted, run, tmp_path / "a.parquet")
+        assert begun.wait(60)
+        second = pool.submit(predicted, run, tmp_path / "a.parquet")
+        while "is being made by process" not in caplog.text:
+            time.sleep(0.01)
+        go_on.set()
+        pd.testing.assert_frame_equal(first.result(), second.result())
+    assert "another process has made the same predictions meanwhile" in caplog.text
+    assert computed == [True]
+
+
+# --------------------------------------------------------------------------------------- mistakes
+
+
+def test_what_is_missing_is_named_with_what_makes_it(run, tmp_path):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    study, results = make(folder, CONFIG)
+    target = (
+        r"solved.json is missing: make results/tiny/solutions/FC/direct/n50/solved.json with snakemake first"
+    )
+    with pytest.raises(UserError, match=target):
+        predicted((study, results), tmp_path / "a.csv")
+    solve_all(study, results)
+    block = results / "tiny/kernels/FC/train/blocks/0-2.npy"
+    block.rename(block.with_suffix(".away"))
+    with pytest.raises(
+        UserError, match=r"0-2\.npy is missing, with 0 more blocks that the posterior variance"
+    ):
+        predicted((study, results), tmp_path / "a.csv", wanted=Wanted(True))
+    predicted((study, results), tmp_path / "a.csv")
+    fitted = results / "tiny/features/scaled/transform.npz"
+    fitted.unlink()
+    verb = r"transform\.npz is missing; run preprocess-data, or the same snakemake command, again"
+    with pytest.raises(UserError, match=verb):
+        predicted((study, results), tmp_path / "a.csv")
+    preprocess_data(study, results, "scaled")
+    again = predicted((study, results), tmp_path / "again.csv")
+    pd.testing.assert_frame_equal(again, pd.read_csv(tmp_path / "a.csv"), check_exact=True)
+
+
+def test_features_that_were_made_anew_are_not_taken_for_those_of_the_kernel(tmp_path):
+    study, results = make(tmp_path, CONFIG)
+    solve_all(study, results)
+    data = results / "tiny/data/train_x.npy"
+    rewrite(data, np.load(data) ** 2)
+    preprocess_data(study, results, "scaled")
+    with pytest.raises(UserError, match=r"the features of train are not those that .* was declared with"):
+        predicted((study, results), tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("x", "sentence"),
+    [
+        (np.zeros((3, 5)), r"found examples of shape \(5\) and dtype float64, expected \(4\) of floats"),
+        (np.zeros((3, 4), np.uint8), "dtype uint8, expected"),
+        (np.zeros((0, 4)), "found no examples"),
+        (np.array([[0, 1, np.nan, 0]]), "a feature of example 0 is nan"),
+        (np.array([["a"]]), "found an array of <U1"),
+    ],
+)
+def test_bad_inputs_are_one_sentence_and_nothing_is_written(run, tmp_path, x, sentence):
+    with pytest.raises(UserError, match=sentence):
+        predicted(run, tmp_path / "a.csv", x)
+    assert [path.name for path in tmp_path.iterdir()] == ["new.npy"]
+
+
+def test_bad_options_are_one_sentence_and_nothing_is_written(run, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"a\.xlsx: found the ending '\.xlsx', expected \.csv or \.parquet"):
+        predicted(run, tmp_path / "a.xlsx")
+    with pytest.raises(UserError, match="has no kernel 'FD', expected one of FC"):
+        predicted(run, tmp_path / "a.csv", kernel="FD")
+    with pytest.raises(UserError, match="training size 31 is not on the ladder"):
+        predicted(run, tmp_path / "a.csv", size=31)
+    monkeypatch.setattr(predict_stages, "MOST_SAMPLED", 22)
+    with pytest.raises(UserError, match="samples were asked for at 23 inputs, expected at most 22"):
+        predicted(run, tmp_path / "a.csv", wanted=Wanted(samples=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["new.npy"]
+
+
+def test_the_verb_writes_the_table(run, tmp_path, capsys):
+    _, results = run
+    np.save(tmp_path / "new.npy", NEW)
+    command = ["predict", str(results.parent / "tiny.yaml"), "--results", str(results), "--kernel", "FC"]
+    command += ["--inputs", str(tmp_path / "new.npy"), "--output", str(tmp_path / "a.csv")]
+    assert main([*command, "--size", "30", "--samples", "1", "--seed", "5"]) == 0
+    assert list(pd.read_csv(tmp_path / "a.csv").columns[:3]) == ["row", "prediction_0", "prediction_1"]
+    assert main([*command, "--size", "31"]) == 2
+    assert "training size 31 is not on the ladder" in capsys.readouterr().err
+
+
+def test_a_job_goes_on_with_its_chunks_whatever_memory_is_left_now(tmp_path):
+    prediction_job.open_job(tmp_path / "job", {"chunk": 100}, {})
+    for rows, kept in {100: 100, 60: 100, 190: 100, 40: 40, 500: 500}.items():
+        assert predict_stages._rows_begun_with(tmp_path / "job", rows) == kept
+    assert predict_stages._rows_begun_with(tmp_path / "none", 7) == 7
+
+
+def test_a_job_whose_record_did_not_fit_on_the_disk_can_be_begun(tmp_path):
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / ".job.json.tmp").touch()
+    prediction_job.open_job(tmp_path / "job", {"chunk": 1}, {})
+    with pytest.raises(UserError, match="holds unfinished predictions of other inputs"):
+        prediction_job.open_job(tmp_path / "job", {"chunk": 2}, {})

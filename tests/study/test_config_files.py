@@ -1,0 +1,87 @@
+"""Config files as they are written: likeness, and what is a comparison."""
+
+import pytest
+import yaml
+
+from neural_kernels.errors import UserError
+from neural_kernels.study import config_files
+from neural_kernels.study.config_files import read_config
+from neural_kernels.study.study import load_study, report_kind, studies
+
+BASE = {
+    "title": "base",
+    "data": {
+        "name": "digits",
+        "train_examples": 100,
+        "validation_examples": 20,
+        "test_sets": {"digits": {"examples": 50}},
+    },
+    "preprocessing": {"plain": {"method": "none"}},
+    "kernels": {"FC": {"architecture": {"name": "FC", "depth": 2}, "preprocessing": "plain"}},
+    "training_sizes": {"smallest": 10},
+}
+
+
+def write(folder, name, config):
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def test_a_study_like_another_says_only_what_differs(tmp_path):
+    write(tmp_path, "base", BASE)
+    changes = {"data": {"train_examples": 60}, "kernels": {"FC": {"architecture": {"depth": 3}}}, "draws": 2}
+    study = load_study(write(tmp_path, "mine", {"title": "mine", "like": "base", **changes}))
+    assert (study.name, study.owner, study.config["title"]) == ("mine", "mine", "mine")
+    assert study.part_sizes == {"train": 60, "validation": 20, "digits": 50}
+    assert study.config["kernels"]["FC"]["architecture"] == {"name": "FC", "depth": 3}
+    assert study.training_sizes("FC") == [10, 20, 40, 60]
+    assert load_study(tmp_path / "base.yaml").training_sizes("FC") == [10, 20, 40, 80, 100]
+
+
+def test_kernels_may_come_from_a_study_like_another(tmp_path):
+    write(tmp_path, "base", BASE)
+    write(tmp_path, "mine", {"title": "mine", "like": "base", "data": {"train_examples": 60}})
+    study = load_study(write(tmp_path, "guest", {"title": "guest", "kernels_from": "mine"}))
+    assert (study.owner, study.training_examples) == ("mine", 60)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"title": "t", "like": "gone"}, r"mine.yaml: like: there is no study gone: .*gone.yaml is missing"),
+        ({"title": "t", "like": "second"}, "like is 'second', which is like another study itself"),
+        ({"title": "t", "like": "several"}, "like is 'several', expected the name of a study"),
+        ({"title": "t", "like": 3}, "like is 3, expected string"),
+        ({"like": "base"}, "lacks the key 'title'"),
+        ({"title": "t", "like": "base", "data": {"nmae": "digits"}}, "unknown key 'nmae' in data"),
+    ],
+)
+def test_what_a_study_cannot_be_like(tmp_path, config, message):
+    write(tmp_path, "base", BASE)
+    write(tmp_path, "second", {"title": "t", "like": "base"})
+    write(tmp_path, "several", {"title": "t", "splits": {"a": "base"}})
+    with pytest.raises(UserError, match=message):
+        load_study(write(tmp_path, "mine", config))
+
+
+def test_a_comparison_is_no_study(tmp_path):
+    write(tmp_path, "base", BASE)
+    path = write(tmp_path, "several", {"title": "t", "splits": {"a": "base"}})
+    (tmp_path / "damaged.yaml").write_text("splits: [")
+    assert list(studies(tmp_path)) == ["base", "damaged"]
+    assert list(config_files.names(tmp_path)) == ["base", "damaged", "several"]
+    assert report_kind(path) == "splits"
+    assert report_kind(tmp_path / "base.yaml") is None
+    with pytest.raises(
+        UserError, match=r"several.yaml compares studies, expected one of those that it names"
+    ):
+        load_study(path)
+    assert read_config(path)["splits"] == {"a": "base"}
+
+
+def test_a_study_like_an_augmented_one_is_reported_as_it_is(tmp_path):
+    augmented = BASE | {"data": BASE["data"] | {"augmentation": {"factor": 2}}}
+    write(tmp_path, "base", augmented)
+    path = write(tmp_path, "mine", {"title": "t", "like": "base", "data": {"train_examples": 50}})
+    assert report_kind(path) == "augmentation"
