@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from neural_kernels import architectures
 from neural_kernels.architectures import covariance_entries
-from neural_kernels.command_line import rate_of_kernel
+from neural_kernels.command_line.options import rate_of_kernel
 from neural_kernels.planning import costs as planning
 from neural_kernels.planning.text import hours_text
 

@@ -1,3 +1,5 @@
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -6,26 +8,40 @@ from pathlib import Path
 import pytest
 
 from neural_kernels.cli import main
+from neural_kernels.command_line.verbs import FOR_PEOPLE, OF_RULES
 
 CONFIG = Path(__file__).parents[2] / "config"
-VERBS = (
-    "check", "prepare-data", "preprocess-data", "declare-kernel", "compute-block", "verify-blocks", "solve",
-    "evaluate", "predict", "collect-metrics", "report-scaling", "start-tuning", "run-trial", "recompute-trial",
-    "select-tuned", "transfer-trial", "test-tuned", "report-tuning",
-)  # fmt: skip
+RULES = Path(__file__).parents[2] / "workflow" / "rules"
 
 
-def test_help_lists_every_verb_and_each_has_its_own(capsys):
+def test_help_lists_the_verbs_of_people_before_those_of_rules_and_each_has_its_own(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
-    text = capsys.readouterr().out
-    for verb in VERBS:
-        assert verb in text
+    lines = capsys.readouterr().out.splitlines()
+    listed = [
+        line.split()[0] for line in lines if re.match("  [a-z]+", line) and "show this help" not in line
+    ]
+    assert listed == [verb.name for verb in (*FOR_PEOPLE, *OF_RULES)]
+    for verb in listed:
         with pytest.raises(SystemExit) as ended:
             main([verb, "--help"])
         assert ended.value.code == 0
         assert "config" in capsys.readouterr().out
+
+
+def test_every_verb_names_a_stage_that_takes_its_options():
+    for verb in (*FOR_PEOPLE, *OF_RULES):
+        module, function = verb.stage.split(":")
+        stage = getattr(importlib.import_module(f"neural_kernels.stages.{module}"), function)
+        inspect.signature(stage).bind(None, None, *verb.options)
+
+
+def test_the_verbs_that_rules_call_are_those_that_the_table_says():
+    called = set()
+    for file in RULES.glob("*.smk"):
+        called |= set(re.findall(r"neural-kernels --log \{log:q\} ([a-z-]+)", file.read_text()))
+    assert called == {verb.name for verb in OF_RULES}
 
 
 def test_a_mistake_is_one_sentence_and_status_two(tmp_path):

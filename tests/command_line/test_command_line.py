@@ -5,7 +5,7 @@ import os
 import pytest
 from hostile_configs import BASE, is_in_order, make_folder, run, text_of
 
-from neural_kernels import command_line
+from neural_kernels.command_line import options
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_what_the_machine_refuses_is_one_sentence(config, tmp_path, monkeypatch,
     def refuse(*_, **__):
         raise error
 
-    monkeypatch.setattr("neural_kernels.cli.prepare_data", refuse)
+    monkeypatch.setattr("neural_kernels.stages.data.prepare_data", refuse)
     outcome = run(["prepare-data", str(config), "--results", str(tmp_path)])
     assert outcome.status == 2
     assert is_in_order(outcome)
@@ -166,8 +166,8 @@ def test_names_that_are_no_utf8_do_not_break_the_log(config, tmp_path):
 
 
 def test_a_sentence_stays_in_its_line_and_does_not_reach_the_terminal():
-    assert command_line.one_line("a\nb\x1b[2J\r") == r"a b\x1b[2J\r"
-    assert len(command_line.one_line("x" * 10**6)) < 2100
+    assert options.one_line("a\nb\x1b[2J\r") == r"a b\x1b[2J\r"
+    assert len(options.one_line("x" * 10**6)) < 2100
 
 
 def test_a_config_with_a_name_that_no_study_can_have_is_named(config):

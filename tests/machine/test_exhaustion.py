@@ -20,8 +20,8 @@ def failing(monkeypatch, tmp_path):
         def fail(*_):
             raise error
 
-        monkeypatch.setattr(cli, "load_study", lambda _: None)
-        monkeypatch.setattr(cli, "compute_block", fail)
+        monkeypatch.setattr("neural_kernels.study.study.load_study", lambda _: None)
+        monkeypatch.setattr("neural_kernels.stages.kernels.compute_block", fail)
         block = ["--kernel", "k", "--part", "train", "--block", "0-0"]
         return main(["compute-block", str(tmp_path / "s.yaml"), "--results", str(tmp_path), *block])
 
@@ -79,8 +79,8 @@ def test_bugs_keep_their_traceback(failing, error):
 def test_a_log_on_a_full_disk_ends_nothing(tmp_path, capsys, monkeypatch):
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no device that is always full")
-    monkeypatch.setattr(cli, "load_study", lambda _: None)
-    monkeypatch.setattr(cli, "check_study", lambda *_: cli.log.info("in order"))
+    monkeypatch.setattr("neural_kernels.study.study.load_study", lambda _: None)
+    monkeypatch.setattr("neural_kernels.stages.check.check_config", lambda *_: cli.log.info("in order"))
     assert main(["--log", "/dev/full", "check", "s.yaml"]) == 0
     assert capsys.readouterr().err == "in order\n"
 
@@ -98,8 +98,8 @@ def test_an_array_beyond_the_limit_of_the_process_is_said(tmp_path):
         "import resource, sys\n"
         "import numpy as np\n"
         "from neural_kernels import cli\n"
-        "cli.load_study = lambda _: None\n"
-        "cli.check_study = lambda *_: np.ones(2**28)\n"
+        "from neural_kernels.stages import check\n"
+        "check.check_config = lambda *_: np.ones(2**28)\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
         "sys.exit(cli.main(['check', 's.yaml']))\n"
     )

@@ -14,6 +14,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from neural_kernels import cli
+from neural_kernels.stages import check
 from neural_kernels.storage.files import write_atomically
 from neural_kernels.storage.locks import alone
 
@@ -27,8 +28,7 @@ def work(study, results):
     with alone(results / "work.lock", "work"):
         write_atomically(results / "value.json", write)
 
-cli.load_study = lambda path: None
-cli.check_study = work
+check.check_config = work
 sys.exit(cli.main(["--log", sys.argv[1] + "/log", "check", "x", "--results", sys.argv[1]]))
 """
 

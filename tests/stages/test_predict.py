@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,8 @@ def predicted(run, output, x=NEW, kernel="FC", **options):
     study, results = run
     path = output.parent / "new.npy"
     np.save(path, x)
-    predict_inputs(study, results, kernel, path, output, threads=1, **options)
+    asked = asdict(options.pop("wanted", Wanted()))
+    predict_inputs(study, results, kernel, path, output, threads=1, **options, **asked)
     return pd.read_parquet(output) if output.suffix == ".parquet" else pd.read_csv(output)
 
 

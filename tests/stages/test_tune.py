@@ -29,7 +29,7 @@ TRIALS = CONFIG["tuning"]["trials"]
 
 def started(folder, **tuning):
     study, results = prepared(folder, **tuning)
-    tuning_stages.start(study, results)
+    tuning_stages.start_tuning(study, results)
     return study, results
 
 
@@ -39,12 +39,12 @@ def run(tmp_path_factory):
     study, results = started(tmp_path_factory.mktemp("study"))
     for trial in range(TRIALS):
         tuning_stages.run_trial(study, results, trial, threads=1)
-    tuning_stages.select(study, results)
+    tuning_stages.select_tuned(study, results)
     for which in ("tuned", "baseline"):
-        tuning_stages.score_candidate(study, results, which, threads=1)
+        tuning_stages.test_tuned(study, results, which, threads=1)
     for which in ("baseline", "0", "1", "2"):
-        tuning_stages.transfer(study, results, which, threads=1)
-    tuning_stages.report(study, results)
+        tuning_stages.transfer_trial(study, results, which, threads=1)
+    tuning_stages.report_tuning(study, results)
     return study, results
 
 
@@ -171,7 +171,7 @@ def test_a_deleted_record_is_made_again_with_the_same_hyperparameters(run):
     before = read_json(path)
     path.unlink()
     with pytest.raises(UserError, match=r"2\.json is missing"):
-        tuning_stages.select(study, results)
+        tuning_stages.select_tuned(study, results)
     tuning_stages.run_trial(study, results, 2, threads=1)
     after = read_json(path)
     assert after["hyperparameters"] == before["hyperparameters"]
@@ -184,25 +184,25 @@ def test_a_deleted_record_is_made_again_with_the_same_hyperparameters(run):
 def stages_of(study, results):
     """Every stage with the files that the workflow knows of it, in order."""
     folder = folder_of(results)
-    yield [folder / "started.json"], lambda: tuning_stages.start(study, results, threads=1)
+    yield [folder / "started.json"], lambda: tuning_stages.start_tuning(study, results, threads=1)
     for number in range(study.tuning.trials):
         yield (
             [folder / "trials" / f"{number}.json"],
             lambda number=number: tuning_stages.run_trial(study, results, number, threads=1),
         )
     outputs = [folder / "selected.json", folder / "trials.csv", results / "tiny" / "tuned.yaml"]
-    yield outputs, lambda: tuning_stages.select(study, results)
+    yield outputs, lambda: tuning_stages.select_tuned(study, results)
     for which in ("tuned", "baseline"):
         yield (
             [folder / "test" / f"{which}.json"],
-            lambda which=which: tuning_stages.score_candidate(study, results, which, threads=1),
+            lambda which=which: tuning_stages.test_tuned(study, results, which, threads=1),
         )
     for which in ("baseline", "0", "1", "2"):
         yield (
             [folder / "transfer" / f"{which}.json"],
-            lambda which=which: tuning_stages.transfer(study, results, which, threads=1),
+            lambda which=which: tuning_stages.transfer_trial(study, results, which, threads=1),
         )
-    yield [results / "tiny_tuning.pdf"], lambda: tuning_stages.report(study, results)
+    yield [results / "tiny_tuning.pdf"], lambda: tuning_stages.report_tuning(study, results)
 
 
 def make_what_is_missing(study, results, attempts=6):
@@ -213,7 +213,7 @@ def make_what_is_missing(study, results, attempts=6):
             for outputs, stage in stages_of(study, results):
                 if not all(output.exists() for output in outputs):
                     stage()
-            tuning_stages.report(study, results)
+            tuning_stages.report_tuning(study, results)
         except DamagedFile as error:
             sentences.append(str(error))
         else:
@@ -292,7 +292,7 @@ def test_a_finished_trial_and_a_finished_start_are_taken_over(run, monkeypatch, 
     monkeypatch.setattr(tuning_stages, "assess", None)
     monkeypatch.setattr(tuning_stages.preprocessing, "spectrum_of", None)
     tuning_stages.run_trial(study, results, 1, threads=1)
-    tuning_stages.start(study, results, threads=1)
+    tuning_stages.start_tuning(study, results, threads=1)
     assert "trial 1 is there already" in caplog.text
     assert "nothing to fit" in caplog.text
 
@@ -325,10 +325,10 @@ def test_failed_and_pruned_trials_are_recorded_and_stop_nothing(tmp_path, monkey
         assert (record["state"] == "failed") == too_deep
     assert "would take 810 s" in found[states.index("pruned")]["reason"]
     assert "AvgPool of window 2 does not divide" in found[states.index("failed")]["reason"]
-    assert tuning_stages.select(study, results).state == "complete"
+    assert tuning_stages.select_tuned(study, results).state == "complete"
     for which in ("tuned", "baseline"):
-        tuning_stages.score_candidate(study, results, which, threads=1)
-    tuning_stages.report(study, results)
+        tuning_stages.test_tuned(study, results, which, threads=1)
+    tuning_stages.report_tuning(study, results)
     table = pd.read_csv(folder_of(results) / "trials.csv")
     assert list(table["state"]) == states
     assert list(table["value"].notna()) == [state == "complete" for state in states]
@@ -340,7 +340,7 @@ def test_without_any_value_there_is_no_winner(tmp_path, monkeypatch):
     with pytest.raises(
         UserError, match="none of the 1 trials of study tiny is complete; the first: its kernel"
     ):
-        tuning_stages.select(study, results)
+        tuning_stages.select_tuned(study, results)
     assert not (results / "tiny" / "tuned.yaml").exists()
 
 
@@ -382,7 +382,7 @@ def test_settings_that_changed_are_refused(run, tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump({**CONFIG, "tuning": {**CONFIG["tuning"], "objective": "accuracy"}}))
     changed = load_study(path)
-    for stage in (tuning_stages.start, tuning_stages.select):
+    for stage in (tuning_stages.start_tuning, tuning_stages.select_tuned):
         with pytest.raises(UserError, match=r"tuning\.objective was 'loss' and is 'accuracy'"):
             stage(changed, results)
 
@@ -393,11 +393,11 @@ def test_other_examples_are_refused(run, tmp_path):
     labels = np.load(path)
     rewrite(path, labels[::-1].copy())
     with pytest.raises(UserError, match=r"trials/0\.json was made with other settings: examples was"):
-        tuning_stages.select(study, results)
+        tuning_stages.select_tuned(study, results)
     with pytest.raises(UserError, match=r"journal\.log was made with other settings: examples was"):
         tuning_stages.run_trial(study, results, 0)
     rewrite(path, labels)
-    tuning_stages.select(study, results)
+    tuning_stages.select_tuned(study, results)
 
 
 def test_the_objective_has_to_fit_the_data(tmp_path):
@@ -412,7 +412,7 @@ def test_what_does_not_exist_is_named(run):
         tuning_stages.run_trial(study, results, 5)
     other = load_study_without_tuning(results)
     with pytest.raises(UserError, match="has no section tuning"):
-        tuning_stages.start(other, results)
+        tuning_stages.start_tuning(other, results)
 
 
 def load_study_without_tuning(results):

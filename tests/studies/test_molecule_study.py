@@ -209,16 +209,16 @@ def test_tuning_by_average_precision(folder):
     pytest.importorskip("optuna", reason="tuning needs the package optuna")
     study, results = load(folder, "tuned", tuning=TUNING), folder / "results"
     prepare_data(study, results)
-    tuning_stages.start(study, results, threads=1)
+    tuning_stages.start_tuning(study, results, threads=1)
     records = [tuning_stages.run_trial(study, results, number, threads=1) for number in range(3)]
     assert all(record.state == "complete" for record in records)
-    best = tuning_stages.select(study, results)
+    best = tuning_stages.select_tuned(study, results)
     assert best.assessment.value == max(record.assessment.value for record in records)
     assert 0 < best.assessment.value <= 1
     assert best.assessment.scores["validation"]["average_precision"] == pytest.approx(best.assessment.value)
     for which in ("tuned", "baseline"):
-        tuning_stages.score_candidate(study, results, which, threads=1)
-    tuning_stages.report(study, results)
+        tuning_stages.test_tuned(study, results, which, threads=1)
+    tuning_stages.report_tuning(study, results)
     assert (results / "tuned_tuning.pdf").read_bytes().startswith(b"%PDF")
     assert (results / "tuned" / "tuned.yaml").is_file()
 

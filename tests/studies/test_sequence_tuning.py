@@ -78,15 +78,15 @@ def run(tmp_path_factory):
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     study, results = load_study(folder / "tiny.yaml"), folder / "results"
     prepare_data(study, results)
-    tuning_stages.start(study, results)
+    tuning_stages.start_tuning(study, results)
     for trial in range(TRIALS):
         tuning_stages.run_trial(study, results, trial, threads=1)
-    tuning_stages.select(study, results)
+    tuning_stages.select_tuned(study, results)
     for which in ("tuned", "baseline"):
-        tuning_stages.score_candidate(study, results, which, threads=1)
+        tuning_stages.test_tuned(study, results, which, threads=1)
     for which in ("baseline", "0", "1", "2", "3"):
-        tuning_stages.transfer(study, results, which, threads=1)
-    tuning_stages.report(study, results)
+        tuning_stages.transfer_trial(study, results, which, threads=1)
+    tuning_stages.report_tuning(study, results)
     return study, results
 
 

@@ -9,11 +9,27 @@ from pathlib import Path
 from neural_kernels import datasets, preprocessing
 from neural_kernels.errors import UserError
 from neural_kernels.planning import costs as planning
+from neural_kernels.study import config_files, published_table, split_comparison
 from neural_kernels.study.data_fit import check_fit
 from neural_kernels.study.folders import data_folder
-from neural_kernels.study.study import Study
+from neural_kernels.study.study import Study, load_study
 
 log = logging.getLogger(__name__)
+
+
+def check_config(path: Path, results: Path) -> None:
+    """``check_study`` of the study in ``path``; of all that a comparison compares; of the runs that a table names."""
+    if config_files.is_comparison(path):
+        compared = split_comparison.load_comparison(path)
+        for study in compared.run.values():
+            split_comparison.check_comparable(study, check_study(study, results))
+        log.info("comparison %s: its studies are in order", compared.name)
+    elif path.parent.name == "tables":
+        table = published_table.load_table(path)
+        table.check_runs()
+        log.info("table %s: its studies have the kernels that it names", table.name)
+    else:
+        check_study(load_study(path), results)
 
 
 def check_study(study: Study, results: Path) -> datasets.DataSummary:

@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from neural_kernels import datasets
 from neural_kernels.planning import costs as planning
 from neural_kernels.planning.text import describe
 from neural_kernels.study.folders import features_folder, open_features_folder
-from neural_kernels.study.study import Study
+from neural_kernels.study.study import Study, kernel_named
 
 
 def plan_study(
     study: Study,
     results: Path,
     input_shape: tuple[int, ...] | None = None,
-    rates: Mapping[str | None, float] = MappingProxyType({}),
-    node_memory: float | None = None,
     outputs: int = 10,
+    rates: Sequence[tuple[str | None, float]] = (),
+    node_memory: float | None = None,
 ) -> str:
     """What the study will take, as text; nothing is written.
 
     Args:
         input_shape: shape of an example where the data is not at hand.
-        rates: pairs per second of one node by kernel, under None for the others; what is left out is
-            measured on this machine.
-        node_memory: bytes of memory of one node; this machine's where it is None.
         outputs: classes or regression tasks where the data is not at hand.
+        rates: pairs per second of one node, each with its kernel, or None for all that have none of their own; what
+            is left out is measured on this machine.
+        node_memory: GiB of memory of one node; this machine's where it is None.
+
+    Raises:
+        UserError: a rate is of a kernel that the study does not have.
     """
+    given = dict(rates)
+    for name in given.keys() - {None}:
+        kernel_named(study, str(name))
     at_hand = input_shape is None
     if input_shape is None:
         summary = datasets.check_data(study.config["data"])
         input_shape, outputs = summary.input_shape, summary.outputs
     plans = []
     for kernel in study.kernels.values():
-        rate, engine = rates.get(kernel.name, rates.get(None)), None
+        rate, engine = given.get(kernel.name, given.get(None)), None
         if rate is None:
             examples = None
             if at_hand and (features_folder(study, results, kernel) / "features.json").exists():
@@ -47,4 +52,5 @@ def plan_study(
         sizes = planning.kernel_sizes(study, kernel.name, outputs)
         plans.append(planning.plan_kernel(sizes, engine, rate))
     features = planning.feature_bytes(study, input_shape, outputs)
-    return describe(study, plans, features, results, node_memory)
+    memory = None if node_memory is None else node_memory * 2**30
+    return describe(study, plans, features, results, memory)

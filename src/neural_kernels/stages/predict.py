@@ -33,7 +33,7 @@ from neural_kernels.preprocessing import preprocess_inputs
 from neural_kernels.solvers import cholesky, inverse, iterative
 from neural_kernels.solvers.store_operator import StoreOperator
 from neural_kernels.stages.solve import solver_settings
-from neural_kernels.storage import locks
+from neural_kernels.storage import disk, locks
 from neural_kernels.storage.files import write_atomically
 from neural_kernels.study.folders import open_features_folder
 from neural_kernels.study.study import Study
@@ -77,17 +77,23 @@ def predict_inputs(
     path: Path,
     output: Path,
     size: int | None = None,
-    wanted: Wanted = Wanted(),
+    variance: bool = False,
+    samples: int = 0,
+    seed: int = 0,
     threads: int | None = None,
 ) -> None:
     """Predict the examples in the user's file ``path`` and write the table ``output``, CSV or Parquet.
 
     Args:
         size: training size whose solution predicts (its first draw); the kernel's largest where None.
+        variance: whether posterior variances are added.
+        samples: how many samples from the joint posterior are added, drawn from ``seed``.
 
     Raises:
         UserError: something of the study is not there yet, a bad file, or more than memory allows.
     """
+    wanted = Wanted(variance, samples, seed)
+    disk.check_folder("--output", output.parent, writes=True)
     if output.suffix not in SUFFIXES:
         raise UserError(f"{output}: found the ending {output.suffix!r}, expected {' or '.join(SUFFIXES)}")
     if output.is_dir() or output.resolve() == path.resolve():
@@ -133,7 +139,7 @@ def predict_inputs(
             )
             del groups  # and the factor that they hold: samples need the memory
             uncertainty = _uncertainty(model, predicted, masks) if wanted.covariance else None
-            samples = (
+            drawn = (
                 _samples(model, kernel, folder, predicted, masks, rows, wanted) if wanted.samples else None
             )
         table = predictions_table.build(

@@ -140,7 +140,7 @@ class _Run:
         return record
 
     def _spectrum(self, options: Mapping[str, Any]) -> zca.Spectrum | None:
-        """What ``start`` fitted, where it was for the same images and the same normalisation."""
+        """What ``start_tuning`` fitted, where it was for the same images and the same normalisation."""
         path = self.folder / "started.json"
         started = read_json(path)
         check_identity(path, started["identity"], self.identity)
@@ -198,7 +198,7 @@ def _journal(run: _Run, job: int) -> Journal:
 # ------------------------------------------------------------------------------------------- trials
 
 
-def start(study: Study, results: Path, threads: int | None = None) -> None:
+def start_tuning(study: Study, results: Path, threads: int | None = None) -> None:
     """Check what can be known before the first trial, and fit what all trials share.
 
     Raises:
@@ -298,7 +298,7 @@ def recompute_trial(study: Study, results: Path, number: int, threads: int | Non
     return f"trial {number}: {_outcome(new)}; recorded: {_outcome(old)}"
 
 
-def select(study: Study, results: Path) -> TrialRecord:
+def select_tuned(study: Study, results: Path) -> TrialRecord:
     """The best trial of all records: ``tuned.yaml``, the table of trials, and which ones to look at again.
 
     Raises:
@@ -339,11 +339,11 @@ def select(study: Study, results: Path) -> TrialRecord:
 # ----------------------------------------------------------------------------------- after the trials
 
 
-def transfer(study: Study, results: Path, which: str, threads: int | None = None) -> None:
+def transfer_trial(study: Study, results: Path, which: str, threads: int | None = None) -> None:
     """The objective of one candidate with the second number of training examples.
 
     Args:
-        which: a place among the trials that ``select`` chose, as text, or "baseline".
+        which: a place among the trials that ``select_tuned`` chose, as text, or "baseline".
     """
     run = _open(study, results)
     settings = run.tuning.transfer
@@ -363,7 +363,7 @@ def transfer(study: Study, results: Path, which: str, threads: int | None = None
     write_json(run.folder / "transfer" / f"{which}.json", record.as_json())
 
 
-def score_candidate(study: Study, results: Path, which: str, threads: int | None = None) -> None:
+def test_tuned(study: Study, results: Path, which: str, threads: int | None = None) -> None:  # noqa: PT028
     """The winner, "tuned", or the "baseline" on every test set, the ridge chosen on the validation set."""
     run = _open(study, results)
     candidate, values = run.tuning.baseline, {}
@@ -377,7 +377,7 @@ def score_candidate(study: Study, results: Path, which: str, threads: int | None
     write_json(run.folder / "test" / f"{which}.json", record.as_json())
 
 
-def report(study: Study, results: Path) -> None:
+def report_tuning(study: Study, results: Path) -> None:
     """The PDF and the figure of a tuning study, drawn from its records."""
     from neural_kernels.reports.tuning import write_tuning_figure, write_tuning_report
     from neural_kernels.reports.tuning_summary import Results

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neural_kernels.errors import UserError
+from neural_kernels.storage.strict_yaml import shown
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -138,3 +139,19 @@ def reserve_open(descriptor: int, size: int) -> None:
         done = 0
         while done < len(whole):
             done += os.pwrite(descriptor, whole[done:], start + done)
+
+
+def check_folder(option: str, folder: Path, writes: bool) -> None:
+    """Raise UserError where ``folder`` is no folder and cannot become one, or nothing can be written there."""
+    try:
+        there = folder.absolute()
+        while not there.exists():
+            there = there.parent
+        if not there.is_dir():
+            raise UserError(f"{option} is {folder}, but {there} is no folder, expected a place for one")
+    except OSError as error:
+        raise UserError(
+            f"{option} is {shown(str(folder))}, which cannot be a folder: {error.strerror}"
+        ) from None
+    if writes and not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{option} is {folder}, but {there} may not be written to")

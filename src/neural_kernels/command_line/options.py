@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from neural_kernels import names
-from neural_kernels.errors import UserError
 from neural_kernels.storage.strict_yaml import shown
 
 MOST_EXAMPLES = 10**9
@@ -36,22 +34,6 @@ def one_line(message: object) -> str:
     text = str(message).replace("\n", " ")
     text = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
     return text if len(text) <= LONGEST_SENTENCE else text[:LONGEST_SENTENCE] + "..."
-
-
-def check_folder(option: str, folder: Path, writes: bool) -> None:
-    """Raise UserError where ``folder`` is no folder and cannot become one, or nothing can be written there."""
-    try:
-        there = folder.absolute()
-        while not there.exists():
-            there = there.parent
-        if not there.is_dir():
-            raise UserError(f"{option} is {folder}, but {there} is no folder, expected a place for one")
-    except OSError as error:
-        raise UserError(
-            f"{option} is {shown(str(folder))}, which cannot be a folder: {error.strerror}"
-        ) from None
-    if writes and not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"{option} is {folder}, but {there} may not be written to")
 
 
 # ------------------------------------------------------------------------------- types for argparse
