@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from neural_kernels import architectures
 from neural_kernels.blocks import Grid, declare_store, read_block, write_block
-from neural_kernels.blocks.computation import compute_block, default_tile
+from neural_kernels.blocks.computation import compute_block
 from neural_kernels.engines import kernel_matrix
+from neural_kernels.engines.rate import default_tile
 from neural_kernels.errors import UserError
 from neural_kernels.storage.locks import alone
 

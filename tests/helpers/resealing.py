@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_kernels.storage import sealed_arrays
+from neural_kernels import sealed_arrays
 from neural_kernels.storage.files import read_json, write_json
 
 

@@ -176,7 +176,7 @@ def test_conjugate_gradients_give_what_cholesky_gives(run, tmp_path, monkeypatch
     folder = tmp_path / "study"
     folder.mkdir()
     iterative = make(folder, CONFIG | {"solver": CONFIG["solver"] | {"direct_up_to": 30}})
-    solve(*iterative)
+    solve_all(*iterative)
     monkeypatch.setattr(predict_stages, "RIGHT_HAND_SIDES", 3)
     monkeypatch.setattr(predict_stages, "ITERATIVE_CHUNK_ROWS", 7)
     table = predicted(iterative, tmp_path / "a.parquet", wanted=Wanted(True, samples=1))

@@ -219,8 +219,7 @@ def test_another_problem_is_solved_anew(run, tmp_path, monkeypatch):
     assert len(solved) == 4, "other ridges, and then those of before"
     validation = results / "tiny/features/plain/validation_targets.npy"
     content = np.load(validation)
-    from neural_kernels.blocks import open_store
-    from neural_kernels.storage import fingerprints
+    from neural_kernels.blocks import fingerprints, open_store
 
     store = open_store(results / "tiny/kernels/FC/train")
     one = fingerprints.content(store, [(0, 0)])

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from neural_kernels import __version__, engines
-from neural_kernels.architectures import Architecture, covariance_entries
+from neural_kernels.architectures import Architecture
 from neural_kernels.blocks import KernelStore, adopt_block, publish_block, read_block, write_block
 from neural_kernels.blocks.flip_symmetry import is_symmetric_block, same_block
 from neural_kernels.engines import common_windows, representable
+from neural_kernels.engines.rate import default_tile
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples
 from neural_kernels.progress import progress
@@ -178,12 +179,6 @@ def _copy_same_block(store: KernelStore, i: int, j: int, flipped_images: int) ->
     write_block(store, i, j, np.ascontiguousarray(block.T) if transposed else block, facts)
     log.info("block %d-%d is block %d-%d of the flipped images", i, j, first_i, first_j)
     return True
-
-
-def default_tile(architecture: Architecture, input_shape: tuple[int, ...]) -> int:
-    """Edge of a tile that takes seconds to a minute, whatever the architecture costs: a power of two."""
-    pairs = 2**30 // covariance_entries(architecture, input_shape)
-    return int(min(max(2 ** (pairs.bit_length() // 2), 16), 2048))
 
 
 def _by(tiles: list[Tile], key: Callable[[Tile], int]) -> Iterator[tuple[int, list[Tile]]]:

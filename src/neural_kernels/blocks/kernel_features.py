@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from neural_kernels import sealed_arrays
 from neural_kernels.blocks import KernelStore
 from neural_kernels.errors import UserError
 from neural_kernels.preprocessing import sketch, sketch_file
-from neural_kernels.storage import sealed_arrays
+from neural_kernels.sealed_arrays import SealedFolder, record_of
 from neural_kernels.storage.files import write_json, write_npy
-from neural_kernels.storage.sealed_arrays import SealedFolder, record_of
 
 log = logging.getLogger(__name__)
 

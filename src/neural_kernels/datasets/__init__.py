@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from neural_kernels import sealed_arrays
 from neural_kernels.datasets import (
     arrays,
     augmentation,
@@ -38,7 +39,6 @@ from neural_kernels.datasets.writing import COPIES_FILE, write_parts
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES
 from neural_kernels.names import TEST_SET_EXPECTED, is_test_set_name
-from neural_kernels.storage import sealed_arrays
 from neural_kernels.storage.files import read_json, write_json
 from neural_kernels.storage.large_arrays import made_alone
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from neural_kernels import sealed_arrays
 from neural_kernels.datasets import augmentation
 from neural_kernels.datasets.augmentation import Augmentation
 from neural_kernels.datasets.examination import look
@@ -16,7 +17,6 @@ from neural_kernels.datasets.pools import Dataset, Pool, check_finite, check_lab
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import concatenate, is_graphs, structure_files, write_structure
 from neural_kernels.progress import progress
-from neural_kernels.storage import sealed_arrays
 from neural_kernels.storage.files import write_npy
 from neural_kernels.storage.large_arrays import atomic_array
 

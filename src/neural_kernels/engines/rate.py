@@ -7,8 +7,7 @@ import time
 import numpy as np
 
 from neural_kernels import engines
-from neural_kernels.architectures import Architecture
-from neural_kernels.blocks.computation import default_tile
+from neural_kernels.architectures import Architecture, covariance_entries
 from neural_kernels.engines import common_windows
 from neural_kernels.graphs import Examples, is_graphs, made_up
 
@@ -49,3 +48,9 @@ def _random_examples(count: int, input_shape: tuple[int, ...]) -> Examples:
     if is_graphs(input_shape):
         return made_up(count, input_shape[-1], random)
     return random.normal(size=(count, *input_shape))
+
+
+def default_tile(architecture: Architecture, input_shape: tuple[int, ...]) -> int:
+    """Edge of a tile that takes seconds to a minute, whatever the architecture costs: a power of two."""
+    pairs = 2**30 // covariance_entries(architecture, input_shape)
+    return int(min(max(2 ** (pairs.bit_length() // 2), 16), 2048))

@@ -57,3 +57,11 @@ def _address_space() -> int | None:
     except (OSError, ValueError):
         return None
     return limit - pages * os.sysconf("SC_PAGE_SIZE") - ADDRESSES
+
+
+def gibibytes(count: float) -> str:
+    """``count`` bytes for people."""
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30)):
+        if count >= size / 2:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 2**20:,.1f} MiB"

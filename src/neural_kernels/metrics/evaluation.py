@@ -169,3 +169,8 @@ def _checked_labels(labels: np.ndarray | None, shape: tuple[int, ...]) -> np.nda
     if labels.min() < 0 or labels.max() >= shape[1]:
         raise ValueError(f"labels go from {labels.min()} to {labels.max()}, expected 0 to {shape[1] - 1}")
     return labels
+
+
+def mean_squared_error(predictions: np.ndarray, targets: np.ndarray) -> float:
+    """Mean over all entries whose target is known (not NaN)."""
+    return float(np.nanmean((predictions - targets) ** 2))

@@ -18,6 +18,7 @@ from neural_kernels.engines import common_windows
 from neural_kernels.engines.rate import measure_rate
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES, Examples
+from neural_kernels.machine.memory import gibibytes
 from neural_kernels.study.study import Kernel, Study
 
 MOST_BLOCKS = 50_000
@@ -354,11 +355,3 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def gibibytes(count: float) -> str:
-    """``count`` bytes for people."""
-    for unit, size in (("TiB", 2**40), ("GiB", 2**30)):
-        if count >= size / 2:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count / 2**20:,.1f} MiB"

@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from neural_kernels.machine.memory import gibibytes
 from neural_kernels.planning import costs as planning
-from neural_kernels.planning.costs import KernelPlan, gibibytes
+from neural_kernels.planning.costs import KernelPlan
 from neural_kernels.study.study import Study
 
 HEADER = (

@@ -17,19 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels.blocks.flip_symmetry import followed_by_flips
+from neural_kernels import sealed_arrays
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs, is_graphs, structure_files, write_structure
 from neural_kernels.machine.threads import blas_threads, each_alone
 from neural_kernels.preprocessing import channels, sketch, targets, transform, zca
+from neural_kernels.preprocessing.flips import followed_by_flips
 from neural_kernels.preprocessing.sketch import Sketching
 from neural_kernels.preprocessing.transform import Fitted, SavedTransform
 from neural_kernels.progress import progress
-from neural_kernels.storage import checksums, sealed_arrays
+from neural_kernels.sealed_arrays import SealedFolder, record_of
+from neural_kernels.storage import checksums
 from neural_kernels.storage.checksums import StripsInPassing
 from neural_kernels.storage.files import read_json, write_json
 from neural_kernels.storage.large_arrays import atomic_array, made_alone
-from neural_kernels.storage.sealed_arrays import SealedFolder, record_of
 
 log = logging.getLogger(__name__)
 

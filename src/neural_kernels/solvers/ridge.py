@@ -11,15 +11,11 @@ from typing import Any
 import numpy as np
 
 from neural_kernels.errors import UserError
+from neural_kernels.metrics.evaluation import mean_squared_error
 from neural_kernels.solvers.definiteness import NotPositiveDefinite
 from neural_kernels.solvers.solution import Solution
 
 log = logging.getLogger(__name__)
-
-
-def mean_squared_error(predictions: np.ndarray, targets: np.ndarray) -> float:
-    """Mean over all entries whose target is known (not NaN)."""
-    return float(np.nanmean((predictions - targets) ** 2))
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,18 @@ import numpy as np
 
 from neural_kernels import blocks, engines
 from neural_kernels.blocks import computation as block_computation
+from neural_kernels.blocks import fingerprints
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics.evaluation import evaluate
-from neural_kernels.prediction.query_chunks import Queries
 from neural_kernels.progress import progress
+from neural_kernels.solvers.approximations.query_chunks import Queries
 from neural_kernels.solvers.approximations.selection import Attempt, Problem
 from neural_kernels.solvers.approximations.selection import approximate as solve_approximately
 from neural_kernels.stages.evaluate import kernel_facts
 from neural_kernels.stages.solve import solver_settings
-from neural_kernels.storage import fingerprints, locks, sealed_parquet
+from neural_kernels.storage import locks, sealed_parquet
 from neural_kernels.study.folders import open_features_folder, store_folder
 from neural_kernels.study.study import Kernel, Study, kernel_named
 

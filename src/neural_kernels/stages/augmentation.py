@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from neural_kernels import sealed_arrays
 from neural_kernels.datasets import COPIES_FILE
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import augmentation
 from neural_kernels.reports.contact_sheet import MOST_COPIES, ContactSheet
-from neural_kernels.storage import sealed_arrays, sealed_parquet
+from neural_kernels.storage import sealed_parquet
 from neural_kernels.study.folders import data_folder
 from neural_kernels.study.study import Study
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from neural_kernels import datasets, preprocessing
 from neural_kernels.errors import UserError
 from neural_kernels.planning import costs as planning
+from neural_kernels.stages.data_fit import check_fit
 from neural_kernels.study import config_files, published_table, split_comparison
-from neural_kernels.study.data_fit import check_fit
 from neural_kernels.study.folders import data_folder
 from neural_kernels.study.study import Study, load_study
 

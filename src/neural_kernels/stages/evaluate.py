@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neural_kernels import blocks, solvers
+from neural_kernels.blocks import fingerprints
 from neural_kernels.blocks.cross_product import predict
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics import task_scores
 from neural_kernels.metrics.evaluation import evaluate as score
 from neural_kernels.solvers import Record, solved_size
 from neural_kernels.stages.solve import check_size
-from neural_kernels.storage import fingerprints, locks, sealed_parquet
+from neural_kernels.storage import locks, sealed_parquet
 from neural_kernels.study.folders import (
     metrics_file,
     open_features_folder,

@@ -10,14 +10,13 @@ import json
 import logging
 from pathlib import Path
 
-from neural_kernels import blocks, engines
+from neural_kernels import blocks, engines, sealed_arrays
 from neural_kernels.blocks import Grid, KernelStore, kernel_features
 from neural_kernels.blocks import computation as block_computation
 from neural_kernels.blocks.flip_symmetry import is_flip_symmetric
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.planning import costs as planning
 from neural_kernels.progress import progress
-from neural_kernels.storage import sealed_arrays
 from neural_kernels.study.folders import features_folder, open_features_folder, store_folder
 from neural_kernels.study.study import Study, check_owner, kernel_named
 

@@ -143,7 +143,7 @@ def predict_inputs(
                 _samples(model, kernel, folder, predicted, masks, rows, wanted) if wanted.samples else None
             )
         table = predictions_table.build(
-            inputs.identifiers, outputs, predicted.mean, uncertainty if wanted.variance else None, samples
+            inputs.identifiers, outputs, predicted.mean, uncertainty if wanted.variance else None, drawn
         )
         write_atomically(output, partial(predictions_table.write, table, output.suffix))
         prediction_job.close_job(folder)

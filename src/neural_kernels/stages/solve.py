@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from neural_kernels import blocks, solvers
+from neural_kernels.blocks import fingerprints
 from neural_kernels.errors import UserError
 from neural_kernels.machine import memory
 from neural_kernels.metrics.objectives import ridge_objective
 from neural_kernels.planning import costs as planning
 from neural_kernels.solvers import Record, checkpoint, mpi, solved_size
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
-from neural_kernels.storage import fingerprints, locks
+from neural_kernels.storage import locks
 from neural_kernels.study.folders import open_features_folder, solution_folder, store_folder
 from neural_kernels.study.study import Kernel, Study, check_size, kernel_named
 

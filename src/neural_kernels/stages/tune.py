@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_kernels import engines, preprocessing
+from neural_kernels import engines, preprocessing, sealed_arrays
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.graphs import Graphs
 from neural_kernels.metrics.evaluation import Task
 from neural_kernels.metrics.objectives import Objective, objective_named
 from neural_kernels.preprocessing import Part, zca
-from neural_kernels.storage import checksums, locks, sealed_arrays
+from neural_kernels.storage import checksums, locks
 from neural_kernels.storage.files import damaged, read_json, write_json
 from neural_kernels.study.folders import data_folder
 from neural_kernels.study.study import Study

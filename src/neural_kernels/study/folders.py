@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neural_kernels.storage import sealed_arrays
-from neural_kernels.storage.sealed_arrays import SealedFolder
+from neural_kernels import sealed_arrays
+from neural_kernels.sealed_arrays import SealedFolder
 from neural_kernels.study.study import Kernel, Study
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from neural_kernels.blocks import KernelStore, read_block, read_submatrix
 from neural_kernels.blocks import cross_product as prediction
 from neural_kernels.errors import UserError
+from neural_kernels.machine.memory import gibibytes
 from neural_kernels.machine.threads import blas_threads
-from neural_kernels.planning.costs import gibibytes
-from neural_kernels.prediction.query_chunks import Queries, QueryChunks, chunk_size, reading_bytes
+from neural_kernels.metrics.evaluation import mean_squared_error
 from neural_kernels.solvers import Settings, cholesky, iterative
 from neural_kernels.solvers.approximations import (
     LowRankFeatures,
@@ -34,8 +34,8 @@ from neural_kernels.solvers.approximations import (
     subset_of_regressors,
 )
 from neural_kernels.solvers.approximations.bayesian_committee_machine import working_bytes
+from neural_kernels.solvers.approximations.query_chunks import Queries, QueryChunks, chunk_size, reading_bytes
 from neural_kernels.solvers.definiteness import NotPositiveDefinite
-from neural_kernels.solvers.ridge import mean_squared_error
 from neural_kernels.solvers.store_operator import StoreOperator
 from neural_kernels.study.study import TRUNCATED
 

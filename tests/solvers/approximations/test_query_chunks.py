@@ -7,7 +7,6 @@ import pytest
 
 from neural_kernels.blocks import Grid, KernelStore, declare_store, write_block
 from neural_kernels.errors import UserError
-from neural_kernels.prediction.query_chunks import Queries, QueryChunks, chunk_size
 from neural_kernels.solvers import Settings
 from neural_kernels.solvers.approximations import (
     bayesian_committee_machine,
@@ -15,6 +14,7 @@ from neural_kernels.solvers.approximations import (
     draw_partition,
 )
 from neural_kernels.solvers.approximations import selection as approximations
+from neural_kernels.solvers.approximations.query_chunks import Queries, QueryChunks, chunk_size
 
 N, OUTPUTS = 480, 3
 SIZES = {"validation": 90, "test": 250}

@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels import __version__
 from neural_kernels.blocks import KernelStore
 
 
+RESULTS = "0.2"
+"""The first version that computes what this one does: raised where a result changes, so that none of before is taken
+over. Not the version itself, which every commit changes."""
+
+
 def problem(facts: Any, *arrays: np.ndarray) -> str:
-    """SHA-256 of this version, plain JSON data and arrays with their dtypes and shapes."""
-    digest = hashlib.sha256(json.dumps([__version__, facts], sort_keys=True).encode())
+    """SHA-256 of ``RESULTS``, plain JSON data and arrays with their dtypes and shapes."""
+    digest = hashlib.sha256(json.dumps([RESULTS, facts], sort_keys=True).encode())
     for array in arrays:
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.graphs import made_up, structure_files, write_structure
+from neural_kernels.sealed_arrays import KEY, open_folder, record_of, record_of_file
 from neural_kernels.storage import checksums
 from neural_kernels.storage.checksums import Strips, StripsInPassing
 from neural_kernels.storage.files import write_json, write_npy
-from neural_kernels.storage.sealed_arrays import KEY, open_folder, record_of, record_of_file
 
 ARRAY = np.arange(60.0).reshape(20, 3)
 

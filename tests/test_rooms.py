@@ -1,0 +1,51 @@
+"""The rooms of the package, its folders and single modules: imports between them run one way."""
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import neural_kernels
+
+PACKAGE = Path(neural_kernels.__file__).parent
+
+
+def room(module: str) -> str:
+    """The folder or the module right below the package."""
+    return module.split(".")[1] if "." in module else "neural_kernels"
+
+
+def imports(file: Path) -> set[str]:
+    """Modules of the package that a file imports, those inside functions and for types too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith("neural_kernels.") and room(name) != "__version__"}
+
+
+def rooms() -> dict[str, set[str]]:
+    """Of each room, those that it imports from."""
+    graph: dict[str, set[str]] = {}
+    for file in PACKAGE.rglob("*.py"):
+        module = ".".join(["neural_kernels", *file.relative_to(PACKAGE).with_suffix("").parts])
+        own = room(module.removesuffix(".__init__"))
+        graph.setdefault(own, set()).update(room(name) for name in imports(file))
+    return {name: others - {name} for name, others in graph.items()}
+
+
+def test_no_import_between_rooms_runs_back_up():
+    try:
+        list(TopologicalSorter(rooms()).static_order())
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_rooms_that_thousands_of_jobs_start_in_import_neither_solvers_nor_tables():
+    graph = rooms()
+    for start in ("study", "blocks"):
+        assert "solvers" not in graph[start]
+        assert "reports" not in graph[start]
