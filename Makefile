@@ -16,7 +16,8 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	# A file of tests stays in one process, so that what its tests share is made once; the longest files come first.
-	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	# One process more than the two cores that this is timed on: the tests on batch systems wait for most of their time.
+	python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	ruff format --check .

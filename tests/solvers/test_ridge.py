@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from neural_kernels.errors import UserError
-from neural_kernels.metrics.evaluation import mean_squared_error
+from neural_kernels.metrics.losses import mean_squared_error
 from neural_kernels.solvers.cholesky import NotPositiveDefinite
 from neural_kernels.solvers.ridge import Validation, select_ridge
 from neural_kernels.solvers.solution import Record, Solution

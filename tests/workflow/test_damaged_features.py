@@ -6,7 +6,6 @@ import pytest
 
 TARGET = "results/tiny_scaling.pdf"
 RESULTS = "results/tiny"
-SOLVED = f"{RESULTS}/solutions/FC/direct/n16/solved.json"
 METRICS = f"{RESULTS}/metrics/FC/n16.parquet"
 BLOCK = f"{RESULTS}/kernels/FC/train/blocks/0-1.npy"
 
@@ -14,7 +13,6 @@ BLOCK = f"{RESULTS}/kernels/FC/train/blocks/0-1.npy"
 @pytest.mark.parametrize(
     ("damaged", "deleted"),
     [
-        ("features/plain/validation_targets.npy", [SOLVED, METRICS]),
         ("features/plain/train.npy", [BLOCK, BLOCK.replace("blocks", "kept")]),
         ("data/train_x.npy", [f"{RESULTS}/features/plain/features.json", METRICS]),
     ],

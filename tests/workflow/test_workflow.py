@@ -95,16 +95,11 @@ def a_flipped_bit(path):
     path.write_bytes(content)
 
 
-def another_block(path):
-    path.write_bytes(path.with_name("0-0.npy").read_bytes())
-
-
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
         (foreign, "belongs to another kernel"),
         (a_flipped_bit, "is damaged"),
-        (another_block, "is damaged"),
     ],
 )
 def test_a_bad_block_is_named_and_then_computed_again(finished, damage, sentence):

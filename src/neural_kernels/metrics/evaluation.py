@@ -4,12 +4,10 @@ error and ranking of each label in a multilabel task."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import get_args
 
 import numpy as np
-from scipy import stats
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from neural_kernels.datasets.pools import Task
 
@@ -20,10 +18,9 @@ SCORE: dict[Task, str] = {
     "regression": "spearman",
     "multilabel": "average_precision",
 }
-RANKINGS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "average_precision": average_precision_score,
-    "roc_auc": roc_auc_score,
-}
+# scikit-learn's names of them without their ending: it and SciPy's statistics take seconds to import, which a solve
+# does not wait for.
+RANKINGS = ("average_precision", "roc_auc")
 # A second score, with more classes than these: with ten, half of all guesses are right.
 TOP5 = "top5_accuracy"
 TOP5_ABOVE = 10
@@ -91,7 +88,7 @@ def top_accuracy(predictions: np.ndarray, labels: np.ndarray, k: int) -> float:
 
 
 def label_rankings(
-    predictions: np.ndarray, labels: np.ndarray, names: Sequence[str] = tuple(RANKINGS)
+    predictions: np.ndarray, labels: np.ndarray, names: Sequence[str] = RANKINGS
 ) -> dict[str, np.ndarray]:
     """Those ``RANKINGS`` of each column over its known labels, (C,) float64; NaN where not both labels occur.
 
@@ -99,12 +96,15 @@ def label_rankings(
         predictions: (n, C) float64.
         labels: (n, C) of 0, 1 and NaN.
     """
+    from sklearn import metrics
+
+    score = {name: getattr(metrics, f"{name}_score") for name in names}
     rankings = {name: np.full(labels.shape[1], np.nan) for name in names}
     for column, (scores, own) in enumerate(zip(predictions.T, labels.T, strict=True)):
         known = ~np.isnan(own)
         if 0 < own[known].sum() < known.sum():
             for name in names:
-                rankings[name][column] = RANKINGS[name](own[known], scores[known])
+                rankings[name][column] = score[name](own[known], scores[known])
     return rankings
 
 
@@ -137,6 +137,8 @@ def _mean_rankings(predictions: np.ndarray, labels: np.ndarray) -> dict[str, flo
 
 
 def _correlations(predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    from scipy import stats
+
     known = ~np.isnan(targets)
     pairs = [(predictions[rows, c], targets[rows, c]) for c, rows in enumerate(known.T)]
     if any(len(theirs) < 2 or np.ptp(ours) == 0 or np.ptp(theirs) == 0 for ours, theirs in pairs):
@@ -169,8 +171,3 @@ def _checked_labels(labels: np.ndarray | None, shape: tuple[int, ...]) -> np.nda
     if labels.min() < 0 or labels.max() >= shape[1]:
         raise ValueError(f"labels go from {labels.min()} to {labels.max()}, expected 0 to {shape[1] - 1}")
     return labels
-
-
-def mean_squared_error(predictions: np.ndarray, targets: np.ndarray) -> float:
-    """Mean over all entries whose target is known (not NaN)."""
-    return float(np.nanmean((predictions - targets) ** 2))

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from neural_kernels.errors import UserError
-from neural_kernels.metrics.evaluation import Task, mean_average_precision, mean_squared_error, top_accuracy
+from neural_kernels.metrics.evaluation import Task, mean_average_precision, top_accuracy
+from neural_kernels.metrics.losses import mean_squared_error
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from neural_kernels.storage.files import damaged
 
 KEY = ("kernel", "n", "draw", "split", "task")
 SCORES: dict[Task, tuple[str, ...]] = {
-    "multilabel": tuple(RANKINGS),
+    "multilabel": RANKINGS,
     "regression": ("rmse", "spearman"),
 }
 COLUMNS = (*KEY, "labelled", "positives", *(score for scores in SCORES.values() for score in scores))

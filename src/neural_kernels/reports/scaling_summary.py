@@ -56,7 +56,7 @@ def task_of(metrics: pd.DataFrame) -> Task:
     found = set(metrics.loc[metrics["split"].isin(metrics_table.test_sets(metrics)), "metric"])
     tasks: list[Task] = [task for task, loss in LOSS.items() if loss in found]
     if "mse" in found:
-        tasks = ["multilabel" if found & RANKINGS.keys() else "regression"]
+        tasks = ["multilabel" if found.intersection(RANKINGS) else "regression"]
     if len(tasks) != 1:
         raise ValueError(f"the metrics table has {sorted(found)} for its test sets, expected loss or mse")
     return tasks[0]

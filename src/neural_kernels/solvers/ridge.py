@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from neural_kernels.errors import UserError
-from neural_kernels.metrics.evaluation import mean_squared_error
+from neural_kernels.metrics.losses import mean_squared_error
 from neural_kernels.solvers.definiteness import NotPositiveDefinite
 from neural_kernels.solvers.solution import Solution
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.solvers.solution import RECORD, Solution, load_history, load_solution
 from neural_kernels.storage import checksums
 from neural_kernels.storage.files import damaged, read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 

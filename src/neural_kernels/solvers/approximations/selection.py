@@ -20,7 +20,7 @@ from neural_kernels.blocks import cross_product as prediction
 from neural_kernels.errors import UserError
 from neural_kernels.machine.memory import gibibytes
 from neural_kernels.machine.threads import blas_threads
-from neural_kernels.metrics.evaluation import mean_squared_error
+from neural_kernels.metrics.losses import mean_squared_error
 from neural_kernels.solvers import Settings, cholesky, iterative
 from neural_kernels.solvers.approximations import (
     LowRankFeatures,
