@@ -1,6 +1,7 @@
 """The rooms of the package, its folders and single modules: imports between them run one way."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -42,6 +43,26 @@ def test_no_import_between_rooms_runs_back_up():
         list(TopologicalSorter(rooms()).static_order())
     except CycleError as error:
         pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_imports_run_down_the_table_of_rooms_in_the_documentation():
+    text = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
+    table = text.split("| room of", 1)[1].split("\n\n", 1)[0]
+    listed = [
+        name
+        for line in table.splitlines()
+        for name in re.findall(r"`([a-z_]+)(?:/|\.py)`", line.split("|")[1])
+    ]
+    graph = rooms()
+    assert set(listed) == graph.keys() - {"neural_kernels"}
+    place = {name: number for number, name in enumerate(listed)}
+    up = [
+        (name, other)
+        for name in listed
+        for other in graph[name]
+        if place.get(other, len(place)) < place[name]
+    ]
+    assert not up
 
 
 def test_rooms_that_thousands_of_jobs_start_in_import_neither_solvers_nor_tables():

@@ -7,9 +7,9 @@ from neural_kernels import architectures
 from neural_kernels.blocks import Grid, declare_store, read_block
 from neural_kernels.blocks.computation import compute_block
 from neural_kernels.blocks.flip_symmetry import is_flip_symmetric, is_symmetric_block, same_block
+from neural_kernels.datasets.flips import flip, followed_by_flips
 from neural_kernels.engines import kernel_matrix
 from neural_kernels.preprocessing import zca
-from neural_kernels.preprocessing.flips import flip, followed_by_flips
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 8, 8, 2))
 CLOSED = np.concatenate([IMAGES, flip(IMAGES)])

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from neural_kernels.datasets.flips import flip
 from neural_kernels.datasets.pools import CHUNK_ROWS, Pool
 from neural_kernels.errors import UserError
-from neural_kernels.preprocessing.flips import flip
 from neural_kernels.progress import progress
 
 LARGEST_MAGNITUDE = 10
