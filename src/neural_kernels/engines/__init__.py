@@ -7,16 +7,12 @@ own tolerance (see ``neural_tangents_engine``).
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import logging
-import os
-from collections.abc import Iterator
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
-import threadpoolctl
 
 from neural_kernels.architectures import Architecture, output_shape
 from neural_kernels.errors import UserError
@@ -29,8 +25,6 @@ Precision = Literal["float64", "float32"]
 
 # From the fastest to the slowest on a machine without an accelerator.
 ENGINES = ("native", "jax", "neural_tangents")
-
-THREADS_VARIABLE = "NEURAL_KERNELS_THREADS"
 
 
 class Engine(Protocol):
@@ -101,24 +95,6 @@ def _in_order() -> tuple[str, ...]:
     from neural_kernels.engines import jax_engine
 
     return ("jax", "native", "neural_tangents") if jax_engine.has_accelerator() else ENGINES
-
-
-@contextlib.contextmanager
-def thread_limit(threads: int | None) -> Iterator[None]:
-    """Let engines use at most ``threads`` threads; None leaves it at every core this process may use."""
-    if threads is None:
-        yield
-        return
-    before = os.environ.get(THREADS_VARIABLE)
-    os.environ[THREADS_VARIABLE] = str(threads)
-    try:
-        with threadpoolctl.threadpool_limits(threads):
-            yield
-    finally:
-        if before is None:
-            del os.environ[THREADS_VARIABLE]
-        else:
-            os.environ[THREADS_VARIABLE] = before
 
 
 def kernel_matrix(

@@ -24,6 +24,7 @@ from neural_kernels.engines import Kind, Precision, elementwise, graph_buckets
 from neural_kernels.engines.neural_tangents_import import import_neural_tangents, missing
 from neural_kernels.engines.representable import rounded
 from neural_kernels.graphs import Examples, Graphs
+from neural_kernels.triangles import mirror_upper
 
 # Covariance entries of all pairs in a tile; a few arrays of this size live at the same time.
 ENTRIES_PER_TILE = 2**23
@@ -109,7 +110,9 @@ def kernel(
         result = _array_kernel(architecture, kind, left.x, None if right is None else right.x, precision)
     result[~left.held] = np.nan
     result[:, ~(left if right is None else right).held] = np.nan
-    return result if right is not None else np.triu(result) + np.triu(result, 1).T
+    if right is None:
+        mirror_upper(result)
+    return result
 
 
 def _array_kernel(

@@ -15,14 +15,14 @@ import numpy as np
 
 from neural_kernels.blocks import KernelStore, read_submatrix
 from neural_kernels.errors import UserError
-from neural_kernels.machine.threads import blas_threads
+from neural_kernels.machine.threads import blas_threads, thread_count
 from neural_kernels.solvers import cholesky, iterative
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
 from neural_kernels.solvers.iteration import Stopping
 from neural_kernels.solvers.iterative import CheckpointSettings, PreconditionerSettings
 from neural_kernels.solvers.ridge import Validation, select_ridge
 from neural_kernels.solvers.solution import Record, Solution, load_solution
-from neural_kernels.solvers.store_operator import StoreOperator, available_threads
+from neural_kernels.solvers.store_operator import StoreOperator
 
 __all__ = [
     "CheckpointSettings",
@@ -62,7 +62,7 @@ class Settings:
     preconditioner: PreconditionerSettings = field(default_factory=PreconditionerSettings)
     block: bool = True
     memory_budget: int = 4 * 2**30
-    threads: int = field(default_factory=available_threads)
+    threads: int = field(default_factory=thread_count)
 
 
 def solve_system(

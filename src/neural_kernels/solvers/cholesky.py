@@ -16,6 +16,7 @@ from scipy.linalg import lapack
 from neural_kernels.solvers.blocked_cholesky import factorisation_bytes, factorise_in_place
 from neural_kernels.solvers.definiteness import NotPositiveDefinite, explained_by_rounding, not_a_kernel
 from neural_kernels.solvers.solution import TOLERANCE, Record, Solution
+from neural_kernels.triangles import mirror_upper
 
 log = logging.getLogger(__name__)
 
@@ -187,9 +188,5 @@ def _column_sums(kernel: np.ndarray, panel: int = PANEL) -> np.ndarray:
 
 def _restore(kernel: np.ndarray, diagonal: np.ndarray, panel: int = PANEL) -> None:
     """Put K back: LAPACK wrote above the diagonal only, so that what is below it is still whole."""
-    for row in range(0, len(kernel), panel):
-        end = row + panel
-        corner = np.tril(kernel[row:end, row:end], -1)
-        kernel[row:end, row:end] = corner + corner.T
-        kernel[row:end, end:] = kernel[end:, row:end].T
+    mirror_upper(kernel.T, panel)
     kernel.flat[:: len(kernel) + 1] = diagonal

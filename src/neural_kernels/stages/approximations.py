@@ -23,6 +23,7 @@ from neural_kernels import blocks, engines
 from neural_kernels.blocks import computation as block_computation
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples
+from neural_kernels.machine.threads import thread_limit
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics.evaluation import evaluate
 from neural_kernels.prediction.query_chunks import Queries
@@ -170,7 +171,7 @@ def _problem(
         ) -> blocks.KernelStore:
             x = features.examples(f"{part}.npy", (0, size))[:size]
             folder = own_kernels / f"{part}-{size}-{edge}"
-            with engines.thread_limit(threads):
+            with thread_limit(threads):
                 return _kernel_among(study, kernel, x, cross, folder, edge)
 
         queries[part] = Queries(store, size, variances, among)
