@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural_kernels import architectures
+from neural_kernels.architectures import is_flip_symmetric
 from neural_kernels.blocks import Grid, declare_store, read_block
 from neural_kernels.blocks.computation import compute_block
 from neural_kernels.blocks.flip_symmetry import (
     flip,
     followed_by_flips,
-    is_flip_symmetric,
     is_symmetric_block,
     same_block,
 )

@@ -31,6 +31,26 @@ from neural_kernels.graphs import Examples, Graphs
 from neural_kernels.machine.threads import XLA_THREADS_VARIABLE, environment, thread_count
 from neural_kernels.triangles import mirror_upper
 
+# What this engine covers; what is not here is refused.
+LAYERS: tuple[type[arch.Layer], ...] = (
+    arch.Dense,
+    arch.Conv,
+    arch.Relu,
+    arch.LeakyRelu,
+    arch.Abs,
+    arch.Erf,
+    arch.Gelu,
+    arch.SigmoidLike,
+    arch.Identity,
+    arch.ExpNormalized,
+    arch.LayerNorm,
+    arch.AvgPool,
+    arch.GlobalAvgPool,
+    arch.GlobalSumPool,
+    arch.Flatten,
+    arch.Aggregate,
+)
+
 # Entries of one plane on a CPU: a quarter of a megabyte in float64, so that a layer's few planes fit in L2.
 CPU_PLANE = 2**15
 ACCELERATOR_PLANE = 2**22
@@ -91,7 +111,7 @@ def unavailable() -> str | None:
 
 def uncovered(architecture: arch.Architecture, input_shape: tuple[int, ...]) -> str | None:
     """The first layer that this engine cannot compute, or None."""
-    return elementwise.misplaced(architecture)
+    return elementwise.uncovered(architecture, LAYERS)
 
 
 def has_accelerator() -> bool:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from neural_kernels import architectures as arch
+from neural_kernels.architectures.layers import SIGMOID_LIKE_SCALE
 
 Array = jax.Array
 Factors = tuple[Array, ...]
@@ -158,7 +159,7 @@ def _rectified(layer: arch.Layer, K: Array, T: Array | None, left: Factors, righ
 
 def _erf_parameters(layer: arch.Layer) -> tuple[float, float, float]:
     """(scale, slope, shift) of scale * erf(slope * x) + shift."""
-    return (0.5, 1 / 2.4020563531719796, 0.5) if isinstance(layer, arch.SigmoidLike) else (1.0, 1.0, 0.0)
+    return (0.5, 1 / SIGMOID_LIKE_SCALE, 0.5) if isinstance(layer, arch.SigmoidLike) else (1.0, 1.0, 0.0)
 
 
 def _erf(layer: arch.Layer, K: Array, T: Array | None, left: Factors, right: Factors) -> State:

@@ -26,6 +26,26 @@ from neural_kernels.engines.representable import rounded
 from neural_kernels.graphs import Examples, Graphs
 from neural_kernels.triangles import mirror_upper
 
+# What this engine covers; what is not here is refused.
+LAYERS: tuple[type[arch.Layer], ...] = (
+    arch.Dense,
+    arch.Conv,
+    arch.Relu,
+    arch.LeakyRelu,
+    arch.Abs,
+    arch.Erf,
+    arch.Gelu,
+    arch.SigmoidLike,
+    arch.Identity,
+    arch.ExpNormalized,
+    arch.LayerNorm,
+    arch.AvgPool,
+    arch.GlobalAvgPool,
+    arch.GlobalSumPool,
+    arch.Flatten,
+    arch.Aggregate,
+)
+
 # Covariance entries of all pairs in a tile; a few arrays of this size live at the same time.
 ENTRIES_PER_TILE = 2**23
 LARGEST_TILE_EDGE = 1024
@@ -39,7 +59,7 @@ def unavailable() -> str | None:
 
 def uncovered(architecture: arch.Architecture, input_shape: tuple[int, ...]) -> str | None:
     """The first layer that this engine cannot compute, or None."""
-    return elementwise.misplaced(architecture)
+    return elementwise.uncovered(architecture, LAYERS)
 
 
 @dataclass(frozen=True)

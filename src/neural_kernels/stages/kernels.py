@@ -11,9 +11,9 @@ import logging
 from pathlib import Path
 
 from neural_kernels import blocks
+from neural_kernels.architectures import is_flip_symmetric
 from neural_kernels.blocks import Grid, KernelStore, kernel_features
 from neural_kernels.blocks import computation as block_computation
-from neural_kernels.blocks.flip_symmetry import is_flip_symmetric
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.machine.threads import thread_limit
 from neural_kernels.planning import costs as planning
