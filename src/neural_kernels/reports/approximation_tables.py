@@ -19,6 +19,7 @@ from neural_kernels.reports.chosen import (
 from neural_kernels.reports.scaling_panels import PERCENT
 from neural_kernels.reports.scaling_summary import kernel_labels, task_of
 from neural_kernels.reports.table_pages import Table
+from neural_kernels.solvers.registry import SOLVERS
 from neural_kernels.study.study import TRUNCATED
 
 COMMITTEE, INDEPENDENT = "bayesian_committee_machine", "bayesian_committee_machine_independent"
@@ -31,11 +32,10 @@ NAMES = {
     INDEPENDENT: "Committee, single queries",
     TRUNCATED: "Truncated CG",
 }
-EXACT_NAMES = {
-    "cholesky": "Exact (Cholesky)",
-    "conjugate_gradients": "Exact (CG to tolerance)",
-    "block_conjugate_gradients": "Exact (block CG to tolerance)",
-}
+
+
+def _name(solver: str) -> str:
+    return SOLVERS[solver].title if solver in SOLVERS else NAMES[solver]
 
 
 def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> Table:
@@ -55,7 +55,7 @@ def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> T
                     alerts.add(len(rows))
                 starts.append((kernel, method))
                 ridges = part.loc[part["split"] == TRAIN].groupby("draw")["ridge"].first().to_numpy()
-                name = EXACT_NAMES.get(method) or NAMES[method]
+                name = _name(method)
                 rows.append(
                     [
                         label,
@@ -125,7 +125,7 @@ def _notes(
     counts = []
     solves = metrics.loc[metrics["split"] == TRAIN]
     for (kernel, solver, size), part in solves.groupby(["kernel", "solver", "size"], sort=False):
-        method = EXACT_NAMES.get(str(solver)) or NAMES[str(solver)]
+        method = _name(str(solver))
         counts.append((f"{labels[str(kernel)]} {method} {size or ''}".rstrip(), count_passed_over(part)))
     notes += passed_over_note(counts)
     if (metrics["draw"] > 0).any():

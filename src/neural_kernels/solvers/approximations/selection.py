@@ -231,7 +231,7 @@ def _low_rank(
 def _truncated(
     problem: Problem, iterations: int, settings: Settings, passed_over: list[float]
 ) -> Iterator[Attempt]:
-    rank = 0 if settings.preconditioner.method == "none" else settings.preconditioner.rank
+    rank = settings.preconditioner.used_rank
     working = iterative.working_bytes(problem.n, problem.targets.shape[1], rank)
     solve = iterative.solver(
         _operator(problem, settings, working),
