@@ -28,7 +28,7 @@ from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics.evaluation import evaluate
 from neural_kernels.prediction.query_chunks import Queries
 from neural_kernels.progress import progress
-from neural_kernels.solvers.approximations.selection import Attempt, Problem
+from neural_kernels.solvers.approximations.problem import Attempt, Problem
 from neural_kernels.solvers.approximations.selection import approximate as solve_approximately
 from neural_kernels.stages.evaluate import kernel_facts
 from neural_kernels.stages.solve import solver_settings
