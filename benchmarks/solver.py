@@ -37,9 +37,10 @@ from threadpoolctl import threadpool_limits
 from neural_kernels import architectures, engines
 from neural_kernels.blocks import Grid, KernelStore, declare_store, open_store, read_submatrix, write_block
 from neural_kernels.errors import UserError
+from neural_kernels.machine.threads import available_threads
 from neural_kernels.solvers import PreconditionerSettings, Settings, Stopping, mpi, panels, solve_system
 from neural_kernels.solvers.panel_product import library
-from neural_kernels.solvers.store_operator import StoreOperator, available_threads
+from neural_kernels.solvers.store_operator import StoreOperator
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = 10

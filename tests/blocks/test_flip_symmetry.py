@@ -4,9 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural_kernels import architectures
+from neural_kernels.architectures import is_flip_symmetric
 from neural_kernels.blocks import Grid, declare_store, read_block
 from neural_kernels.blocks.computation import compute_block
-from neural_kernels.blocks.flip_symmetry import is_flip_symmetric, is_symmetric_block, same_block
+from neural_kernels.blocks.flip_symmetry import (
+    is_symmetric_block,
+    same_block,
+)
 from neural_kernels.datasets.flips import flip, followed_by_flips
 from neural_kernels.engines import kernel_matrix
 from neural_kernels.preprocessing import zca

@@ -27,7 +27,7 @@ from neural_kernels.engines import Engine, Kind, Precision, native_engine
 from neural_kernels.graphs import Graphs, stack
 
 Kernel = Callable[..., np.ndarray]
-ACTIVATIONS: tuple[arch.Activation, ...] = (
+TUNED: tuple[arch.Activation, ...] = (
     arch.Relu(),
     arch.Erf(),
     arch.Gelu(),
@@ -38,6 +38,9 @@ ACTIVATIONS: tuple[arch.Activation, ...] = (
     arch.Identity(),
     arch.ExpNormalized(gamma=1.3, shift=-0.5),
 )
+# And every further one that a config can name.
+ACTIVATIONS = (*TUNED, *(kind() for kind in arch.ACTIVATIONS.values() if kind not in map(type, TUNED)))
+TRIPLES = [(*ACTIVATIONS, *ACTIVATIONS)[first : first + 3] for first in range(0, len(ACTIVATIONS), 3)]
 NAMED: tuple[arch.Architecture, ...] = (
     arch.build("FC3"),
     arch.build("CV8"),
@@ -70,7 +73,7 @@ def examples(shape: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndar
     return random.standard_normal((3, *shape)), random.standard_normal((3, *shape))
 
 
-@pytest.fixture(params=[ACTIVATIONS[:3], ACTIVATIONS[3:6], ACTIVATIONS[6:]], ids=repr)
+@pytest.fixture(params=TRIPLES, ids=repr)
 def layer_network(request: pytest.FixtureRequest) -> Network:
     first, second, third = request.param
     layers = (

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from neural_kernels import architectures as arch
 from neural_kernels.engines import native_engine
+from neural_kernels.engines.native import plan
 from neural_kernels.engines.native.plan import compile_plan
 from neural_kernels.errors import UserError
 
@@ -340,3 +341,14 @@ def test_plan_folds_constant_factors_and_counts_scalars():
         [1 / 27, 1 / (9 * 2 * np.pi), 1 / (9 * 2 * np.pi * 16)], rel=1e-15
     )
     assert plan.scalars == 8 * 8 * 3 + 2 * (2 * 64 + 16 + 4)
+
+
+def test_the_codes_of_activations_are_those_of_the_compiled_code():
+    header = (Path(plan.__file__).parent / "activations.h").read_text()
+    formulas = re.findall(r"^ +X\((\w+), +([\w<>]+)\)", header, re.MULTILINE)
+    assert [name for name, _ in formulas] == [formula.name for formula in plan.Formula]
+    for name, structure in formulas:
+        declared = re.search(
+            rf"struct {structure.split('<')[0]} {{\n *static constexpr int tables = (\d);", header
+        )
+        assert int(declared[1]) == plan.Formula[name].tables

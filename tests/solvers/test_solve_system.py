@@ -5,7 +5,7 @@ from solver_problems import digits_problem, stored
 from neural_kernels import solvers
 from neural_kernels.errors import UserError
 from neural_kernels.solvers import Settings, Stopping, Validation, solve_system
-from neural_kernels.solvers.iterative import PreconditionerSettings
+from neural_kernels.solvers.settings import PreconditionerSettings
 
 KERNEL, TARGETS = digits_problem(700)
 WINDOW = (100, 500)
@@ -130,7 +130,7 @@ def test_not_converged_says_so(store, caplog):
         ({"memory_budget": 2**20, "method": "cholesky"}, "a direct solve of n = 400 takes"),
         ({"memory_budget": 2**17}, "the vectors and the preconditioner of n = 400 alone take"),
         ({"method": "cg"}, "method is 'cg'"),
-        ({"preconditioner": PreconditionerSettings("lu", 3)}, "preconditioner is 'lu'"),  # type: ignore[arg-type]
+        ({"preconditioner": PreconditionerSettings("lu", 3)}, "preconditioner is 'lu'"),
     ],
 )
 def test_mistakes_are_one_sentence(store, change, message):

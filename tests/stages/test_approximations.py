@@ -21,6 +21,7 @@ from neural_kernels.solvers.approximations import (
     subset_of_regressors,
 )
 from neural_kernels.solvers.approximations import selection as approximations
+from neural_kernels.solvers.approximations.part_kernels import PartKernels
 from neural_kernels.solvers.operator import DenseOperator
 from neural_kernels.stages import approximations as own
 from neural_kernels.stages.evaluate import evaluate_predictions
@@ -183,7 +184,7 @@ def test_kernels_of_parts_are_those_of_the_store_however_many_fit(run, data, mat
     store = blocks.open_store(results / "tiny" / "kernels" / "FC" / "train")
     partition = draw_partition(50, 13, seed=3)
     window = (5, 55)
-    kernels = approximations.PartKernels(store, window, partition, budget=matrices * 8 * 13**2)
+    kernels = PartKernels(store, window, partition, budget=matrices * 8 * 13**2)
     for _ in range(2):
         for part in partition:
             expected = data["kernel"][np.ix_(part + 5, part + 5)]
@@ -204,7 +205,7 @@ def test_what_cannot_be_is_refused_before_any_work(run, tmp_path):
         load_study(tmp_path / "large.yaml")
     store = blocks.open_store(results / "tiny" / "kernels" / "FC" / "train")
     with pytest.raises(UserError, match="among the 12 examples of a part"):
-        approximations.PartKernels(store, (0, N), draw_partition(N, 12, 0), budget=100)
+        PartKernels(store, (0, N), draw_partition(N, 12, 0), budget=100)
 
 
 def test_missing_labels_are_refused(run, tmp_path):

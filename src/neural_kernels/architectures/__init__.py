@@ -9,6 +9,7 @@ deviation ``W_std / sqrt(fan_in)`` and biases ``b_std``.
 
 from neural_kernels.architectures.facts import (
     covariance_entries,
+    is_flip_symmetric,
     output_shape,
 )
 from neural_kernels.architectures.families import (
@@ -74,6 +75,7 @@ __all__ = [
     "conv1d",
     "covariance_entries",
     "fully_connected",
+    "is_flip_symmetric",
     "myrtle",
     "output_shape",
     "simple_gnn",

@@ -1,9 +1,13 @@
-"""Architectures by name: the paper's families, built from a config's keywords."""
+"""Architectures by name: the paper's families, built from a config's keywords.
+
+``gamma`` and ``shift`` are those of exp_normalized, ``alpha`` that of leaky_relu; other activations have none.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import fields
 from typing import TypeVar
 
 from neural_kernels.architectures.layers import (
@@ -15,7 +19,6 @@ from neural_kernels.architectures.layers import (
     AvgPool,
     Conv,
     Dense,
-    ExpNormalized,
     Flatten,
     GlobalAvgPool,
     GlobalSumPool,
@@ -37,11 +40,14 @@ def fully_connected(
     last_W_std: float | None = None,
     activation: str = "relu",
     gamma: float = 1.0,
+    alpha: float = 0.1,
+    shift: float = -1.0,
 ) -> tuple[Layer, ...]:
     """FC (paper, Appendix A): ``depth`` hidden layers; FC3 is ``depth=3``."""
+    pointwise = _activation(activation, gamma=gamma, alpha=alpha, shift=shift)
     hidden: list[Layer] = []
     for _ in range(depth):
-        hidden += [Dense(W_std, b_std), _activation(activation, gamma)]
+        hidden += [Dense(W_std, b_std), pointwise]
     return (Flatten(), *hidden, Dense(W_std if last_W_std is None else last_W_std, b_std))
 
 
@@ -53,12 +59,15 @@ def cnn_vec(
     last_W_std: float | None = None,
     activation: str = "relu",
     gamma: float = 1.0,
+    alpha: float = 0.1,
+    shift: float = -1.0,
     layer_norm: bool = False,
 ) -> tuple[Layer, ...]:
     """CNN-Vec (paper, Appendix A): ``depth`` convolutions, then vectorisation; CV8 is ``depth=8``."""
+    pointwise = _activation(activation, gamma=gamma, alpha=alpha, shift=shift)
     layers: list[Layer] = []
     for _ in range(depth):
-        layers += _convolution(filter_size, W_std, b_std, activation, gamma, layer_norm)
+        layers += _convolution(filter_size, W_std, b_std, pointwise, layer_norm)
     return (*layers, Flatten(), Dense(W_std if last_W_std is None else last_W_std, b_std))
 
 
@@ -69,6 +78,8 @@ def myrtle(
     last_W_std: float | None = None,
     activation: str = "relu",
     gamma: float = 1.0,
+    alpha: float = 0.1,
+    shift: float = -1.0,
     layer_norm: bool = False,
     global_average_pooling: bool = True,
     first_filter_size: int = 3,
@@ -88,16 +99,17 @@ def myrtle(
         if depth not in stages:
             raise UserError(f"Myrtle's depth is {depth}, expected 5, 7 or 10 (or give convs_per_pool)")
         convs_per_pool = stages[depth]
+    pointwise = _activation(activation, gamma=gamma, alpha=alpha, shift=shift)
     layers: list[Layer] = []
     for stage, convs in enumerate(convs_per_pool):
         if stage > 0:
             layers.append(AvgPool(2))
         for conv in range(convs):
             size = first_filter_size if stage == conv == 0 else filter_size
-            layers += _convolution(size, W_std, b_std, activation, gamma, layer_norm)
+            layers += _convolution(size, W_std, b_std, pointwise, layer_norm)
     layers += [GlobalAvgPool() if global_average_pooling else Flatten()]
     for _ in range(dense_layers):
-        layers += [Dense(W_std, b_std), _activation(activation, gamma)]
+        layers += [Dense(W_std, b_std), pointwise]
     return (*layers, Dense(W_std if last_W_std is None else last_W_std, b_std))
 
 
@@ -109,13 +121,16 @@ def conv1d(
     last_W_std: float | None = None,
     activation: str = "relu",
     gamma: float = 1.0,
+    alpha: float = 0.1,
+    shift: float = -1.0,
     pooling: str = "flatten",
 ) -> tuple[Layer, ...]:
     """1-D convolutions over sequences (paper, Appendix A and C.1); ``pooling`` flatten, average or sum."""
     ends: dict[str, Pooling] = {"flatten": Flatten(), "average": GlobalAvgPool(), "sum": GlobalSumPool()}
+    pointwise = _activation(activation, gamma=gamma, alpha=alpha, shift=shift)
     layers: list[Layer] = []
     for _ in range(depth):
-        layers += _convolution(filter_size, W_std, b_std, activation, gamma, layer_norm=False)
+        layers += _convolution(filter_size, W_std, b_std, pointwise, layer_norm=False)
     last = Dense(W_std if last_W_std is None else last_W_std, b_std)
     return (*layers, _choice("pooling", pooling, ends), last)
 
@@ -127,30 +142,34 @@ def simple_gnn(
     last_W_std: float | None = None,
     activation: str = "relu",
     gamma: float = 1.0,
+    alpha: float = 0.1,
+    shift: float = -1.0,
     self_loops: bool = True,
     degree_scaling: bool = False,
     pooling: str = "sum",
 ) -> tuple[Layer, ...]:
     """Simple graph network (paper, Appendix A and C.2): aggregate, dense, activation, ``depth`` times."""
     ends: dict[str, Pooling] = {"average": GlobalAvgPool(), "sum": GlobalSumPool()}
+    pointwise = _activation(activation, gamma=gamma, alpha=alpha, shift=shift)
     layers: list[Layer] = []
     for _ in range(depth):
         layers += [Aggregate(self_loops, degree_scaling), Dense(W_std, b_std)]
-        layers += [_activation(activation, gamma)]
+        layers += [pointwise]
     last = Dense(W_std if last_W_std is None else last_W_std, b_std)
     return (*layers, _choice("pooling", pooling, ends), last)
 
 
 def _convolution(
-    filter_size: int, W_std: float, b_std: float, activation: str, gamma: float, layer_norm: bool
+    filter_size: int, W_std: float, b_std: float, pointwise: Activation, layer_norm: bool
 ) -> list[Layer]:
     norm: list[Layer] = [LayerNorm()] if layer_norm else []
-    return [Conv(filter_size, W_std, b_std), *norm, _activation(activation, gamma)]
+    return [Conv(filter_size, W_std, b_std), *norm, pointwise]
 
 
-def _activation(name: str, gamma: float) -> Activation:
+def _activation(name: str, **parameters: float) -> Activation:
+    """The activation called ``name``, with those of ``parameters`` that it has."""
     make = _choice("activation", name, ACTIVATIONS)
-    return make(gamma=gamma) if make is ExpNormalized else make()
+    return make(**{field.name: parameters[field.name] for field in fields(make) if field.name in parameters})
 
 
 def _choice(key: str, name: str, choices: dict[str, T]) -> T:

@@ -5,14 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 SQRT2 = math.sqrt(2.0)
 
+SIGMOID_LIKE_SCALE = 2.4020563531719796
+
 
 @dataclass(frozen=True)
-class Dense:
+class Layer:
+    """What a network is a sequence of. What follows from a layer is in ``facts``, its kernel in the engines."""
+
+
+@dataclass(frozen=True)
+class Activation(Layer):
+    """A function of each feature at each position, the same everywhere."""
+
+
+@dataclass(frozen=True)
+class Pooling(Layer):
+    """One position of several."""
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
     """Fully connected layer: K <- W_std^2 K + b_std^2, T <- W_std^2 T + K."""
 
     W_std: float = SQRT2
@@ -20,7 +36,7 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Conv:
+class Conv(Layer):
     """Convolution with an odd ``filter_size`` in every spatial dimension, stride 1, SAME zero padding."""
 
     filter_size: int = 3
@@ -29,44 +45,44 @@ class Conv:
 
 
 @dataclass(frozen=True)
-class Relu:
+class Relu(Activation):
     """max(x, 0)."""
 
 
 @dataclass(frozen=True)
-class LeakyRelu:
+class LeakyRelu(Activation):
     """max(x, 0) + alpha min(x, 0)."""
 
     alpha: float = 0.1
 
 
 @dataclass(frozen=True)
-class Abs:
+class Abs(Activation):
     """|x|."""
 
 
 @dataclass(frozen=True)
-class Erf:
+class Erf(Activation):
     """erf(x)."""
 
 
 @dataclass(frozen=True)
-class Gelu:
+class Gelu(Activation):
     """x Phi(x), with the exact Gaussian distribution function Phi."""
 
 
 @dataclass(frozen=True)
-class SigmoidLike:
-    """0.5 erf(x / 2.4020563531719796) + 0.5, the stand-in for the sigmoid of Neural Tangents."""
+class SigmoidLike(Activation):
+    """0.5 erf(x / SIGMOID_LIKE_SCALE) + 0.5, the stand-in for the sigmoid of Neural Tangents."""
 
 
 @dataclass(frozen=True)
-class Identity:
+class Identity(Activation):
     """x."""
 
 
 @dataclass(frozen=True)
-class ExpNormalized:
+class ExpNormalized(Activation):
     """Normalised exponential kernel, K <- p exp(gamma (c + shift)); it has no finite network.
 
     p is the root of the product of the two variances and c the correlation (Shankar et al. 2020); c is zero where
@@ -78,36 +94,36 @@ class ExpNormalized:
 
 
 @dataclass(frozen=True)
-class LayerNorm:
+class LayerNorm(Layer):
     """Normalises over channels, directly after an affine layer: K <- K / sqrt((v1 + eps)(v2 + eps))."""
 
     epsilon: float = 1e-12
 
 
 @dataclass(frozen=True)
-class AvgPool:
+class AvgPool(Pooling):
     """Mean over non-overlapping windows of edge ``window`` in every spatial dimension."""
 
     window: int = 2
 
 
 @dataclass(frozen=True)
-class GlobalAvgPool:
+class GlobalAvgPool(Pooling):
     """Mean over all positions."""
 
 
 @dataclass(frozen=True)
-class GlobalSumPool:
+class GlobalSumPool(Pooling):
     """Sum over all positions."""
 
 
 @dataclass(frozen=True)
-class Flatten:
+class Flatten(Pooling):
     """All positions become features: the covariance is the mean over equal positions."""
 
 
 @dataclass(frozen=True)
-class Aggregate:
+class Aggregate(Layer):
     """Sum of the features of each node's neighbours in a graph (Du et al. 2019), no parameters.
 
     The neighbours are the sources of the edges that end in the node, each as often as it has edges there
@@ -122,16 +138,8 @@ class Aggregate:
 Affine = Dense | Conv
 
 
-Activation = Relu | LeakyRelu | Abs | Erf | Gelu | SigmoidLike | Identity | ExpNormalized
-
-
-Pooling = AvgPool | GlobalAvgPool | GlobalSumPool | Flatten
-
-
-Layer = Affine | Activation | Pooling | LayerNorm | Aggregate
-
-
-ACTIVATIONS: dict[str, Callable[..., Activation]] = {
+# By the name that a config gives; further ones may be added.
+ACTIVATIONS: dict[str, type[Activation]] = {
     "relu": Relu,
     "leaky_relu": LeakyRelu,
     "abs": Abs,

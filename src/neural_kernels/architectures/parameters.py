@@ -71,7 +71,8 @@ def _number(at: str, key: str, value: Any) -> float:
         raise UserError(f"{at} is {shown(value)}, expected zero or a positive number")
     smallest = SMALLEST if key in _POSITIVE + _MAY_BE_ZERO else 0
     if value != 0 and not smallest <= abs(value) <= LARGEST:
-        raise UserError(f"{at} is {shown(value)}, expected a number from {SMALLEST:g} to {LARGEST:g}")
+        lowest = smallest or -LARGEST
+        raise UserError(f"{at} is {shown(value)}, expected a number from {lowest:g} to {LARGEST:g}")
     # Negative zero is zero, but another fingerprint.
     return value + 0
 

@@ -32,6 +32,7 @@ from neural_kernels.progress import progress
 from neural_kernels.storage import checksums, disk
 from neural_kernels.storage.files import write_atomically
 from neural_kernels.storage.locks import alone
+from neural_kernels.triangles import mirror_upper
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ def _compute(
     bar.close()
     record.close()
     if symmetric:
-        _mirror(block)
+        mirror_upper(block)
     facts = {
         "engine": engine_name,
         "seconds": round(seconds_before + time.monotonic() - started, 3),
@@ -188,16 +189,6 @@ def _by(tiles: list[Tile], key: Callable[[Tile], int]) -> Iterator[tuple[int, li
 
 def _tiles(shape: tuple[int, int], edge: int, upper: bool) -> list[Tile]:
     return [(r, c) for r in range(0, shape[0], edge) for c in range(r if upper else 0, shape[1], edge)]
-
-
-def _mirror(block: np.ndarray, strip: int = 1024) -> None:
-    """Copy the upper triangle to the lower one, strip by strip: a block may be larger than memory."""
-    n = block.shape[0]
-    for first in range(0, n, strip):
-        last = min(first + strip, n)
-        block[last:, first:last] = block[first:last, last:].T
-        corner = np.triu(block[first:last, first:last])
-        block[first:last, first:last] = corner + np.triu(corner, 1).T
 
 
 def _open_partial(

@@ -1,21 +1,15 @@
 """Images and their horizontal flips cost two quarters of their kernel, not four.
 
 With n images first and their flips after them, the kernel of these 2n is [[A, B], [B, A]], where A and B are
-symmetric: k(flip x, flip x') = k(x, x') for every architecture of layers here, since their weights are drawn
-alike for mirrored positions, and so k(x, flip x') = k(flip x, x'). It needs features whose flips are the
+symmetric: k(flip x, flip x') = k(x, x') where every layer is known to keep that (``architectures.facts``), its weights
+drawn alike for mirrored positions, and so k(x, flip x') = k(flip x, x'). It needs features whose flips are the
 features of the flips: whitening keeps that if it was fitted on a set closed under flips. Further augmented
 copies may follow in the training set; they have no such symmetry.
 """
 
 from __future__ import annotations
 
-from neural_kernels.architectures import Aggregate, Architecture
 from neural_kernels.blocks import Grid
-
-
-def is_flip_symmetric(architecture: Architecture) -> bool:
-    """Whether k(flip x, flip x') = k(x, x'): so for all layers over positions, not for graphs."""
-    return not any(isinstance(layer, Aggregate) for layer in architecture.layers)
 
 
 def same_block(grid: Grid, i: int, j: int, images: int) -> tuple[int, int, bool]:

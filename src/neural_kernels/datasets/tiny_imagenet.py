@@ -15,7 +15,6 @@ of their classes and, within one, of their names; test images in the order of th
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ import numpy as np
 from neural_kernels.datasets.file_tree import FileTree, open_tree
 from neural_kernels.datasets.pools import Chunk, Dataset, Pool
 from neural_kernels.errors import UserError
+from neural_kernels.machine.threads import thread_count
 
 ORIGIN = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 FOLDER = "tiny-imagenet-200"
@@ -67,7 +67,7 @@ def _test_pool(tree: FileTree, classes: Sequence[str], size: int) -> Pool:
 def _pool(tree: FileTree, files: Sequence[str], labels: np.ndarray, size: int) -> Pool:
     def chunks() -> Iterator[Chunk]:
         # Decoding and reading release the interpreter's lock.
-        with tree.reader() as read, ThreadPoolExecutor(_threads()) as threads:
+        with tree.reader() as read, ThreadPoolExecutor(thread_count()) as threads:
             for start in range(0, len(files), CHUNK_IMAGES):
                 chosen = files[start : start + CHUNK_IMAGES]
                 images = threads.map(lambda file: _decode(tree.where(file), read(file)), chosen)
@@ -75,10 +75,6 @@ def _pool(tree: FileTree, files: Sequence[str], labels: np.ndarray, size: int) -
                 yield Chunk(start, x, labels[start : start + len(x)], tree.source, start)
 
     return Pool(tree.source, len(files), (size, size, 3), np.dtype(np.uint8), chunks)
-
-
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # ----------------------------------------------------------------------------- names and labels

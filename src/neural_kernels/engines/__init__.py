@@ -7,16 +7,12 @@ own tolerance (see ``neural_tangents_engine``).
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import logging
-import os
-from collections.abc import Iterator
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
-import threadpoolctl
 
 from neural_kernels.architectures import Architecture, output_shape
 from neural_kernels.errors import UserError
@@ -29,8 +25,6 @@ Precision = Literal["float64", "float32"]
 
 # From the fastest to the slowest on a machine without an accelerator.
 ENGINES = ("native", "jax", "neural_tangents")
-
-THREADS_VARIABLE = "NEURAL_KERNELS_THREADS"
 
 
 class Engine(Protocol):
@@ -103,24 +97,6 @@ def _in_order() -> tuple[str, ...]:
     return ("jax", "native", "neural_tangents") if jax_engine.has_accelerator() else ENGINES
 
 
-@contextlib.contextmanager
-def thread_limit(threads: int | None) -> Iterator[None]:
-    """Let engines use at most ``threads`` threads; None leaves it at every core this process may use."""
-    if threads is None:
-        yield
-        return
-    before = os.environ.get(THREADS_VARIABLE)
-    os.environ[THREADS_VARIABLE] = str(threads)
-    try:
-        with threadpoolctl.threadpool_limits(threads):
-            yield
-    finally:
-        if before is None:
-            del os.environ[THREADS_VARIABLE]
-        else:
-            os.environ[THREADS_VARIABLE] = before
-
-
 def kernel_matrix(
     architecture: Architecture,
     x1: Examples,
@@ -144,10 +120,12 @@ def kernel_matrix(
         (n1, n2) array of dtype ``precision``; exactly symmetric where ``x2`` is None.
 
     Raises:
-        UserError: see ``select``; or ``precision`` cannot hold an entry, or the variances that it is made of.
+        UserError: see ``select``; an unknown kind; or ``precision`` cannot hold an entry, or the variances that it is
+            made of.
     """
     from neural_kernels.engines import common_windows, representable
 
+    _check_kind(kind)
     _, chosen = select(engine, architecture, x1.shape[1:])
     pairs = len(x1) * (len(x1) + 1) // 2 if x2 is None else len(x1) * len(x2)
     sets = [x1] if x2 is None else [x1, x2]
@@ -157,6 +135,12 @@ def kernel_matrix(
     entries = chosen.kernel(architecture, kind, left, right, precision)
     representable.refuse_untrusted(entries, precision)
     return entries
+
+
+def _check_kind(kind: str) -> None:
+    """Refuse what an engine would take for one of the kinds that it knows."""
+    if kind not in get_args(Kind):
+        raise UserError(f"kind is {kind!r}, expected {' or '.join(get_args(Kind))}")
 
 
 # Examples whose variances are computed together, as the diagonal of the kernel among them.
@@ -174,6 +158,7 @@ def variances(
     """The kernel of each example with itself, (n,) of dtype ``precision``; see ``kernel_matrix``."""
     from neural_kernels.engines import common_windows, representable
 
+    _check_kind(kind)
     _, chosen = select(engine, architecture, x.shape[1:])
     pairs = len(x) * (VARIANCE_CHUNK + 1) // 2
     chosen = common_windows.cheapest(chosen, architecture, kind, precision, [x], pairs)

@@ -1,6 +1,8 @@
-"""Where an activation's closed form holds; shared by all engines, computes nothing."""
+"""What an engine covers, and where an activation's closed form holds; shared by all engines, computes nothing."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from neural_kernels.architectures import (
     Activation,
@@ -9,8 +11,17 @@ from neural_kernels.architectures import (
     Dense,
     Flatten,
     Identity,
+    Layer,
     LayerNorm,
 )
+
+
+def uncovered(architecture: Architecture, covered: Collection[type[Layer]]) -> str | None:
+    """The first layer that is not of a type in ``covered``, or is ``misplaced``, or None."""
+    for number, layer in enumerate(architecture.layers, 1):
+        if type(layer) not in covered:
+            return f"layer {number}, {type(layer).__name__}, is not among those that this engine covers"
+    return misplaced(architecture)
 
 
 def misplaced(architecture: Architecture) -> str | None:

@@ -28,6 +28,28 @@ from neural_kernels import architectures as arch
 from neural_kernels.engines import Kind, Precision, elementwise, graph_buckets
 from neural_kernels.engines.representable import rounded
 from neural_kernels.graphs import Examples, Graphs
+from neural_kernels.machine.threads import XLA_THREADS_VARIABLE, environment, thread_count
+from neural_kernels.triangles import mirror_upper
+
+# What this engine covers; what is not here is refused.
+LAYERS: tuple[type[arch.Layer], ...] = (
+    arch.Dense,
+    arch.Conv,
+    arch.Relu,
+    arch.LeakyRelu,
+    arch.Abs,
+    arch.Erf,
+    arch.Gelu,
+    arch.SigmoidLike,
+    arch.Identity,
+    arch.ExpNormalized,
+    arch.LayerNorm,
+    arch.AvgPool,
+    arch.GlobalAvgPool,
+    arch.GlobalSumPool,
+    arch.Flatten,
+    arch.Aggregate,
+)
 
 # Entries of one plane on a CPU: a quarter of a megabyte in float64, so that a layer's few planes fit in L2.
 CPU_PLANE = 2**15
@@ -89,7 +111,7 @@ def unavailable() -> str | None:
 
 def uncovered(architecture: arch.Architecture, input_shape: tuple[int, ...]) -> str | None:
     """The first layer that this engine cannot compute, or None."""
-    return elementwise.misplaced(architecture)
+    return elementwise.uncovered(architecture, LAYERS)
 
 
 def has_accelerator() -> bool:
@@ -136,7 +158,9 @@ def kernel(
     """Kernel entries (n_left, n_right) of dtype ``precision``; see ``engines.Engine.kernel``."""
     compute = _graph_kernel if isinstance(left, PreparedGraphs) else _array_kernel
     result = compute(architecture, kind, left, right, precision)
-    return result if right is not None else np.triu(result) + np.triu(result, 1).T
+    if right is None:
+        mirror_upper(result)
+    return result
 
 
 def _array_kernel(
@@ -313,7 +337,7 @@ def _spread(task: Callable[..., Any], arguments: Sequence[tuple[int, ...]]) -> l
     jax = _jax()
     devices = jax.local_devices()
     # Two tasks an accelerator: the transfers of one hide behind the computation of the other.
-    workers = threads() if devices[0].platform == "cpu" else 2 * len(devices)
+    workers = thread_count() if devices[0].platform == "cpu" else 2 * len(devices)
 
     def run(number: int) -> Any:
         # In float32 too: the inputs' covariances are summed in float64, all else has the inputs' type.
@@ -324,16 +348,16 @@ def _spread(task: Callable[..., Any], arguments: Sequence[tuple[int, ...]]) -> l
         return list(pool.map(run, range(len(arguments))))
 
 
-def threads() -> int:
-    """CPU threads to use: OMP_NUM_THREADS, which Snakemake sets, or all cores this process may run on."""
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return int(limit) if limit.isdecimal() and int(limit) > 0 else len(os.sched_getaffinity(0))
-
-
 @cache
 def _jax() -> Any:
-    """The module jax, with compiled programs kept between runs."""
+    """The module jax, with compiled programs kept between runs, and with no more threads of its own than may compute.
+
+    XLA makes them once in a process: a later limit binds the tasks that are given to it, not the threads.
+    """
     import jax
+
+    with environment(XLA_THREADS_VARIABLE, str(thread_count())):
+        jax.local_devices()
 
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))

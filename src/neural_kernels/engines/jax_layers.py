@@ -8,6 +8,7 @@ tangent kernel T. Formulas: Cho & Saul 2009 (ReLU family), Williams 1997 (erf), 
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from neural_kernels import architectures as arch
+from neural_kernels.architectures.layers import SIGMOID_LIKE_SCALE
 
 Array = jax.Array
 Factors = tuple[Array, ...]
@@ -80,18 +82,15 @@ def trusted(layer: arch.Layer, v: Array, gain: float) -> Array:
     return jnp.where((v == 0) | ((v >= least) & (v <= largest)), v, math.nan)
 
 
+@functools.singledispatch
 def factors(layer: arch.Layer, v: Array) -> Factors:
     """What ``transform`` needs of one example, from its variances ``v`` before ``layer``."""
-    match layer:
-        case arch.Relu() | arch.LeakyRelu() | arch.Abs() | arch.ExpNormalized():
-            return jnp.sqrt(v), _inverse_root(v)
-        case arch.Erf() | arch.SigmoidLike():
-            scaled = _erf_parameters(layer)[1] ** 2 * v
-            return scaled, _inverse_root(v), 1 / jnp.sqrt(1 + 2 * scaled)
-        case arch.Gelu():
-            return v, _inverse_root(v), 1 / jnp.sqrt(1 + v)
-        case arch.LayerNorm(epsilon):
-            return (1 / jnp.sqrt(v + epsilon),)
+    raise TypeError(f"no closed form for {layer}")
+
+
+@functools.singledispatch
+def transform(layer: arch.Layer, state: State, left: Factors, right: Factors) -> State:
+    """(K, T) after ``layer``; ``left`` and ``right`` broadcast against K."""
     raise TypeError(f"no closed form for {layer}")
 
 
@@ -100,32 +99,29 @@ def variance(layer: arch.Layer, v: Array, own: Factors) -> Array:
     return transform(layer, (v, None), own, own)[0]
 
 
-def transform(layer: arch.Layer, state: State, left: Factors, right: Factors) -> State:
-    """(K, T) after ``layer``; ``left`` and ``right`` broadcast against K."""
-    K, T = state
-    match layer:
-        case arch.Relu() | arch.LeakyRelu() | arch.Abs():
-            return _rectified(layer, K, T, left, right)
-        case arch.Erf() | arch.SigmoidLike():
-            return _erf(layer, K, T, left, right)
-        case arch.Gelu():
-            return _gelu(K, T, left, right)
-        case arch.ExpNormalized(gamma, shift):
-            c = jnp.clip(K * left[1] * right[1], -1, 1)
-            growth = jnp.exp(gamma * (c + shift))
-            return left[0] * right[0] * growth, _scaled(T, gamma * growth)
-        case arch.LayerNorm():
-            scale = left[0] * right[0]
-            return K * scale, _scaled(T, scale)
-    raise TypeError(f"no closed form for {layer}")
-
-
 def _inverse_root(v: Array) -> Array:
     return jnp.where(v == 0, 0, 1 / jnp.sqrt(jnp.where(v == 0, 1, v)))
 
 
 def _scaled(T: Array | None, factor: Array) -> Array | None:
     return None if T is None else T * factor
+
+
+# ------------------------------------------------------------------------------ layer norm
+
+
+@factors.register
+def _(layer: arch.LayerNorm, v: Array) -> Factors:
+    return (1 / jnp.sqrt(v + layer.epsilon),)
+
+
+@transform.register
+def _(layer: arch.LayerNorm, state: State, left: Factors, right: Factors) -> State:
+    scale = left[0] * right[0]
+    return state[0] * scale, _scaled(state[1], scale)
+
+
+# ------------------------------------------------------------------------------ activations
 
 
 def _correlation(K: Array, left: Array, right: Array) -> Array:
@@ -146,7 +142,14 @@ def _slopes(layer: arch.Layer) -> tuple[float, float]:
     return 0.0, 1.0
 
 
-def _rectified(layer: arch.Layer, K: Array, T: Array | None, left: Factors, right: Factors) -> State:
+@factors.register
+def _(layer: arch.Relu | arch.LeakyRelu | arch.Abs | arch.ExpNormalized, v: Array) -> Factors:
+    return jnp.sqrt(v), _inverse_root(v)
+
+
+@transform.register
+def _(layer: arch.Relu | arch.LeakyRelu | arch.Abs, state: State, left: Factors, right: Factors) -> State:
+    K, T = state
     negative, positive = _slopes(layer)
     kink = (positive - negative) ** 2 / (2 * math.pi)
     c = _correlation(K, left[1], right[1])
@@ -156,12 +159,28 @@ def _rectified(layer: arch.Layer, K: Array, T: Array | None, left: Factors, righ
     return left[0] * right[0] * (kink * sine + slope * c), _scaled(T, slope)
 
 
+@transform.register
+def _(layer: arch.ExpNormalized, state: State, left: Factors, right: Factors) -> State:
+    K, T = state
+    c = jnp.clip(K * left[1] * right[1], -1, 1)
+    growth = jnp.exp(layer.gamma * (c + layer.shift))
+    return left[0] * right[0] * growth, _scaled(T, layer.gamma * growth)
+
+
 def _erf_parameters(layer: arch.Layer) -> tuple[float, float, float]:
     """(scale, slope, shift) of scale * erf(slope * x) + shift."""
-    return (0.5, 1 / 2.4020563531719796, 0.5) if isinstance(layer, arch.SigmoidLike) else (1.0, 1.0, 0.0)
+    return (0.5, 1 / SIGMOID_LIKE_SCALE, 0.5) if isinstance(layer, arch.SigmoidLike) else (1.0, 1.0, 0.0)
 
 
-def _erf(layer: arch.Layer, K: Array, T: Array | None, left: Factors, right: Factors) -> State:
+@factors.register
+def _(layer: arch.Erf | arch.SigmoidLike, v: Array) -> Factors:
+    scaled = _erf_parameters(layer)[1] ** 2 * v
+    return scaled, _inverse_root(v), 1 / jnp.sqrt(1 + 2 * scaled)
+
+
+@transform.register
+def _(layer: arch.Erf | arch.SigmoidLike, state: State, left: Factors, right: Factors) -> State:
+    K, T = state
     scale, slope, shift = _erf_parameters(layer)
     y, v1, v2 = 2 * slope**2 * K, left[0], right[0]
     scales = left[2] * right[2]
@@ -173,7 +192,14 @@ def _erf(layer: arch.Layer, K: Array, T: Array | None, left: Factors, right: Fac
     return result, _scaled(T, (slope**2 * scale**2 * 4 / math.pi) / jnp.sqrt(determinant))
 
 
-def _gelu(K: Array, T: Array | None, left: Factors, right: Factors) -> State:
+@factors.register
+def _(layer: arch.Gelu, v: Array) -> Factors:
+    return v, _inverse_root(v), 1 / jnp.sqrt(1 + v)
+
+
+@transform.register
+def _(layer: arch.Gelu, state: State, left: Factors, right: Factors) -> State:
+    K, T = state
     v1, v2 = left[0], right[0]
     scales = left[2] * right[2]
     inverse = scales * scales

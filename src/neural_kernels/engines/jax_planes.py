@@ -170,7 +170,11 @@ class Pooled:
         if isinstance(self.segment.pooling, arch.AvgPool):
             return self._add_windows(total, offset, plane, self.segment.pooling.window)
         positions = math.prod(self.segment.space)
-        scale = {arch.Flatten: positions, arch.GlobalAvgPool: positions**2, arch.GlobalSumPool: 1}
+        scale: dict[type, int] = {
+            arch.Flatten: positions,
+            arch.GlobalAvgPool: positions**2,
+            arch.GlobalSumPool: 1,
+        }
         whole = plane.sum(tuple(range(len(self.segment.space))))
         return total.at[0].add(whole / scale[type(self.segment.pooling)])
 

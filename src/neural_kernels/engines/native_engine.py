@@ -6,8 +6,8 @@ holds the threads: each works on tiles of pairs, and the library, called without
 is sequential.
 
 An entry is bit for bit the same whatever the other examples of the call, the tiles and the threads. It
-differs in rounding between instruction sets. ``NEURAL_KERNELS_THREADS`` sets the number of threads (default:
-the processors that this process may use), ``NEURAL_KERNELS_INSTRUCTIONS`` forces one of ``INSTRUCTIONS``.
+differs in rounding between instruction sets. ``machine.threads`` has the number of threads,
+``NEURAL_KERNELS_INSTRUCTIONS`` forces one of ``INSTRUCTIONS``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from neural_kernels.engines.native.plan import SUM_DIAGONAL, Plan, PlanStructure
 from neural_kernels.engines.representable import rounded
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs
+from neural_kernels.machine import native_library
+from neural_kernels.machine.threads import thread_count
+from neural_kernels.triangles import mirror_upper
 
 INTERFACE = 4
 INSTRUCTIONS = ("baseline", "avx2", "avx512")
@@ -230,8 +233,7 @@ def _tile(plan: Plan) -> tuple[int, int]:
 def _mirror(out: np.ndarray, i: int, i_end: int, j: int, j_end: int) -> None:
     """Copies the entries (i, j) to (i_end, j_end) of a symmetric kernel to the other triangle."""
     if i == j:
-        block = out[i:i_end, i:i_end]
-        block[:] = np.triu(block) + np.triu(block, 1).T
+        mirror_upper(out[i:i_end, i:i_end])
         j = i_end
     out[j:j_end, i:i_end] = out[i:i_end, j:j_end].T
 
@@ -303,36 +305,17 @@ def instruction_set() -> str:
     return forced or able[-1]
 
 
-def threads() -> int:
-    """Number of threads: ``NEURAL_KERNELS_THREADS``, or the processors that this process may use."""
-    text = os.environ.get("NEURAL_KERNELS_THREADS")
-    if text is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"NEURAL_KERNELS_THREADS is {text!r}, expected a positive whole number")
-    return int(text)
-
-
 def _run_all(work: Callable[[int, int], None], tasks: Iterable[tuple[int, int]]) -> None:
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         for _ in pool.map(work, *zip(*tasks, strict=True)):
             pass
 
 
 @functools.cache
 def _library_or_reason() -> tuple[ctypes.CDLL | None, str | None]:
-    found = sorted(Path(__file__).parent.glob("_native*.so")) + sorted(
-        Path(__file__).parent.glob("_native*.pyd")
-    )
-    if not found:
-        return None, "its library was not built (install a C++ compiler and reinstall the package)"
-    try:
-        library = ctypes.CDLL(str(found[0]))
-        interface = library.nk_interface()
-    except (OSError, AttributeError) as error:
-        return None, f"its library {found[0].name} does not load ({error})"
-    if interface != INTERFACE:
-        return None, f"its library {found[0].name} is of another version (reinstall the package)"
+    library = native_library.load(Path(__file__).parent, "nk_interface", INTERFACE)
+    if isinstance(library, str):
+        return None, library
     address, count, plan = ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(PlanStructure)
     examples = [address, count, count]
     for instructions in INSTRUCTIONS[: library.nk_level() + 1]:

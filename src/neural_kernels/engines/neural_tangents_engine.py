@@ -24,6 +24,27 @@ from neural_kernels.engines import Kind, Precision, elementwise, graph_buckets
 from neural_kernels.engines.neural_tangents_import import import_neural_tangents, missing
 from neural_kernels.engines.representable import rounded
 from neural_kernels.graphs import Examples, Graphs
+from neural_kernels.triangles import mirror_upper
+
+# What this engine covers; what is not here is refused.
+LAYERS: tuple[type[arch.Layer], ...] = (
+    arch.Dense,
+    arch.Conv,
+    arch.Relu,
+    arch.LeakyRelu,
+    arch.Abs,
+    arch.Erf,
+    arch.Gelu,
+    arch.SigmoidLike,
+    arch.Identity,
+    arch.ExpNormalized,
+    arch.LayerNorm,
+    arch.AvgPool,
+    arch.GlobalAvgPool,
+    arch.GlobalSumPool,
+    arch.Flatten,
+    arch.Aggregate,
+)
 
 # Covariance entries of all pairs in a tile; a few arrays of this size live at the same time.
 ENTRIES_PER_TILE = 2**23
@@ -38,7 +59,7 @@ def unavailable() -> str | None:
 
 def uncovered(architecture: arch.Architecture, input_shape: tuple[int, ...]) -> str | None:
     """The first layer that this engine cannot compute, or None."""
-    return elementwise.misplaced(architecture)
+    return elementwise.uncovered(architecture, LAYERS)
 
 
 @dataclass(frozen=True)
@@ -109,7 +130,9 @@ def kernel(
         result = _array_kernel(architecture, kind, left.x, None if right is None else right.x, precision)
     result[~left.held] = np.nan
     result[:, ~(left if right is None else right).held] = np.nan
-    return result if right is not None else np.triu(result) + np.triu(result, 1).T
+    if right is None:
+        mirror_upper(result)
+    return result
 
 
 def _array_kernel(

@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 
 from neural_kernels.architectures import (
-    Activation,
     Architecture,
-    Conv,
+    AvgPool,
     Dense,
     Flatten,
     GlobalAvgPool,
     GlobalSumPool,
     Identity,
     Layer,
-    LayerNorm,
     Pooling,
 )
+from neural_kernels.architectures.facts import facts
 from neural_kernels.engines import Kind
 
 # Of the work at full length: a window that leaves more than this is not worth its one-sided terms.
@@ -35,6 +34,9 @@ CHUNK = 256
 
 
 # ------------------------------------------------------------------------- what architectures allow it
+
+# The poolings whose kernel is a sum over positions or pairs of them; a single position they leave as it is.
+SUMS = (Flatten, GlobalAvgPool, GlobalSumPool)
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,8 @@ def form_of(architecture: Architecture, kind: Kind) -> Form | None:
     layers = architecture.layers
     place = next((i for i, layer in enumerate(layers) if isinstance(layer, Pooling)), len(layers))
     body, end, tail = layers[:place], layers[place : place + 1], layers[place + 1 :]
-    if (
-        not body
-        or not end
-        or not all(isinstance(layer, Conv | Dense | Activation | LayerNorm) for layer in body)
-    ):
-        return None
-    if not isinstance(end[0], Flatten | GlobalAvgPool | GlobalSumPool):
+    reaches = [reach for layer in body if (reach := facts(layer).reach) is not None]
+    if not body or len(reaches) < len(body) or not end or not isinstance(end[0], SUMS):
         return None
     nngp = ntk = 0.0
     linear: list[Layer] = []
@@ -88,13 +85,17 @@ def form_of(architecture: Architecture, kind: Kind) -> Form | None:
             nngp = layer.W_std**2 * nngp + layer.b_std**2
             ntk = layer.W_std**2 * ntk + nngp
             linear.append(replace(layer, b_std=0.0))
-        elif isinstance(layer, Pooling | Identity):
+        elif isinstance(layer, (*SUMS, AvgPool, Identity)):
             linear.append(layer)
         else:
             return None
-    reach = sum(layer.filter_size // 2 for layer in body if isinstance(layer, Conv))
     without_biases = Architecture(architecture.name, (*body, *end, *linear))
-    return Form(without_biases, reach, end[0], nngp if kind == "nngp" else ntk)
+    return Form(
+        without_biases,
+        sum(reaches),
+        end[0],
+        nngp if kind == "nngp" else ntk,
+    )
 
 
 # ---------------------------------------------------------------------------------- where examples differ

@@ -1,21 +1,80 @@
-"""How many threads NumPy and SciPy compute with: one, where the threads are our own."""
+"""How many threads compute: ours, those of BLAS under NumPy and SciPy, and those of XLA under JAX.
+
+``--threads`` becomes ``thread_limit``; every engine, solver and reader of files asks ``thread_count``. BLAS has one
+thread where the threads are our own.
+
+Supported are Linux, where the processors that this process may use are counted (an affinity that a cluster sets is
+kept to), and macOS, which knows no such limit, so that all processors are. Tested is Linux.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+from neural_kernels.errors import UserError
+
+THREADS_VARIABLE = "NEURAL_KERNELS_THREADS"
+
+XLA_THREADS_VARIABLE = "NPROC"
+"""XLA reads it when JAX looks for its devices, and has so many threads on a CPU from then on."""
 
 MOST_AT_ONCE = 16
 """Items under way: what each takes of memory, it takes so often."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def available_threads() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_count() -> int:
+    """Threads to compute with: ``NEURAL_KERNELS_THREADS``, or the processors that this process may use.
+
+    Raises:
+        UserError: the variable is not a positive whole number.
+    """
+    text = os.environ.get(THREADS_VARIABLE)
+    if text is None:
+        return available_threads()
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"{THREADS_VARIABLE} is {text!r}, expected a positive whole number")
+    return int(text)
+
+
+@contextlib.contextmanager
+def thread_limit(threads: int | None) -> Iterator[None]:
+    """Within it, at most ``threads`` threads compute; None leaves it at every core this process may use."""
+    if threads is None:
+        yield
+        return
+    with environment(THREADS_VARIABLE, str(threads)), threadpool_limits(threads):
+        yield
+
+
+@contextlib.contextmanager
+def environment(variable: str, value: str) -> Iterator[None]:
+    """Within it, the environment's ``variable`` is ``value``."""
+    before = os.environ.get(variable)
+    os.environ[variable] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
 
 
 def blas_threads(count: int) -> AbstractContextManager:

@@ -106,11 +106,10 @@ class KernelSizes:
     def solve_bytes(self) -> int:
         """Memory of the largest solve, all its processes together, without any kernel block in memory; of a
         direct one, the matrix."""
-        from neural_kernels.solvers import cholesky, iterative
+        from neural_kernels.solvers.registry import solver_of_size
 
-        if self.n <= self.direct_up_to:
-            return cholesky.working_bytes(self.n, self.outputs, labels_missing=self.masks > 0)
-        return iterative.working_bytes(self.n, self.outputs, self.rank, max(1, self.masks))
+        solver = solver_of_size(self.n, self.direct_up_to)
+        return solver.working_bytes(self.n, self.outputs, self.rank, self.masks)
 
 
 @dataclass(frozen=True)

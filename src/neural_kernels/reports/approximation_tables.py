@@ -19,23 +19,17 @@ from neural_kernels.reports.chosen import (
 from neural_kernels.reports.scaling_panels import PERCENT
 from neural_kernels.reports.scaling_summary import kernel_labels, task_of
 from neural_kernels.reports.table_pages import Table
+from neural_kernels.solvers.approximations.registry import APPROXIMATIONS
+from neural_kernels.solvers.registry import SOLVERS
 from neural_kernels.study.study import TRUNCATED
 
-COMMITTEE, INDEPENDENT = "bayesian_committee_machine", "bayesian_committee_machine_independent"
+COMMITTEE = "bayesian_committee_machine"
 # Methods in the order of legends and tables, and what people read.
-NAMES = {
-    "nystrom": "Nyström",
-    "subset_of_regressors": "Subset of regressors",
-    "block_diagonal": "Block diagonal",
-    COMMITTEE: "Bayesian committee machine",
-    INDEPENDENT: "Committee, single queries",
-    TRUNCATED: "Truncated CG",
-}
-EXACT_NAMES = {
-    "cholesky": "Exact (Cholesky)",
-    "conjugate_gradients": "Exact (CG to tolerance)",
-    "block_conjugate_gradients": "Exact (block CG to tolerance)",
-}
+NAMES = {name: approximation.title for name, approximation in APPROXIMATIONS.items()}
+
+
+def _name(solver: str) -> str:
+    return SOLVERS[solver].title if solver in SOLVERS else NAMES[solver]
 
 
 def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> Table:
@@ -55,7 +49,7 @@ def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> T
                     alerts.add(len(rows))
                 starts.append((kernel, method))
                 ridges = part.loc[part["split"] == TRAIN].groupby("draw")["ridge"].first().to_numpy()
-                name = EXACT_NAMES.get(method) or NAMES[method]
+                name = _name(method)
                 rows.append(
                     [
                         label,
@@ -102,12 +96,8 @@ def _notes(
         "chosen values, the kernel in memory; of the Bayesian committee machine, whose solve depends on the examples "
         "that it predicts, one prediction of the validation set."
     ]
-    if (metrics["solver"] == COMMITTEE).any():
-        notes.append(
-            f"{NAMES[COMMITTEE]}: predicts test examples together, in chunks of at most as many as a part has."
-        )
-    if (metrics["solver"] == INDEPENDENT).any():
-        notes.append(f"{NAMES[INDEPENDENT]}: predicts each test example as a query of its own.")
+    used = set(metrics["solver"])
+    notes += [f"{one.title}: {one.note}" for name, one in APPROXIMATIONS.items() if one.note and name in used]
     if (metrics["solver"] == TRUNCATED).any():
         options = (study.get("solver") or {}).get("preconditioner") or {}
         method = options.get("method", "none")
@@ -125,7 +115,7 @@ def _notes(
     counts = []
     solves = metrics.loc[metrics["split"] == TRAIN]
     for (kernel, solver, size), part in solves.groupby(["kernel", "solver", "size"], sort=False):
-        method = EXACT_NAMES.get(str(solver)) or NAMES[str(solver)]
+        method = _name(str(solver))
         counts.append((f"{labels[str(kernel)]} {method} {size or ''}".rstrip(), count_passed_over(part)))
     notes += passed_over_note(counts)
     if (metrics["draw"] > 0).any():

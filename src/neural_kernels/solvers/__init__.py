@@ -2,27 +2,33 @@
 
 One idea a file: ``operator`` and ``store_operator`` multiply with the matrix, ``cholesky``,
 ``block_conjugate_gradients`` and ``conjugate_gradients`` solve, ``preconditioners`` help, ``ridge`` chooses
-the ridge, ``solution`` is what comes out. ``solve_system`` puts them together.
+the ridge, ``solution`` is what comes out. ``system`` says what a solver is, ``registry`` names them;
+``solve_system`` puts them together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
-from neural_kernels.blocks import KernelStore, read_submatrix
+from neural_kernels.blocks import KernelStore
 from neural_kernels.errors import UserError
 from neural_kernels.machine.threads import blas_threads
-from neural_kernels.solvers import cholesky, iterative
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
 from neural_kernels.solvers.iteration import Stopping
-from neural_kernels.solvers.iterative import CheckpointSettings, PreconditionerSettings
+from neural_kernels.solvers.pivots import PIVOTS
+from neural_kernels.solvers.registry import SOLVERS, solver_of
 from neural_kernels.solvers.ridge import Validation, select_ridge
+from neural_kernels.solvers.settings import (
+    AUTO,
+    NO_PRECONDITIONER,
+    CheckpointSettings,
+    PreconditionerSettings,
+    Settings,
+)
 from neural_kernels.solvers.solution import Record, Solution, load_solution
-from neural_kernels.solvers.store_operator import StoreOperator, available_threads
+from neural_kernels.solvers.system import Solve, Solver, System
 
 __all__ = [
     "CheckpointSettings",
@@ -35,34 +41,6 @@ __all__ = [
     "load_solution",
     "solve_system",
 ]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to solve.
-
-    Attributes:
-        ridges: candidates relative to the mean diagonal; one needs no validation data.
-        direct_up_to: the largest n that is solved by Cholesky, unless ``method`` says otherwise.
-        method: "auto", "cholesky" or "conjugate_gradients".
-        stopping: of the iteration.
-        preconditioner: of the iteration.
-        block: whether conjugate gradients let the columns of B share their directions, where all have the same
-            labels known; False gives each column its own, as in the paper.
-        memory_budget: bytes that the whole solve may add to what each process holds: matrix, vectors and
-            preconditioner (``memory.left`` gives what is left of a process's budget). What does not fit of the matrix
-            is read from disk in every iteration.
-        threads: that compute.
-    """
-
-    ridges: Sequence[float]
-    direct_up_to: int = 8192
-    method: Literal["auto", "cholesky", "conjugate_gradients"] = "auto"
-    stopping: Stopping = field(default_factory=Stopping)
-    preconditioner: PreconditionerSettings = field(default_factory=PreconditionerSettings)
-    block: bool = True
-    memory_budget: int = 4 * 2**30
-    threads: int = field(default_factory=available_threads)
 
 
 def solve_system(
@@ -94,81 +72,38 @@ def solve_system(
         UserError: settings or targets that cannot be, too little memory, a damaged block, a matrix that is singular
             to rounding with every candidate, or one that is no kernel (``definiteness``).
     """
-    n = window[1] - window[0]
     communicator = SerialCommunicator() if communicator is None else communicator
-    _check(n, targets, settings, validation)
+    _check(window[1] - window[0], targets, settings, validation)
+    system = System(store, window, targets, settings, checkpoints, communicator)
+    solver = solver_of(system)
     with blas_threads(settings.threads):
-        if settings.method == "cholesky" or (settings.method == "auto" and n <= settings.direct_up_to):
-            _check_direct_memory(store, n, targets, settings)
-            # A direct solve is for one process; the others wait for its answer.
-            mine = None
-            if communicator.rank == 0:
-                mine = _choose(
-                    _direct(store, window, targets, settings), settings, validation, SerialCommunicator()
-                )
-            solution = communicator.gather(mine)[0]
-            assert solution is not None
-            return solution
-        operator = StoreOperator(
-            store,
-            window,
-            memory_budget=_spare_memory(n, targets, settings),
-            # Where true residuals are looked at, each column has two: the solution and the direction.
-            vectors=2 * targets.shape[1],
-            threads=settings.threads,
-            communicator=communicator,
-        )
-        identity = f"{store.fingerprint} {window[0]} {window[1]}"
-        solve = iterative.solver(
-            operator,
-            identity,
-            targets,
-            settings.preconditioner,
-            settings.stopping,
-            checkpoints,
-            settings.threads,
-            block=settings.block,
-            precision=store.dtype,
-        )
-        return _with_placement(_choose(solve, settings, validation, communicator), operator)
+        if solver.iterates:
+            return _solve(solver, system, validation)
+        # A direct solve is for one process; the others wait for its answer.
+        mine = None
+        if communicator.rank == 0:
+            mine = _solve(solver, replace(system, communicator=SerialCommunicator()), validation)
+        solution = communicator.gather(mine)[0]
+        assert solution is not None
+        return solution
 
 
-def _with_placement(solution: Solution, operator: StoreOperator) -> Solution:
-    """The solution, its record saying how much of the matrix was in memory and how much was streamed."""
-    shares = operator.communicator.gather((operator.resident_bytes, operator.streamed_bytes))
-    facts = {
-        "processes": len(shares),
-        "resident_bytes": sum(resident for resident, _ in shares),
-        "streamed_bytes": sum(streamed for _, streamed in shares),
-    }
-    return replace(solution, record=replace(solution.record, details=solution.record.details | facts))
+def _solve(solver: Solver, system: System, validation: Validation | None) -> Solution:
+    opened = solver.open(system)
+    solution = _choose(opened.solve, system, validation)
+    record = solution.record
+    return replace(solution, record=replace(record, details=record.details | opened.facts()))
 
 
-def _choose(
-    solve: Callable[[float, np.ndarray | None], Solution],
-    settings: Settings,
-    validation: Validation | None,
-    communicator: Communicator,
-) -> Solution:
+def _choose(solve: Solve, system: System, validation: Validation | None) -> Solution:
+    ridges, communicator = system.settings.ridges, system.communicator
     if validation is None:
-        return solve(float(settings.ridges[0]), None)
+        return solve(float(ridges[0]), None)
 
     def judge(solution: Solution) -> float:
         return communicator.gather(validation.judge(solution) if communicator.rank == 0 else None)[0]
 
-    return select_ridge(solve, settings.ridges, judge)
-
-
-def _direct(
-    store: KernelStore, window: tuple[int, int], targets: np.ndarray, settings: Settings
-) -> Callable[[float, np.ndarray | None], Solution]:
-    kernel = read_submatrix(store, window, window, np.float64)
-
-    def solve(ridge: float, start: np.ndarray | None) -> Solution:
-        tolerance = settings.stopping.tolerance
-        return cholesky.solve_cholesky(kernel, targets, ridge, tolerance=tolerance, precision=store.dtype)
-
-    return solve
+    return select_ridge(solve, ridges, judge)
 
 
 def _check(n: int, targets: np.ndarray, settings: Settings, validation: Validation | None) -> None:
@@ -186,35 +121,10 @@ def _check(n: int, targets: np.ndarray, settings: Settings, validation: Validati
         raise UserError(
             f"{len(settings.ridges)} ridges were given, but no validation data to choose among them"
         )
-    if settings.method not in ("auto", "cholesky", "conjugate_gradients"):
-        raise UserError(f"method is {settings.method!r}, expected auto, cholesky or conjugate_gradients")
-    if settings.preconditioner.method not in ("none", "greedy", "random"):
-        raise UserError(
-            f"preconditioner is {settings.preconditioner.method!r}, expected greedy, random or none"
-        )
+    _check_name("method", settings.method, [AUTO, *SOLVERS])
+    _check_name("preconditioner", settings.preconditioner.method, [*PIVOTS, NO_PRECONDITIONER])
 
 
-def _check_direct_memory(store: KernelStore, n: int, targets: np.ndarray, settings: Settings) -> None:
-    reading = 8 * n * n + 2 * store.largest_block_bytes
-    solving = cholesky.working_bytes(n, targets.shape[1], labels_missing=bool(np.isnan(targets).any()))
-    needed = max(reading, solving)
-    if needed > settings.memory_budget:
-        raise UserError(
-            f"a direct solve of n = {n} takes {needed / 2**30:.2f} GiB, the memory budget leaves "
-            f"{settings.memory_budget / 2**30:.2f} GiB: raise solver.memory_gib, or lower solver.direct_up_to to solve "
-            "iteratively"
-        )
-
-
-def _spare_memory(n: int, targets: np.ndarray, settings: Settings) -> int:
-    """Bytes that the vectors and the preconditioner leave for the matrix."""
-    rank = 0 if settings.preconditioner.method == "none" else settings.preconditioner.rank
-    masks = len({column.tobytes() for column in np.packbits(np.isnan(targets), axis=0).T})
-    working = iterative.working_bytes(n, targets.shape[1], rank, masks)
-    if working >= settings.memory_budget:
-        raise UserError(
-            f"the vectors and the preconditioner of n = {n} alone take {working / 2**30:.2f} GiB, the memory budget "
-            f"leaves {settings.memory_budget / 2**30:.2f} GiB: raise solver.memory_gib or lower "
-            "the preconditioner's rank"
-        )
-    return settings.memory_budget - working
+def _check_name(what: str, name: str, known: list[str]) -> None:
+    if name not in known:
+        raise UserError(f"{what} is {name!r}, expected {', '.join(known[:-1])} or {known[-1]}")

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import lapack
 
+from neural_kernels.blocks import read_submatrix
+from neural_kernels.errors import UserError
 from neural_kernels.solvers.blocked_cholesky import factorisation_bytes, factorise_in_place
 from neural_kernels.solvers.definiteness import NotPositiveDefinite, explained_by_rounding, not_a_kernel
 from neural_kernels.solvers.solution import TOLERANCE, Record, Solution
+from neural_kernels.solvers.system import Opened, System
+from neural_kernels.triangles import mirror_upper
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +34,38 @@ def working_bytes(n: int, columns: int, labels_missing: bool = False) -> int:
     """
     matrices = (16 if labels_missing else 8) * n * n
     return matrices + factorisation_bytes(n) + 8 * 8 * n * columns + 3 * 8 * PANEL * n
+
+
+@dataclass(frozen=True)
+class Cholesky:
+    """The solver for ``registry``."""
+
+    title = "Exact (Cholesky)"
+    iterates = False
+    thrift = "lower solver.direct_up_to"
+
+    def working_bytes(self, n: int, columns: int, rank: int, masks: int) -> int:
+        """See ``Solver.working_bytes``."""
+        return working_bytes(n, columns, labels_missing=masks > 0)
+
+    def open(self, system: System) -> Opened:
+        """The matrix, read; see ``Solver.open``."""
+        store, window, settings = system.store, system.window, system.settings
+        reading = 8 * system.n**2 + 2 * store.largest_block_bytes
+        needed = max(reading, self.working_bytes(system.n, system.columns, 0, system.masks))
+        if needed > settings.memory_budget:
+            raise UserError(
+                f"a direct solve of n = {system.n} takes {needed / 2**30:.2f} GiB, the memory budget leaves "
+                f"{settings.memory_budget / 2**30:.2f} GiB: raise solver.memory_gib, or lower solver.direct_up_to to "
+                "solve iteratively"
+            )
+        kernel = read_submatrix(store, window, window, np.float64)
+
+        def solve(ridge: float, start: np.ndarray | None) -> Solution:
+            tolerance = settings.stopping.tolerance
+            return solve_cholesky(kernel, system.targets, ridge, tolerance=tolerance, precision=store.dtype)
+
+        return Opened(solve)
 
 
 def relative_residuals(residual: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -187,9 +224,5 @@ def _column_sums(kernel: np.ndarray, panel: int = PANEL) -> np.ndarray:
 
 def _restore(kernel: np.ndarray, diagonal: np.ndarray, panel: int = PANEL) -> None:
     """Put K back: LAPACK wrote above the diagonal only, so that what is below it is still whole."""
-    for row in range(0, len(kernel), panel):
-        end = row + panel
-        corner = np.tril(kernel[row:end, row:end], -1)
-        kernel[row:end, row:end] = corner + corner.T
-        kernel[row:end, end:] = kernel[end:, row:end].T
+    mirror_upper(kernel.T, panel)
     kernel.flat[:: len(kernel) + 1] = diagonal

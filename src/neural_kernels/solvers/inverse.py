@@ -15,9 +15,11 @@ from neural_kernels.machine.threads import blas_threads
 from neural_kernels.solvers import cholesky, iterative
 from neural_kernels.solvers.block_conjugate_gradients import block_conjugate_gradients
 from neural_kernels.solvers.iteration import Stopping
-from neural_kernels.solvers.iterative import PreconditionerSettings, ResidualProgress
+from neural_kernels.solvers.iterative import ResidualProgress
 from neural_kernels.solvers.operator import Operator, RidgeSystem
+from neural_kernels.solvers.pivots import low_rank_factor
 from neural_kernels.solvers.preconditioners import Identity, Preconditioner, low_rank_family
+from neural_kernels.solvers.settings import PreconditionerSettings
 
 Inverse = Callable[[np.ndarray], np.ndarray]
 """(n, k) float64 to (n, k) float64."""
@@ -86,9 +88,9 @@ def iterative_inverse(
 
     @functools.cache
     def preconditioner() -> Preconditioner:
-        if settings.method == "none" or settings.rank == 0:
+        if settings.used_rank == 0:
             return Identity()
-        factor = iterative.low_rank_factor(operator, settings)
+        factor = low_rank_factor(operator, settings)
         return low_rank_family(factor.rows, None, batch, operator.communicator, threads).at(shift)
 
     def solve(right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,40 +22,90 @@ from neural_kernels.solvers.conjugate_gradients import State, conjugate_gradient
 from neural_kernels.solvers.definiteness import NotPositiveDefinite, explained_by_rounding, not_a_kernel
 from neural_kernels.solvers.iteration import Stopping
 from neural_kernels.solvers.operator import Operator, RidgeSystem
-from neural_kernels.solvers.pivoted_cholesky import LowRankFactor, greedy
+from neural_kernels.solvers.pivots import low_rank_factor
 from neural_kernels.solvers.preconditioners import (
     Identity,
     LowRankFamily,
     Preconditioner,
     low_rank_family,
 )
-from neural_kernels.solvers.randomly_pivoted_cholesky import randomly_pivoted
+from neural_kernels.solvers.settings import NO_PRECONDITIONER, CheckpointSettings, PreconditionerSettings
 from neural_kernels.solvers.solution import Record, Solution
+from neural_kernels.solvers.store_operator import StoreOperator
+from neural_kernels.solvers.system import Opened, Solve, System
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PreconditionerSettings:
-    """Which low-rank approximation of the kernel preconditions.
+class ConjugateGradients:
+    """The solvers for ``registry``.
 
     Attributes:
-        method: "random" or "greedy" pivots of a partial Cholesky factorisation, or "none".
-        rank: pivots; 0 is none.
-        seed: of random pivots.
+        block: whether several columns share their directions, where all have the same labels known.
     """
 
-    method: Literal["none", "greedy", "random"] = "random"
-    rank: int = 500
-    seed: int = 0
+    block: bool
+
+    iterates = True
+    thrift = "lower solver.preconditioner.rank"
+
+    @property
+    def title(self) -> str:
+        """See ``Solver.title``."""
+        return "Exact (block CG to tolerance)" if self.block else "Exact (CG to tolerance)"
+
+    def working_bytes(self, n: int, columns: int, rank: int, masks: int) -> int:
+        """See ``Solver.working_bytes``; entries of the matrix are the operator's."""
+        return working_bytes(n, columns, rank, max(1, masks))
+
+    def open(self, system: System) -> Opened:
+        """The operator, with as much of the matrix in memory as fits; see ``Solver.open``."""
+        settings, store = system.settings, system.store
+        operator = StoreOperator(
+            store,
+            system.window,
+            memory_budget=self._spare_memory(system),
+            # Where true residuals are looked at, each column has two: the solution and the direction.
+            vectors=2 * system.columns,
+            threads=settings.threads,
+            communicator=system.communicator,
+        )
+        solve = solver(
+            operator,
+            f"{store.fingerprint} {system.window[0]} {system.window[1]}",
+            system.targets,
+            settings.preconditioner,
+            settings.stopping,
+            system.checkpoints,
+            settings.threads,
+            block=self.block,
+            precision=store.dtype,
+        )
+        return Opened(solve, lambda: _placement(operator))
+
+    def _spare_memory(self, system: System) -> int:
+        """Bytes that the vectors and the preconditioner leave for the matrix."""
+        settings = system.settings
+        rank = settings.preconditioner.used_rank
+        working = self.working_bytes(system.n, system.columns, rank, system.masks)
+        if working >= settings.memory_budget:
+            raise UserError(
+                f"the vectors and the preconditioner of n = {system.n} alone take {working / 2**30:.2f} GiB, the "
+                f"memory budget leaves {settings.memory_budget / 2**30:.2f} GiB: raise solver.memory_gib or lower "
+                "the preconditioner's rank"
+            )
+        return settings.memory_budget - working
 
 
-@dataclass(frozen=True)
-class CheckpointSettings:
-    """Where the state of the iteration is saved, and the least seconds between two checkpoints."""
-
-    directory: Path
-    seconds: float = 300.0
+def _placement(operator: StoreOperator) -> dict[str, Any]:
+    """How much of the matrix was in memory, and how much was streamed, for the record."""
+    shares = operator.communicator.gather((operator.resident_bytes, operator.streamed_bytes))
+    return {
+        "processes": len(shares),
+        "resident_bytes": sum(resident for resident, _ in shares),
+        "streamed_bytes": sum(streamed for _, streamed in shares),
+    }
 
 
 def working_bytes(n: int, columns: int, rank: int, masks: int = 1) -> int:
@@ -80,7 +129,7 @@ def solver(
     *,
     block: bool = True,
     precision: npt.DTypeLike = np.float64,
-) -> Callable[[float, np.ndarray | None], Solution]:
+) -> Solve:
     """A function that solves for one ridge after another, from a first guess; they share one factor of K.
 
     Args:
@@ -102,15 +151,14 @@ def solver(
     own_targets = np.nan_to_num(targets[first:last], nan=0.0)
     # The first solve that iterates makes it; one that only reads a finished checkpoint does without.
     family: LowRankFamily | None = None
-    none = settings.method == "none" or settings.rank == 0
     details: dict[str, Any] = {
-        "preconditioner": "none" if none else settings.method,
-        "rank": 0 if none else min(settings.rank, operator.n),
+        "preconditioner": settings.method if settings.used_rank else NO_PRECONDITIONER,
+        "rank": min(settings.used_rank, operator.n),
     }
 
     def preconditioner(shift: float) -> Preconditioner:
         nonlocal family
-        if settings.method == "none" or settings.rank == 0:
+        if settings.used_rank == 0:
             return Identity()
         if family is None:
             begun = time.perf_counter()
@@ -197,13 +245,6 @@ def _mean_diagonal(operator: Operator) -> float:
             f"the kernel's diagonal goes from {diagonal.min():g} to {diagonal.max():g}, expected positive numbers"
         )
     return float(diagonal.mean())
-
-
-def low_rank_factor(operator: Operator, settings: PreconditionerSettings) -> LowRankFactor:
-    """L of the preconditioner, by the pivots that ``settings`` choose."""
-    if settings.method == "greedy":
-        return greedy(operator, settings.rank)
-    return randomly_pivoted(operator, settings.rank, settings.seed)
 
 
 def _checkpoint(

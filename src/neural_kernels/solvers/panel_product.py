@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from neural_kernels.machine import native_library
+
 log = logging.getLogger(__name__)
 
 INTERFACE = 1
@@ -72,15 +74,11 @@ def _multiply(
 @functools.cache
 def library() -> Any:
     """The compiled library, or None where it was not built."""
-    for path in Path(__file__).parent.glob("_native*"):
-        try:
-            found = ctypes.CDLL(str(path))
-            if found.panel_product_interface() == INTERFACE:
-                return found
-        except (OSError, AttributeError) as error:
-            log.warning("%s cannot be used: %s", path, error)
-    log.info("products with the kernel run in NumPy: the compiled library was not built")
-    return None
+    found = native_library.load(Path(__file__).parent, "panel_product_interface", INTERFACE)
+    if isinstance(found, str):
+        log.warning("products with the kernel run in NumPy, more slowly: %s", found)
+        return None
+    return found
 
 
 def _compiled(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -285,11 +284,6 @@ class StoreOperator:
                     yield self._panels[done], result.result()
             finally:
                 wait([result for _, result in pending if not result.cancel()])
-
-
-def available_threads() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _touched(panel: Panel, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -24,11 +24,12 @@ from neural_kernels.blocks import computation as block_computation
 from neural_kernels.blocks import fingerprints
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples
+from neural_kernels.machine.threads import thread_limit
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics.evaluation import evaluate
 from neural_kernels.progress import progress
+from neural_kernels.solvers.approximations.problem import Attempt, Problem
 from neural_kernels.solvers.approximations.query_chunks import Queries
-from neural_kernels.solvers.approximations.selection import Attempt, Problem
 from neural_kernels.solvers.approximations.selection import approximate as solve_approximately
 from neural_kernels.stages.evaluate import kernel_facts
 from neural_kernels.stages.solve import solver_settings
@@ -171,7 +172,7 @@ def _problem(
         ) -> blocks.KernelStore:
             x = features.examples(f"{part}.npy", (0, size))[:size]
             folder = own_kernels / f"{part}-{size}-{edge}"
-            with engines.thread_limit(threads):
+            with thread_limit(threads):
                 return _kernel_among(study, kernel, x, cross, folder, edge)
 
         queries[part] = Queries(store, size, variances, among)

@@ -75,22 +75,19 @@ def _check_tasks(where: str, study: Study, summary: DataSummary) -> None:
 
 def _check_memory(where: str, study: Study, summary: DataSummary) -> None:
     """Each solve in solver.memory_gib; what missing labels add is only known with the labels."""
-    from neural_kernels.solvers import cholesky, iterative
+    from neural_kernels.solvers.registry import solver_of_size
 
     solver = study.config["solver"]
     rank = 0 if solver["preconditioner"]["method"] == "none" else solver["preconditioner"]["rank"]
     budget = solver["memory_gib"] * 2**30
     for kernel in study.kernels:
         for n in study.training_sizes(kernel):
-            if study.method(n) == "direct":
-                needed, instead = cholesky.working_bytes(n, summary.outputs), "lower solver.direct_up_to"
-            else:
-                needed = iterative.working_bytes(n, summary.outputs, rank)
-                instead = "lower solver.preconditioner.rank"
+            chosen = solver_of_size(n, solver["direct_up_to"])
+            needed = chosen.working_bytes(n, summary.outputs, rank, masks=0)
             if needed > budget:
                 raise UserError(
                     f"{where}: solver.memory_gib is {solver['memory_gib']:g}, but the {study.method(n)} solve of "
-                    f"n = {n} takes {needed / 2**30:.3g} GiB: raise it, or {instead}"
+                    f"n = {n} takes {needed / 2**30:.3g} GiB: raise it, or {chosen.thrift}"
                 )
 
 

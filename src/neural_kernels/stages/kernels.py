@@ -10,11 +10,12 @@ import json
 import logging
 from pathlib import Path
 
-from neural_kernels import blocks, engines, sealed_arrays
+from neural_kernels import blocks, sealed_arrays
+from neural_kernels.architectures import is_flip_symmetric
 from neural_kernels.blocks import Grid, KernelStore, kernel_features
 from neural_kernels.blocks import computation as block_computation
-from neural_kernels.blocks.flip_symmetry import is_flip_symmetric
 from neural_kernels.errors import DamagedFile, UserError
+from neural_kernels.machine.threads import thread_limit
 from neural_kernels.planning import costs as planning
 from neural_kernels.progress import progress
 from neural_kernels.study.folders import features_folder, open_features_folder, store_folder
@@ -86,7 +87,7 @@ def compute_block(
     flipped_images = kernel_features.check(store, part, features)
     if part != "train" or not is_flip_symmetric(kernel.architecture):
         flipped_images = 0
-    with engines.thread_limit(threads):
+    with thread_limit(threads):
         block_computation.compute_block(
             store,
             i,

@@ -17,11 +17,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from neural_kernels import blocks, datasets, engines, solvers
+from neural_kernels import blocks, datasets, solvers
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES, open_examples
-from neural_kernels.machine.threads import blas_threads
+from neural_kernels.machine.threads import blas_threads, thread_limit
 from neural_kernels.planning import costs as planning
 from neural_kernels.prediction import job as prediction_job
 from neural_kernels.prediction import posterior
@@ -132,7 +132,7 @@ def predict_inputs(
         groups = _groups(model, settings, [known for known, _ in masks]) if wanted.covariance else []
         _check_disk(model, inputs, wanted, folder, rows, len(groups))
         job = prediction_job.open_job(folder, identity, asked)
-        with engines.thread_limit(threads), blas_threads(settings.threads):
+        with thread_limit(threads), blas_threads(settings.threads):
             kernel = _cross_kernel(model, results, folder, inputs)
             predicted = prediction_job.compute(
                 folder, job, kernel, model.solution.coefficients, groups, rows, keep=wanted.samples > 0

@@ -175,7 +175,7 @@ def _problem(
 
 
 def _outcome(record: Record) -> str:
-    direct = record.solver == "cholesky"
+    direct = record.stopped_by == "direct"
     end = "solved directly" if direct else f"after {record.iterations} iterations"
     reason = "" if direct else f" ({record.stopped_by})"
     state = "converged" if record.converged else f"NOT converged{reason}"

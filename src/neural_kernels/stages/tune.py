@@ -27,6 +27,7 @@ import numpy as np
 from neural_kernels import engines, preprocessing, sealed_arrays
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.graphs import Graphs
+from neural_kernels.machine.threads import thread_limit
 from neural_kernels.metrics.evaluation import Task
 from neural_kernels.metrics.objectives import Objective, objective_named
 from neural_kernels.preprocessing import Part, zca
@@ -221,7 +222,7 @@ def _start(run: _Run, threads: int | None) -> None:
         return
     path.unlink(missing_ok=True)
     if options["method"] == "zca":
-        with engines.thread_limit(threads):
+        with thread_limit(threads):
             found = preprocessing.spectrum_of(options, run.data)
         zca.save_spectrum(spectrum, found)
         started["spectrum_checksum"] = checksums.of_file(spectrum)
@@ -270,7 +271,7 @@ def _run_trial(run: _Run, number: int, threads: int | None) -> TrialRecord:
         return there
     candidate, n = tuning.space.candidate(values), tuning.training_examples
     log.info("trial %d: %s", number, ", ".join(f"{name} {value}" for name, value in values.items()))
-    with engines.thread_limit(threads):
+    with thread_limit(threads):
         parts = run.parts(candidate, n)
         reason = journal.begin(claim, tuning.attempts)
         if reason is None:
@@ -292,7 +293,7 @@ def recompute_trial(study: Study, results: Path, number: int, threads: int | Non
     """
     run = _open(study, results)
     old = run.read(run.record_path(number))
-    with engines.thread_limit(threads):
+    with thread_limit(threads):
         parts = run.parts(_candidate(old), old.training_examples)
         new = run.assess(old.name, _candidate(old), old.hyperparameters, parts)
     return f"trial {number}: {_outcome(new)}; recorded: {_outcome(old)}"
@@ -358,7 +359,7 @@ def transfer_trial(study: Study, results: Path, which: str, threads: int | None 
         if which != BASELINE:
             old = run.read(run.record_path(chosen[int(which)]))
             name, candidate, values = old.name, _candidate(old), old.hyperparameters
-        with engines.thread_limit(threads):
+        with thread_limit(threads):
             record = run.assess(name, candidate, values, run.parts(candidate, n))
     write_json(run.folder / "transfer" / f"{which}.json", record.as_json())
 
@@ -371,7 +372,7 @@ def test_tuned(study: Study, results: Path, which: str, threads: int | None = No
         best = run.read(run.record_path(read_json(run.folder / "selected.json")["best"]))
         candidate, values = _candidate(best), best.hyperparameters
     tests = {part: n for part, n in study.part_sizes.items() if part not in ("train", "validation")}
-    with engines.thread_limit(threads):
+    with thread_limit(threads):
         parts = run.parts(candidate, run.tuning.training_examples, tests)
         record = run.assess(which, candidate, values, parts)
     write_json(run.folder / "test" / f"{which}.json", record.as_json())

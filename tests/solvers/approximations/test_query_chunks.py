@@ -14,6 +14,7 @@ from neural_kernels.solvers.approximations import (
     draw_partition,
 )
 from neural_kernels.solvers.approximations import selection as approximations
+from neural_kernels.solvers.approximations.problem import Problem
 from neural_kernels.solvers.approximations.query_chunks import Queries, QueryChunks, chunk_size
 
 N, OUTPUTS = 480, 3
@@ -48,7 +49,7 @@ def problem(tmp_path, request):
 
         variances = np.diag(EVERYTHING)[ROWS[part]]
         queries[part] = Queries(cross, size, lambda own=variances: own, among)
-    return approximations.Problem(
+    return Problem(
         written(tmp_path / "train", train, 128, precision, True),
         WINDOW,
         TARGETS,

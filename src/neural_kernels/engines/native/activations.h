@@ -200,4 +200,17 @@ struct Exponential {
     }
 };
 
+// All of them, in the order of Formula in plan.py: an activation's code is its place here.
+#define NK_ACTIVATIONS(X)              \
+    X(IDENTITY, Identity)              \
+    X(RELU_POSITIVE, Rectifier<true>)  \
+    X(RELU, Rectifier<false>)          \
+    X(ERF, ErrorFunction)              \
+    X(GELU, GaussianGate)              \
+    X(EXPONENTIAL, Exponential)
+
+#define NK_CODE(code, Act) code,
+enum ActivationCode { NK_ACTIVATIONS(NK_CODE) };
+#undef NK_CODE
+
 }  // namespace

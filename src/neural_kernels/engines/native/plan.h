@@ -3,12 +3,11 @@
 
 #include <cstdint>
 
-enum ActivationCode { IDENTITY = 0, RELU_POSITIVE = 1, RELU = 2, ERF = 3, GELU = 4, EXPONENTIAL = 5 };
 enum EndCode { AVERAGE = 0, SUM_ALL_PAIRS = 1, SUM_DIAGONAL = 2, OUTPUT = 3, MEAN_ALL_NODES = 4 };
 
 // One layer with weights (or none: scale 1, bias 0, affine 0), its normalisation, and the activation after it.
 struct Step {
-    int32_t activation;
+    int32_t activation;               // its place in NK_ACTIVATIONS of activations.h
     int32_t half_height, half_width;  // the filter is 2 half + 1 positions
     int32_t affine;                   // 1 where the tangent kernel gains the covariance
     int32_t normalised;               // 1 with a LayerNorm between the affine layer and the activation

@@ -10,6 +10,7 @@ applied where they arise: they go into the scale of the next layer, or into that
 from __future__ import annotations
 
 import ctypes
+import enum
 import functools
 import math
 from dataclasses import dataclass
@@ -37,14 +38,28 @@ from neural_kernels.architectures import (
     SigmoidLike,
     output_shape,
 )
+from neural_kernels.architectures.layers import SIGMOID_LIKE_SCALE
 from neural_kernels.graphs import is_graphs
 
 MAX_STAGES, MAX_STEPS = 16, 256
-IDENTITY, RELU_POSITIVE, RELU, ERF, GELU, EXPONENTIAL = range(6)
 AVERAGE, SUM_ALL_PAIRS, SUM_DIAGONAL, OUTPUT, MEAN_ALL_NODES = range(5)
 AGGREGATE, SELF_LOOPS, DEGREE_SCALING = 1, 2, 4
-TABLES = {IDENTITY: 0, RELU_POSITIVE: 2, RELU: 2, ERF: 2, GELU: 2, EXPONENTIAL: 2}
-SIGMOID_LIKE_SCALE = 2.4020563531719796
+
+
+class Formula(enum.IntEnum):
+    """The activations of activations.h, in the order of NK_ACTIVATIONS there: their codes."""
+
+    IDENTITY = 0
+    RELU_POSITIVE = enum.auto()
+    RELU = enum.auto()
+    ERF = enum.auto()
+    GELU = enum.auto()
+    EXPONENTIAL = enum.auto()
+
+    @property
+    def tables(self) -> int:
+        """Values that an example has at each position."""
+        return 0 if self is Formula.IDENTITY else 2
 
 
 class StepStructure(ctypes.Structure):
@@ -182,7 +197,7 @@ class _Compiler:
                 f"{type(layer).__name__} without a Dense or Conv layer since the last activation"
             )
         self.gaussian = isinstance(layer, Identity)
-        rectifier = RELU_POSITIVE if self.positive else RELU
+        rectifier = Formula.RELU_POSITIVE if self.positive else Formula.RELU
         match layer:
             case Identity() | LeakyRelu(alpha=1.0):
                 pass
@@ -194,23 +209,29 @@ class _Compiler:
                 squared = (1 - alpha) ** 2
                 self.step(rectifier, (math.pi * (1 + alpha**2) / squared,), squared / (2 * math.pi))
             case Erf():
-                self.step(ERF, (2.0, 2 / math.pi, 0.0))
+                self.step(Formula.ERF, (2.0, 2 / math.pi, 0.0))
             case SigmoidLike():
                 slope = 1 / SIGMOID_LIKE_SCALE
-                self.step(ERF, (2 * slope**2, 0.5 / math.pi, math.pi / 2), positive=True)
+                self.step(Formula.ERF, (2 * slope**2, 0.5 / math.pi, math.pi / 2), positive=True)
             case Gelu():
-                self.step(GELU, (), 1 / (2 * math.pi))
+                self.step(Formula.GELU, (), 1 / (2 * math.pi))
             case ExpNormalized(gamma=gamma, shift=shift):
-                self.step(EXPONENTIAL, (gamma, gamma * shift), positive=True)
+                self.step(Formula.EXPONENTIAL, (gamma, gamma * shift), positive=True)
+            case _:
+                raise _Uncovered(f"layer {type(layer).__name__}")
 
     def step(
-        self, activation: int, parameters: tuple[float, ...] = (), factor: float = 1.0, positive: bool = False
+        self,
+        activation: Formula,
+        parameters: tuple[float, ...] = (),
+        factor: float = 1.0,
+        positive: bool = False,
     ) -> None:
         """Writes the waiting layer with its activation, which leaves out the constant ``factor``."""
         layer = self.waiting or _Affine(0, self.scale, 0.0, 0)
         height, width = self.extent()
         normalised = layer.epsilon is not None
-        tables = TABLES[activation] + normalised
+        tables = activation.tables + normalised
         self.steps.append(
             StepStructure(
                 activation=activation,
@@ -233,7 +254,7 @@ class _Compiler:
 
     def flush(self) -> None:
         if self.waiting is not None or self.aggregate_flags:
-            self.step(IDENTITY)
+            self.step(Formula.IDENTITY)
 
     def end_stage(self, end: int, window: int = 1, factor: float = 1.0) -> None:
         self.flush()
@@ -265,7 +286,7 @@ class _Compiler:
                 self.end_stage(SUM_ALL_PAIRS)
             case Flatten():
                 self.end_stage(SUM_DIAGONAL, factor=1 / math.prod(self.space))
-            case Relu() | LeakyRelu() | Abs() | Erf() | Gelu() | SigmoidLike() | Identity() | ExpNormalized():
+            case Activation():
                 self.activation(layer)
             case _:
                 raise _Uncovered(f"layer {type(layer).__name__}")

@@ -148,12 +148,11 @@ template <class Act, class T> static RowFunction<T> of_shape(int shape, int mode
 
 template <class T> static RowFunction<T> row_function(int activation, int shape, int mode) {
     switch (activation) {
-    case RELU_POSITIVE: return of_shape<Rectifier<true>, T>(shape, mode);
-    case RELU: return of_shape<Rectifier<false>, T>(shape, mode);
-    case ERF: return of_shape<ErrorFunction, T>(shape, mode);
-    case GELU: return of_shape<GaussianGate, T>(shape, mode);
-    case EXPONENTIAL: return of_shape<Exponential, T>(shape, mode);
-    default: return of_shape<Identity, T>(shape, mode);
+#define NK_CASE(code, Act) \
+    case code: return of_shape<Act, T>(shape, mode);
+        NK_ACTIVATIONS(NK_CASE)
+#undef NK_CASE
+    default: return nullptr;
     }
 }
 
@@ -193,12 +192,10 @@ static void make_tables_of(const Step &step, const Vec<T> *sums, int n, Vec<T> *
 template <class T>
 static void make_tables(const Step &step, const Vec<T> *sums, int n, Vec<T> *out, int64_t table_stride) {
     switch (step.activation) {
-    case RELU_POSITIVE:
-    case RELU: return make_tables_of<Rectifier<true>, T>(step, sums, n, out, table_stride);
-    case ERF: return make_tables_of<ErrorFunction, T>(step, sums, n, out, table_stride);
-    case GELU: return make_tables_of<GaussianGate, T>(step, sums, n, out, table_stride);
-    case EXPONENTIAL: return make_tables_of<Exponential, T>(step, sums, n, out, table_stride);
-    default: return make_tables_of<Identity, T>(step, sums, n, out, table_stride);
+#define NK_CASE(code, Act) \
+    case code: return make_tables_of<Act, T>(step, sums, n, out, table_stride);
+        NK_ACTIVATIONS(NK_CASE)
+#undef NK_CASE
     }
 }
 

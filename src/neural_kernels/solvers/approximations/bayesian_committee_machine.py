@@ -19,14 +19,29 @@ pivot is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy.linalg import blas, lapack
 
 from neural_kernels.errors import UserError
+from neural_kernels.solvers.approximations.part_kernels import PartKernels
+from neural_kernels.solvers.approximations.problem import (
+    Approximation,
+    Asked,
+    Attempt,
+    Problem,
+    check_memory,
+    descending,
+)
+from neural_kernels.solvers.approximations.query_chunks import QueryChunks, chunk_size, reading_bytes
+from neural_kernels.solvers.approximations.subsets import draw_partition
 from neural_kernels.solvers.blocked_cholesky import BLOCK, UPDATE_ROWS, factorise_in_place
 from neural_kernels.solvers.definiteness import NotPositiveDefinite
+
+log = logging.getLogger(__name__)
 
 DOUBLE = float(np.finfo(np.float64).eps)
 
@@ -138,3 +153,65 @@ def _root_of_part(kernel: np.ndarray, explained: np.ndarray, ridge: float) -> np
 
 def _smallest_pivot(factor: np.ndarray) -> float:
     return float(np.diag(factor).min() ** 2)
+
+
+def _committee(problem: Problem, asked: Asked, passed_over: list[float]) -> Iterator[Attempt]:
+    """Queries are predicted together in chunks of at most ``size``, as many as the examples of a part."""
+    settings, size = asked.settings, asked.size
+    partition = draw_partition(problem.n, size, asked.seed)
+    n, outputs = problem.targets.shape
+    queries = problem.queries.values()
+    chunk = max(chunk_size(q.size, size) for q in queries)
+    working = working_bytes(chunk, max(map(len, partition)), outputs)
+    working += 8 * 4 * max(q.size for q in queries) * outputs
+    rows = max(reading_bytes(q, chunk, n) for q in queries)
+    check_memory(working + rows, settings)
+    # Parts first: every chunk goes through all of them.
+    left = settings.memory_budget - working - rows
+    kernels = PartKernels(problem.train, problem.window, partition, left)
+    left -= min(sum(8 * len(part) ** 2 for part in partition), left)
+    chunks = QueryChunks(problem.queries, problem.window, size, budget=rows + left)
+
+    def predict_chunk(part: str, place: int, ridge: float) -> np.ndarray:
+        cross, prior = chunks.read(part, place)
+        return bayesian_committee_machine(
+            kernels, lambda p: cross[:, p], prior, problem.targets, partition, ridge, chunks.rounding
+        )
+
+    def predict(part: str, ridge: float) -> np.ndarray:
+        return np.concatenate([predict_chunk(part, place, ridge) for place in range(chunks.count(part))])
+
+    def reading() -> float:
+        return kernels.reading_seconds + chunks.reading_seconds
+
+    return committee_attempts(settings.ridges, predict, reading, passed_over)
+
+
+def committee_attempts(
+    ridges: Sequence[float],
+    predict: Callable[[str, float], np.ndarray],
+    reading: Callable[[], float],
+    passed_over: list[float],
+) -> Iterator[Attempt]:
+    """``predict`` takes a part of the data and a ridge; ``reading`` gives the seconds spent reading so far."""
+    for ridge in descending(ridges):
+        begun, before = time.perf_counter(), reading()
+        try:
+            known = predict("validation", ridge)
+        except NotPositiveDefinite as error:
+            log.warning("ridge %g is passed over: %s", ridge, error)
+            passed_over.append(ridge)
+            continue
+        seconds = time.perf_counter() - begun - (reading() - before)
+
+        def predictions(part: str, ridge: float = ridge, known: np.ndarray = known) -> np.ndarray:
+            return known if part == "validation" else predict(part, ridge)
+
+        yield Attempt(ridge, None, predictions, seconds, "direct", True, {})
+
+
+COMMITTEE = Approximation(
+    "Bayesian committee machine",
+    _committee,
+    note="predicts test examples together, in chunks of at most as many as a part has.",
+)

@@ -7,13 +7,18 @@ of Tresp 2000 knows those of all that it predicts together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from neural_kernels.errors import UserError
-from neural_kernels.solvers.cholesky import factorise, solve_factorised
+from neural_kernels.solvers.approximations.bayesian_committee_machine import committee_attempts
+from neural_kernels.solvers.approximations.part_kernels import PartKernels
+from neural_kernels.solvers.approximations.problem import Approximation, Asked, Attempt, Problem, check_memory
+from neural_kernels.solvers.approximations.query_chunks import reading_bytes
+from neural_kernels.solvers.approximations.subsets import draw_partition
+from neural_kernels.solvers.cholesky import factorise, solve_factorised, working_bytes
 from neural_kernels.solvers.definiteness import NotPositiveDefinite
 
 
@@ -61,3 +66,43 @@ def bayesian_committee_machine_independent(
         precision += explained / (prior * left)
         weighted += (solved.T @ targets[part]) / left[:, None]
     return weighted / precision[:, None]
+
+
+def _independent_committee(problem: Problem, asked: Asked, passed_over: list[float]) -> Iterator[Attempt]:
+    """Each query is predicted on its own, from its prior variance, not together with the others."""
+    settings, partition = asked.settings, draw_partition(problem.n, asked.size, asked.seed)
+    n, outputs = problem.targets.shape
+    queries, largest = problem.queries.values(), max(map(len, partition))
+    most = max(q.size for q in queries)
+    # K[validation, training set], which stays, and that of another part of the data; then what a member has in hand.
+    working = 8 * problem.queries["validation"].size * n + max(reading_bytes(q, q.size, n) for q in queries)
+    working += 8 * (4 * most * largest + 4 * most * outputs) + working_bytes(largest, outputs)
+    check_memory(working, settings)
+    kernels = PartKernels(problem.train, problem.window, partition, settings.memory_budget - working)
+
+    def given(part: str) -> tuple[np.ndarray, np.ndarray]:
+        cross = problem.validation_cross if part == "validation" else problem.cross(part)
+        return cross, problem.queries[part].variances()
+
+    validation = given("validation")
+
+    def predict(part: str, ridge: float) -> np.ndarray:
+        cross, variances = validation if part == "validation" else given(part)
+        return bayesian_committee_machine_independent(
+            kernels,
+            lambda p: cross[:, p],
+            variances,
+            problem.targets,
+            partition,
+            ridge,
+            problem.train.dtype,
+        )
+
+    return committee_attempts(settings.ridges, predict, lambda: kernels.reading_seconds, passed_over)
+
+
+INDEPENDENT_COMMITTEE = Approximation(
+    "Committee, single queries",
+    _independent_committee,
+    note="predicts each test example as a query of its own.",
+)

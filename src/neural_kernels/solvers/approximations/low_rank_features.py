@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +14,21 @@ from scipy.linalg import lapack, solve_triangular
 
 from neural_kernels.errors import UserError
 from neural_kernels.solvers import cholesky
+from neural_kernels.solvers.approximations.problem import (
+    Asked,
+    Attempt,
+    Problem,
+    descending,
+    from_coefficients,
+    operator_of,
+)
+from neural_kernels.solvers.approximations.subsets import draw_subset
 from neural_kernels.solvers.communicator import SerialCommunicator
 from neural_kernels.solvers.definiteness import NotPositiveDefinite
 from neural_kernels.solvers.operator import Operator
 from neural_kernels.solvers.preconditioners import LowRank, LowRankFamily, low_rank_family
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,3 +106,34 @@ def low_rank_features(
     del columns
     family = low_rank_family(factor, None, outputs, SerialCommunicator(), threads)
     return LowRankFeatures(subset, triangle, family, mean_diagonal)
+
+
+def low_rank_attempts(
+    solve: Callable[[LowRankFeatures, np.ndarray, float], np.ndarray],
+    problem: Problem,
+    asked: Asked,
+    passed_over: list[float],
+) -> Iterator[Attempt]:
+    """Attempts with the features of a random subset, from which ``solve`` makes coefficients with a ridge."""
+    settings, subset = asked.settings, draw_subset(problem.n, asked.size, asked.seed)
+    n, m = problem.n, len(subset)
+    operator = operator_of(problem, settings, working=8 * (4 * n * m + 6 * m * m))
+    outputs = problem.targets.shape[1]
+    for jitter in descending(asked.jitters):
+        begun = time.perf_counter()
+        try:
+            features = low_rank_features(
+                operator, subset, jitter, outputs, settings.threads, problem.train.dtype
+            )
+        except NotPositiveDefinite as error:
+            log.warning("jitter %g is passed over: %s", jitter, error)
+            passed_over.append(jitter)
+            continue
+        shared = time.perf_counter() - begun
+        for ridge in descending(settings.ridges):
+            begun = time.perf_counter()
+            coefficients = solve(features, problem.targets, ridge)
+            seconds = shared + time.perf_counter() - begun
+            yield Attempt(
+                ridge, jitter, from_coefficients(problem, coefficients), seconds, "direct", True, {}
+            )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from neural_kernels.solvers.approximations.low_rank_features import LowRankFeatures
+from neural_kernels.solvers.approximations.low_rank_features import LowRankFeatures, low_rank_attempts
+from neural_kernels.solvers.approximations.problem import Approximation
 
 
 def nystrom(features: LowRankFeatures, targets: np.ndarray, ridge: float) -> np.ndarray:
@@ -22,3 +25,6 @@ def nystrom(features: LowRankFeatures, targets: np.ndarray, ridge: float) -> np.
         UserError: the ridge is not positive.
     """
     return features.system(ridge).apply(targets, np.arange(targets.shape[1]))
+
+
+NYSTROM = Approximation("Nyström", partial(low_rank_attempts, nystrom), passes_over="jitters")

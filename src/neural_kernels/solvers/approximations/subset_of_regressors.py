@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from neural_kernels.solvers.approximations.low_rank_features import LowRankFeatures
+from neural_kernels.solvers.approximations.low_rank_features import LowRankFeatures, low_rank_attempts
+from neural_kernels.solvers.approximations.problem import Approximation
 
 
 def subset_of_regressors(features: LowRankFeatures, targets: np.ndarray, ridge: float) -> np.ndarray:
@@ -18,3 +21,8 @@ def subset_of_regressors(features: LowRankFeatures, targets: np.ndarray, ridge: 
     coefficients = np.zeros(targets.shape)
     coefficients[features.subset] = solve_triangular(features.triangle, weights, lower=True, trans="T")
     return coefficients
+
+
+SUBSET_OF_REGRESSORS = Approximation(
+    "Subset of regressors", partial(low_rank_attempts, subset_of_regressors), passes_over="jitters"
+)

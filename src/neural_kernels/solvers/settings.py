@@ -1,0 +1,69 @@
+"""How to solve: plain values, which are part of what a solution is recognised by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from neural_kernels.machine.threads import thread_count
+from neural_kernels.solvers.iteration import Stopping
+
+AUTO = "auto"
+NO_PRECONDITIONER = "none"
+
+
+@dataclass(frozen=True)
+class PreconditionerSettings:
+    """Which low-rank approximation of the kernel preconditions.
+
+    Attributes:
+        method: a name in ``pivots.PIVOTS``, how the pivots of a partial Cholesky factorisation are chosen, or "none".
+        rank: pivots; 0 is none.
+        seed: of random pivots.
+    """
+
+    method: str = "random"
+    rank: int = 500
+    seed: int = 0
+
+    @property
+    def used_rank(self) -> int:
+        """Pivots that are asked for: 0 without a preconditioner."""
+        return 0 if self.method == NO_PRECONDITIONER else self.rank
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """Where the state of the iteration is saved, and the least seconds between two checkpoints."""
+
+    directory: Path
+    seconds: float = 300.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to solve.
+
+    Attributes:
+        ridges: candidates relative to the mean diagonal; one needs no validation data.
+        direct_up_to: the largest n that is solved by Cholesky, unless ``method`` says otherwise.
+        method: "auto" or a name in ``registry.SOLVERS``.
+        stopping: of the iteration.
+        preconditioner: of the iteration.
+        block: whether conjugate gradients let the columns of B share their directions, where all have the same
+            labels known; False gives each column its own, as in the paper.
+        memory_budget: bytes that the whole solve may add to what each process holds: matrix, vectors and
+            preconditioner (``memory.left`` gives what is left of a process's budget). What does not fit of the matrix
+            is read from disk in every iteration.
+        threads: that compute.
+    """
+
+    ridges: Sequence[float]
+    direct_up_to: int = 8192
+    method: str = AUTO
+    stopping: Stopping = field(default_factory=Stopping)
+    preconditioner: PreconditionerSettings = field(default_factory=PreconditionerSettings)
+    block: bool = True
+    memory_budget: int = 4 * 2**30
+    threads: int = field(default_factory=thread_count)
