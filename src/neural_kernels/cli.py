@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         "check",
         _check,
         "check the config, the data files, the engines and the disk; write nothing",
-        "the study, config/<study>.yaml, or a comparison of studies, or a table",
+        "the study, config/<study>.yaml, or a comparison or table in its folder",
         writes=False,
     )
     sub = verb(
@@ -286,7 +286,10 @@ def _parser() -> argparse.ArgumentParser:
     kernel(sub)
     size(sub)
     verb(
-        "report-splits", _report_splits, "draw the report of a comparison of splits, config/<comparison>.yaml"
+        "report-splits",
+        _report_splits,
+        "draw the report of a comparison of splits",
+        "the comparison, config/comparisons/<comparison>.yaml",
     )
     verb("report-tasks", _report_tasks, "draw the report of each task's scores, beside published ones")
     sub = verb("approximate", _approximate, "approximate the full solution by one method of one size")
@@ -343,12 +346,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(options: argparse.Namespace) -> None:
-    if config_files.is_comparison(options.config):
+    if config_files.kind(options.config) == "comparison":
         compared = split_comparison.load_comparison(options.config)
         for study in compared.run.values():
             split_comparison.check_comparable(study, check_study(study, options.results))
         log.info("comparison %s: its studies are in order", compared.name)
-    elif options.config.parent.name == "tables":
+    elif config_files.kind(options.config) == "table":
         table = comparison.load_table(options.config)
         table.check_runs()
         log.info("table %s: its studies have the kernels that it names", table.name)
