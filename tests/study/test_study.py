@@ -5,7 +5,8 @@ import yaml
 
 from neural_kernels import architectures
 from neural_kernels.errors import UserError
-from neural_kernels.study.study import load_study, report_kind, studies
+from neural_kernels.study.config_files import names as config_names
+from neural_kernels.study.study import load_study
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -30,7 +31,7 @@ def study_of(tmp_path, name="mine", **changes):
 
 
 def test_every_study_that_ships_is_valid():
-    names = list(studies(CONFIG))
+    names = list(config_names(CONFIG))
     assert {"demo", "cifar5m"} <= set(names)
     for name in names:
         study = load_study(CONFIG / f"{name}.yaml")
@@ -188,27 +189,6 @@ def test_sizes_that_are_no_factors_are_refused(tmp_path):
         UserError, match=r"n = 401, but data.train_examples gives 400 with its augmented copies"
     ):
         augmented(tmp_path, training_sizes={"sizes": [401]})
-
-
-def test_a_study_has_at_most_one_report_of_its_own(tmp_path):
-    def kind(name):
-        return report_kind(tmp_path / f"{name}.yaml")
-
-    study_of(tmp_path, "plain")
-    augmented(tmp_path, name="flipped", factor=2)
-    augmented(tmp_path, name="single", factor=1)
-    shared = dict.fromkeys(("data", "preprocessing", "kernels"))
-    study_of(tmp_path, "guest", kernels_from="flipped", **shared)
-    study_of(tmp_path, "both", kernels_from="flipped", approximations={"sizes": [10]}, **shared)
-    (tmp_path / "damaged.yaml").write_text("data: [")
-    (tmp_path / "list.yaml").write_text("[1, 2]")
-    kinds = {name: kind(name) for name in (*studies(tmp_path), "missing")}
-    assert kinds == {
-        "both": "approximations", "damaged": None, "flipped": "augmentation", "guest": "augmentation",
-        "list": None, "missing": None, "plain": None, "single": None,
-    }  # fmt: skip
-    assert report_kind(CONFIG / "approximations.yaml") == "approximations"
-    assert report_kind(CONFIG / "augmentation.yaml") == "augmentation"
 
 
 def test_the_augmentation_studies_that_ship_keep_the_symmetry_of_flips():

@@ -127,8 +127,8 @@ def _check_report(file: str, config: Path) -> None:
     study, comparison, table = (config / folder / f"{name}.yaml" for folder in ("", COMPARISONS, TABLES))
     whole = _by_suffix(file, config)
     makers = [path for path in (table, comparison) if path.is_file()]
-    makers += [whole[1]] if whole is not None and whole[1].is_file() else []
     makers += [study] if _has_short_report(study) else []
+    makers += [whole[1]] if whole is not None and whole[1].is_file() else []
     if ending == ".md" or makers == [table]:
         load_table(table)
     elif len(makers) > 1:
