@@ -6,6 +6,8 @@ import yaml
 from neural_kernels import architectures
 from neural_kernels.errors import UserError
 from neural_kernels.study.config_files import names as config_names
+from neural_kernels.study.published_table import load_table
+from neural_kernels.study.split_comparison import load_comparison
 from neural_kernels.study.study import load_study
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -36,6 +38,15 @@ def test_every_study_that_ships_is_valid():
     for name in names:
         study = load_study(CONFIG / f"{name}.yaml")
         assert all(study.training_sizes(kernel) for kernel in study.kernels)
+
+
+def test_every_comparison_and_table_that_ships_names_studies_that_there_are():
+    comparisons = list(config_names(CONFIG / "comparisons"))
+    assert comparisons == ["aav", "gb1"]
+    for name in comparisons:
+        assert load_comparison(CONFIG / "comparisons" / f"{name}.yaml").run
+    for name in config_names(CONFIG / "tables"):
+        load_table(CONFIG / "tables" / f"{name}.yaml").check_runs()
 
 
 def test_defaults_are_filled_in(tmp_path):
@@ -192,7 +203,7 @@ def test_sizes_that_are_no_factors_are_refused(tmp_path):
 
 
 def test_the_augmentation_studies_that_ship_keep_the_symmetry_of_flips():
-    for name in ("augmentation", "augmentation_myrtle"):
+    for name in ("augmentation_small", "augmentation_myrtle_small"):
         study = load_study(CONFIG / f"{name}.yaml")
         for kernel in study.kernels.values():
             assert study.augmentation_factors(kernel.name)[-1] == study.augmentation_factor
