@@ -7,7 +7,7 @@ import pytest
 from hostile_configs import APPROXIMATIONS, BASE, COMPARISON, TABLE, TUNING, make_folder, text_of
 
 from neural_kernels.errors import UserError
-from neural_kernels.stages.targets import check_target
+from neural_kernels.stages.targets import check_target, short_names
 
 
 def augmented(images: int, factor: int) -> dict[str, Any]:
@@ -114,3 +114,9 @@ def test_others_are_one_sentence(config, target, sentence):
     with pytest.raises(UserError, match=sentence) as found:
         check_target(target, config)
     assert "\n" not in str(found.value)
+
+
+def test_a_short_name_is_no_table_and_no_whole_name_of_another_report(config):
+    found = short_names(config)
+    assert {"base", "several", "approximated", "mine_tuning"} <= set(found)
+    assert not {"mine", "twice", "twice_scaling", "x`touch pwned`"} & set(found)

@@ -15,7 +15,13 @@ from neural_kernels.blocks import Grid
 from neural_kernels.blocks.flip_symmetry import same_block
 from neural_kernels.errors import UserError
 from neural_kernels.planning.costs import planned_blocks
-from neural_kernels.stages.targets import check_approximated, check_tasks, check_tuned, short_report
+from neural_kernels.stages.targets import (
+    check_approximated,
+    check_augmented,
+    check_tasks,
+    check_tuned,
+    short_report,
+)
 from neural_kernels.study import folders
 from neural_kernels.study.folders import at
 from neural_kernels.study.published_table import ComparisonTable
@@ -175,8 +181,7 @@ def metrics_files(study: Study) -> list[Path]:
 
 def augmentation_files(study: Study) -> list[Path]:
     """Metrics of every factor and the study's images, after a look at the sizes that were asked for."""
-    for kernel in study.kernels:
-        study.augmentation_factors(kernel)
+    check_augmented(study)
     return [*_tables(study), data(study)]
 
 
