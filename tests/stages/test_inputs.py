@@ -68,10 +68,6 @@ def guest_of(study: Study, **changes: Any) -> Study:
     return load_study(path)
 
 
-def texts(files: list[Path]) -> list[str]:
-    return list(map(str, files))
-
-
 def touch(file: str) -> None:
     Path(file).parent.mkdir(parents=True, exist_ok=True)
     Path(file).touch()
@@ -86,31 +82,31 @@ def test_a_solve_needs_the_windows_of_its_draws_and_the_validation_rows():
     ]
     rows = "results/tiny/kernels/FC/validation/blocks/0-"
     # Two draws of 16 lie in one block, 64 examples in all of them.
-    small = texts(inputs.training_blocks(study, "FC", 16))
+    small = inputs.training_blocks(study, "FC", 16)
     assert small == [f"{TRAIN}/blocks/0-0.npy", f"{rows}0.npy", *described]
-    large = texts(inputs.training_blocks(study, "FC", 64))
+    large = inputs.training_blocks(study, "FC", 64)
     blocks = [f"{TRAIN}/blocks/{block}.npy" for block in ("0-0", "0-1", "1-1")]
     assert large == [*blocks, f"{rows}0.npy", f"{rows}1.npy", *described]
 
 
 def test_a_study_that_takes_its_kernels_over_needs_those_of_the_other():
     guest = guest_of(study_of(), training_sizes={"sizes": [16]})
-    needed = texts(inputs.training_blocks(guest, "FC", 16) + inputs.evaluation_blocks(guest, "FC", 16))
+    needed = inputs.training_blocks(guest, "FC", 16) + inputs.evaluation_blocks(guest, "FC", 16)
     assert all(file.startswith("results/tiny/") for file in needed)
-    assert str(inputs.solution(guest, "FC", 16)) == "results/guest/solutions/FC/direct/n16/solved.json"
-    assert str(inputs.data(guest)) == "results/tiny/data/data.json"
+    assert inputs.solution(guest, "FC", 16) == "results/guest/solutions/FC/direct/n16/solved.json"
+    assert inputs.data(guest) == "results/tiny/data/data.json"
 
 
 def test_an_iterative_solve_takes_over_the_ridge_of_the_largest_direct_one():
     study = study_of()
     direct = "results/tiny/solutions/FC/direct/n16/solved.json"
-    assert texts(inputs.ridge_source(study, "FC", 64)) == [direct]
+    assert inputs.ridge_source(study, "FC", 64) == [direct]
     assert inputs.ridge_source(study, "FC", 16) == []
-    assert str(inputs.solution(study, "FC", 64)) == "results/tiny/solutions/FC/iterative/n64/solved.json"
+    assert inputs.solution(study, "FC", 64) == "results/tiny/solutions/FC/iterative/n64/solved.json"
 
 
 def test_scores_need_the_rows_of_every_test_set():
-    needed = texts(inputs.evaluation_blocks(study_of(), "FC", 64))
+    needed = inputs.evaluation_blocks(study_of(), "FC", 64)
     rows = [
         f"results/tiny/kernels/FC/{part}/blocks/0-{j}.npy"
         for part in ("validation", "digits")
@@ -127,7 +123,7 @@ def test_scores_need_the_rows_of_every_test_set():
 def test_a_block_that_is_there_by_either_name_needs_nothing():
     study = study_of()
     needed = ["results/tiny/features/plain/features.json", f"{TRAIN}/kernel.json"]
-    assert texts(inputs.new_block(study, "FC", "train", 0, 1)) == needed
+    assert inputs.new_block(study, "FC", "train", 0, 1) == needed
     for folder in ("blocks", "kept"):
         touch(f"{TRAIN}/{folder}/0-1.npy")
         assert inputs.new_block(study, "FC", "train", 0, 1) == []
@@ -136,7 +132,7 @@ def test_a_block_that_is_there_by_either_name_needs_nothing():
 
 def test_a_block_of_flips_needs_the_one_with_the_same_entries():
     study = study_of(data=AUGMENTED)
-    assert texts(inputs.new_block(study, "FC", "train", 1, 1))[2:] == [f"{TRAIN}/blocks/0-0.npy"]
+    assert inputs.new_block(study, "FC", "train", 1, 1)[2:] == [f"{TRAIN}/blocks/0-0.npy"]
     assert inputs.new_block(study, "FC", "train", 0, 1)[2:] == []
     assert inputs.new_block(study, "FC", "validation", 0, 1)[2:] == []
 
@@ -147,17 +143,17 @@ def test_deleted_blocks_are_those_that_are_read_and_not_there():
     assert inputs.deleted_blocks(study) == every
     assert len(every) == len(set(every)) == 3 + 2 + 2
     touch(f"{TRAIN}/blocks/0-1.npy")
-    assert set(every) - set(inputs.deleted_blocks(study)) == {Path(f"{TRAIN}/blocks/0-1.npy")}
+    assert set(every) - set(inputs.deleted_blocks(study)) == {f"{TRAIN}/blocks/0-1.npy"}
 
 
 def test_metrics_without_the_scores_of_tasks_are_made_again():
     study = study_of(tasks={})
     metrics = ["results/tiny/metrics/FC/n16.parquet", "results/tiny/metrics/FC/n64.parquet"]
-    assert texts(inputs.metrics_files(study)) == metrics
+    assert inputs.metrics_files(study) == metrics
     touch("results/tiny/metrics/FC/n64.tasks.parquet")
-    assert texts(inputs.unscored_metrics(study)) == metrics[:1]
+    assert inputs.unscored_metrics(study) == metrics[:1]
     tables = ["results/tiny/metrics.parquet", "results/tiny/convergence.parquet"]
-    assert texts(inputs.tasks_files(study)) == tables
+    assert inputs.tasks_files(study) == tables
     with pytest.raises(UserError, match=r"config/plain.yaml has no section tasks"):
         inputs.tasks_files(study_of("plain"))
 
@@ -175,19 +171,19 @@ def test_a_comparison_needs_the_predictions_at_the_largest_size_of_each_study():
     path.write_text(yaml.safe_dump(config))
     comparison = load_comparison(path)
     needed = ["results/tiny/metrics.parquet", "results/tiny/test_predictions/FC/n64.parquet"]
-    assert texts(inputs.split_files(comparison)) == needed
-    assert str(inputs.long_report(comparison)) == "results/several_splits.pdf"
+    assert inputs.split_files(comparison) == needed
+    assert inputs.long_report(comparison) == "results/several_splits.pdf"
     assert inputs.published(comparison) == ["Several", "", ["one", "two"], []]
 
 
 def test_the_short_name_of_a_report_is_of_what_the_study_compares():
     section = {"methods": ["nystrom"], "sizes": [8]}
     both = study_of("both", approximations=section, data=AUGMENTED, tasks={})
-    assert str(inputs.long_report(both)) == "results/both_approximations.pdf"
-    assert str(inputs.long_report(study_of("assays", tasks={}))) == "results/assays_tasks.pdf"
+    assert inputs.long_report(both) == "results/both_approximations.pdf"
+    assert inputs.long_report(study_of("assays", tasks={})) == "results/assays_tasks.pdf"
     flipped = study_of("flipped", data=AUGMENTED)
-    assert str(inputs.long_report(flipped)) == "results/flipped_augmentation.pdf"
-    assert str(inputs.long_report(guest_of(flipped))) == "results/guest_augmentation.pdf"
+    assert inputs.long_report(flipped) == "results/flipped_augmentation.pdf"
+    assert inputs.long_report(guest_of(flipped)) == "results/guest_augmentation.pdf"
     single = {**AUGMENTED, "augmentation": {"factor": 1}}
     with pytest.raises(UserError, match=r"has no section approximations or tasks and no data.augmentation"):
         inputs.long_report(study_of("single", data=single, training_sizes={"sizes": [16]}))
@@ -195,10 +191,10 @@ def test_the_short_name_of_a_report_is_of_what_the_study_compares():
 
 def test_an_approximation_needs_every_block_and_has_to_be_asked_for_in_the_config():
     study = study_of(approximations={"methods": ["nystrom"], "sizes": [8]})
-    needed = texts(inputs.approximation_blocks(study, "FC", "nystrom", 8))
-    assert set(texts(inputs.study_blocks(study))) < set(needed)
+    needed = inputs.approximation_blocks(study, "FC", "nystrom", 8)
+    assert set(inputs.study_blocks(study)) < set(needed)
     assert f"{TRAIN}/kernel.json" in needed
-    assert texts(inputs.approximation_files(study)) == [
+    assert inputs.approximation_files(study) == [
         "results/tiny/metrics/FC/n64.parquet",
         "results/tiny/approximations/FC/nystrom/size8.parquet",
     ]
@@ -212,8 +208,8 @@ def test_an_approximation_needs_every_block_and_has_to_be_asked_for_in_the_confi
 def test_a_search_needs_its_trials_and_what_comes_after_them():
     study, folder = study_of(tuning=TUNING), "results/tiny/tuning"
     trials = [f"{folder}/trials/{trial}.json" for trial in range(3)]
-    assert texts(inputs.trial_files(study)) == trials
-    assert texts(inputs.tuning_results(study)) == [
+    assert inputs.trial_files(study) == trials
+    assert inputs.tuning_results(study) == [
         *trials,
         f"{folder}/test/tuned.json",
         f"{folder}/test/baseline.json",
@@ -223,10 +219,10 @@ def test_a_search_needs_its_trials_and_what_comes_after_them():
     ]
     assert inputs.transfer_examples(study) == 64
     started = f"{folder}/started.json"
-    assert texts(inputs.new_trial(study, 1)) == [started, "results/tiny/data/data.json"]
+    assert inputs.new_trial(study, 1) == [started, "results/tiny/data/data.json"]
     touch(trials[1])
     assert inputs.new_trial(study, 1) == []
-    assert texts(inputs.deleted_trials(study)) == [trials[0], trials[2]]
+    assert inputs.deleted_trials(study) == [trials[0], trials[2]]
     with pytest.raises(UserError, match=r"config/plain.yaml has no section tuning"):
         inputs.trial_files(study_of("plain"))
     alone = {key: value for key, value in TUNING.items() if key != "transfer"}

@@ -101,8 +101,7 @@ def of_wildcards(function: Callable, forced: Callable | None = None) -> Callable
     def called(wildcards):
         try:
             if forced is not None:
-                files = of_wildcards(forced)(wildcards)
-                workflow.dag.forcefiles.update(map(str, files))
+                workflow.dag.forcefiles.update(of_wildcards(forced)(wildcards))
             values = (VALUES.get(name, str)(wildcards[name]) for name in parameters)
             return function(*values)
         except UserError as error:

@@ -7,7 +7,9 @@ the config of that name says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,6 @@ from neural_kernels.stages.targets import (
     short_report,
 )
 from neural_kernels.study import folders
-from neural_kernels.study.folders import at
 from neural_kernels.study.published_table import ComparisonTable
 from neural_kernels.study.split_comparison import Comparison
 from neural_kernels.study.study import Study, kernel_named
@@ -83,17 +84,17 @@ def published(comparison: Comparison) -> list[Any]:
 # --------------------------------------------------------------------------------- data and blocks
 
 
-def data(study: Study) -> Path:
-    return at(RESULTS, folders.DATA, study=study.owner)
+def data(study: Study) -> str:
+    return _at(folders.DATA, study=study.owner)
 
 
-def features(study: Study, kernel: str) -> Path:
+def features(study: Study, kernel: str) -> str:
     """Features that the kernel is computed on."""
     preprocessing = kernel_named(study, kernel).preprocessing
-    return at(RESULTS, folders.FEATURES, study=study.owner, preprocessing=preprocessing)
+    return _at(folders.FEATURES, study=study.owner, preprocessing=preprocessing)
 
 
-def new_block(study: Study, kernel: str, part: str, i: int, j: int) -> list[Path]:
+def new_block(study: Study, kernel: str, part: str, i: int, j: int) -> list[str]:
     """Features, kernel.json, and a block with the same entries where there is one; a block that is there, if only
     by its other name, needs nothing.
 
@@ -102,22 +103,24 @@ def new_block(study: Study, kernel: str, part: str, i: int, j: int) -> list[Path
     it more plainly, but hides from Snakemake 9.27 that what lies behind an ancient file has to be made.)
     """
     names = {"study": study.name, "kernel": kernel, "part": part, "i": i, "j": j}
-    if any(at(RESULTS, pattern, **names).exists() for pattern in (folders.BLOCK, folders.KEPT_BLOCK)):
+    if any(os.path.exists(_at(pattern, **names)) for pattern in (folders.BLOCK, folders.KEPT_BLOCK)):
         return []
-    described = at(RESULTS, folders.KERNEL, **names)
+    described = _at(folders.KERNEL, **names)
     return [features(study, kernel), described, *_same_block(study, kernel, part, (i, j))]
 
 
-def study_blocks(study: Study, kernel: str | None = None) -> list[Path]:
+def study_blocks(study: Study, kernel: str | None = None) -> list[str]:
     """Every block that a study reads, or that it reads of one kernel."""
+    stores = itertools.groupby(planned_blocks(study), key=lambda block: block[:2])
     return [
-        _block(study, name, part, i, j)
-        for name, part, i, j, _ in planned_blocks(study)
+        file
+        for (name, part), blocks in stores
         if kernel in (None, name)
+        for file in _blocks(study, name, part, ((i, j) for _, _, i, j, _ in blocks))
     ]
 
 
-def deleted_blocks(study: Study) -> list[Path]:
+def deleted_blocks(study: Study) -> list[str]:
     """Blocks that are not there, or not any more.
 
     Snakemake looks for a missing file only where something that needs it has to be made: a block that was deleted,
@@ -129,7 +132,7 @@ def deleted_blocks(study: Study) -> list[Path]:
 # --------------------------------------------------------------------------- solutions and metrics
 
 
-def training_blocks(study: Study, kernel: str, n: int) -> list[Path]:
+def training_blocks(study: Study, kernel: str, n: int) -> list[str]:
     """Diagonal windows of the training kernel, one a draw, the validation rows, what both are, and the targets.
 
     The targets' features.json, as that of other rules, is made again with them once a faulty file has been set aside.
@@ -137,7 +140,7 @@ def training_blocks(study: Study, kernel: str, n: int) -> list[Path]:
     grid = _training_grid(study, kernel)
     windows = study.windows(n, kernel)
     touched = sorted({block for window in windows for block in grid.window_blocks(*window)})
-    needed = [_block(study, kernel, "train", i, j) for i, j in touched]
+    needed = _blocks(study, kernel, "train", touched)
     described = [_declaration(study, kernel, "train"), features(study, kernel)]
     rows = study.evaluation_sizes(kernel).get("validation")
     if rows is not None:
@@ -146,18 +149,18 @@ def training_blocks(study: Study, kernel: str, n: int) -> list[Path]:
     return needed + described
 
 
-def solution(study: Study, kernel: str, n: int) -> Path:
+def solution(study: Study, kernel: str, n: int) -> str:
     names = {"study": study.name, "kernel": kernel, "method": study.method(n), "n": n}
-    return at(RESULTS, folders.SOLVED, **names)
+    return _at(folders.SOLVED, **names)
 
 
-def ridge_source(study: Study, kernel: str, n: int) -> list[Path]:
+def ridge_source(study: Study, kernel: str, n: int) -> list[str]:
     """The solution that the ridge is taken over from, where this size does not choose its own."""
     below = study.ridge_source(n, kernel)
     return [] if below is None else [solution(study, kernel, below)]
 
 
-def evaluation_blocks(study: Study, kernel: str, n: int) -> list[Path]:
+def evaluation_blocks(study: Study, kernel: str, n: int) -> list[str]:
     """Kernel rows of the validation and test sets against the training examples of size ``n``, and what they are."""
     sizes = study.evaluation_sizes(kernel)
     needed = [
@@ -167,59 +170,55 @@ def evaluation_blocks(study: Study, kernel: str, n: int) -> list[Path]:
     return [*needed, *described, features(study, kernel)]
 
 
-def metrics_files(study: Study) -> list[Path]:
+def metrics_files(study: Study) -> list[str]:
     """Metrics of every kernel and size."""
-    return [
-        folders.metrics_file(study, RESULTS, kernel, n)
-        for kernel in study.kernels
-        for n in study.training_sizes(kernel)
-    ]
+    return [_metrics_file(study, kernel, n) for kernel in study.kernels for n in study.training_sizes(kernel)]
 
 
 # ------------------------------------------------------------------------------------------ reports
 
 
-def augmentation_files(study: Study) -> list[Path]:
+def augmentation_files(study: Study) -> list[str]:
     """Metrics of every factor and the study's images, after a look at the sizes that were asked for."""
     check_augmented(study)
     return [*_tables(study), data(study)]
 
 
-def tasks_files(study: Study) -> list[Path]:
+def tasks_files(study: Study) -> list[str]:
     """The tables of a study whose tasks are reported one by one."""
     check_tasks(study)
     return _tables(study)
 
 
-def unscored_metrics(study: Study) -> list[Path]:
+def unscored_metrics(study: Study) -> list[str]:
     """Metrics that lack the scores of each task beside them, which are no rule's output: both are made again."""
     return [
-        folders.metrics_file(study, RESULTS, kernel, n)
+        _metrics_file(study, kernel, n)
         for kernel in study.kernels
         for n in study.training_sizes(kernel)
         if not folders.task_scores_file(study, RESULTS, kernel, n).exists()
     ]
 
 
-def split_files(comparison: Comparison) -> list[Path]:
+def split_files(comparison: Comparison) -> list[str]:
     """Of every study that is compared, its metrics and what each kernel predicts at its largest n."""
     files = []
     for study in comparison.run.values():
-        files.append(at(RESULTS, folders.METRICS, study=study.name))
+        files.append(_at(folders.METRICS, study=study.name))
         files += [
-            folders.predictions_file(study, RESULTS, kernel, study.training_sizes(kernel)[-1])
+            str(folders.predictions_file(study, RESULTS, kernel, study.training_sizes(kernel)[-1]))
             for kernel in study.kernels
         ]
     return files
 
 
-def compared_metrics(table: ComparisonTable) -> list[Path]:
+def compared_metrics(table: ComparisonTable) -> list[str]:
     """Metrics tables of a table's studies, those that are there.
 
     By their whole paths, which are no rule's output: a table shows what was run, and asking for it must not bring
     studies up to date, which may take days.
     """
-    return list(table.metrics_files(RESULTS.absolute()).values())
+    return list(map(str, table.metrics_files(RESULTS.absolute()).values()))
 
 
 def compared_studies(table: ComparisonTable) -> list[str]:
@@ -227,17 +226,17 @@ def compared_studies(table: ComparisonTable) -> list[str]:
     return list(table.metrics_files(RESULTS.absolute()))
 
 
-def long_report(reported: Study | Comparison) -> Path:
+def long_report(reported: Study | Comparison) -> str:
     """The report that results/<reported>.pdf is short for."""
     if isinstance(reported, Comparison):
-        return at(RESULTS, folders.SPLITS_REPORT, comparison=reported.name)
-    return at(RESULTS, short_report(reported), study=reported.name)
+        return _at(folders.SPLITS_REPORT, comparison=reported.name)
+    return _at(short_report(reported), study=reported.name)
 
 
 # ----------------------------------------------------------------------------------- approximations
 
 
-def approximation_blocks(study: Study, kernel: str, method: str, size: int) -> list[Path]:
+def approximation_blocks(study: Study, kernel: str, method: str, size: int) -> list[str]:
     """Blocks of the largest training size and of every part that is predicted, after a look at what was asked."""
     check_approximated(study)
     if (method, size) not in study.approximations():
@@ -248,15 +247,12 @@ def approximation_blocks(study: Study, kernel: str, method: str, size: int) -> l
     return [*study_blocks(study, kernel), *described, features(study, kernel)]
 
 
-def approximation_files(study: Study) -> list[Path]:
+def approximation_files(study: Study) -> list[str]:
     """Metrics of every approximation and of the full solutions."""
     check_approximated(study)
-    full = [
-        folders.metrics_file(study, RESULTS, kernel, study.training_sizes(kernel)[-1])
-        for kernel in study.kernels
-    ]
+    full = [_metrics_file(study, kernel, study.training_sizes(kernel)[-1]) for kernel in study.kernels]
     return full + [
-        folders.approximation_file(study, RESULTS, kernel, method, size)
+        str(folders.approximation_file(study, RESULTS, kernel, method, size))
         for kernel in study.kernels
         for method, size in study.approximations()
     ]
@@ -265,35 +261,35 @@ def approximation_files(study: Study) -> list[Path]:
 # ------------------------------------------------------------------------------------------- tuning
 
 
-def new_trial(study: Study, trial: int) -> list[Path]:
+def new_trial(study: Study, trial: int) -> list[str]:
     """A trial that is there needs nothing, as a block: its record says what it was made with."""
-    if at(RESULTS, folders.TRIAL, study=study.name, trial=trial).exists():
+    if os.path.exists(_at(folders.TRIAL, study=study.name, trial=trial)):
         return []
-    return [at(RESULTS, folders.TUNING_STARTED, study=study.name), data(study)]
+    return [_at(folders.TUNING_STARTED, study=study.name), data(study)]
 
 
-def trial_files(study: Study) -> list[Path]:
+def trial_files(study: Study) -> list[str]:
     """The record of every trial."""
     trials = range(_tuning(study).trials)
-    return [at(RESULTS, folders.TRIAL, study=study.name, trial=trial) for trial in trials]
+    return [_at(folders.TRIAL, study=study.name, trial=trial) for trial in trials]
 
 
-def deleted_trials(study: Study) -> list[Path]:
+def deleted_trials(study: Study) -> list[str]:
     """Records that are not there, or not any more; see ``deleted_blocks``."""
     return _missing(trial_files(study))
 
 
-def tuning_results(study: Study) -> list[Path]:
+def tuning_results(study: Study) -> list[str]:
     """The records of all trials, and what was computed once they had ended."""
     transfer = _tuning(study).transfer
     places = [] if transfer is None else ["baseline", *range(transfer.trials)]
     return [
         *trial_files(study),
         *(
-            at(RESULTS, folders.TUNED_TEST, study=study.name, candidate=candidate)
+            _at(folders.TUNED_TEST, study=study.name, candidate=candidate)
             for candidate in ("tuned", "baseline")
         ),
-        *(at(RESULTS, folders.TRANSFER, study=study.name, place=place) for place in places),
+        *(_at(folders.TRANSFER, study=study.name, place=place) for place in places),
     ]
 
 
@@ -306,36 +302,46 @@ def _tuning(study: Study) -> Tuning:
 # ------------------------------------------------------------------------------------------- shared
 
 
-def _missing(files: list[Path]) -> list[Path]:
-    return [file for file in files if not file.exists()]
+def _at(pattern: str, **names: object) -> str:
+    return f"{RESULTS}/{folders.filled(pattern, **names)}"
 
 
-def _tables(study: Study) -> list[Path]:
-    return [at(RESULTS, pattern, study=study.name) for pattern in (folders.METRICS, folders.CONVERGENCE)]
+def _metrics_file(study: Study, kernel: str, n: int) -> str:
+    return str(folders.metrics_file(study, RESULTS, kernel, n))
 
 
-def _block(study: Study, kernel: str, part: str, i: int, j: int) -> Path:
-    return at(RESULTS, folders.BLOCK, study=study.owner, kernel=kernel, part=part, i=i, j=j)
+def _missing(files: list[str]) -> list[str]:
+    return [file for file in files if not os.path.exists(file)]
 
 
-def _declaration(study: Study, kernel: str, part: str) -> Path:
-    return at(RESULTS, folders.KERNEL, study=study.owner, kernel=kernel, part=part)
+def _tables(study: Study) -> list[str]:
+    return [_at(pattern, study=study.name) for pattern in (folders.METRICS, folders.CONVERGENCE)]
+
+
+def _blocks(study: Study, kernel: str, part: str, blocks: Iterable[tuple[int, int]]) -> list[str]:
+    # Of one store there may be ten thousands: what they share is filled in once.
+    pattern = _at(folders.BLOCK, study=study.owner, kernel=kernel, part=part)
+    return [pattern.format(i=i, j=j) for i, j in blocks]
+
+
+def _declaration(study: Study, kernel: str, part: str) -> str:
+    return _at(folders.KERNEL, study=study.owner, kernel=kernel, part=part)
 
 
 def _training_grid(study: Study, kernel: str) -> Grid:
     return Grid(study.training_examples, study.training_examples, study.block_edge(kernel), symmetric=True)
 
 
-def _rows_of_blocks(study: Study, kernel: str, part: str, rows: int, n: int) -> list[Path]:
+def _rows_of_blocks(study: Study, kernel: str, part: str, rows: int, n: int) -> list[str]:
     """Blocks of the leading rows of a part against the training examples that the draws of size ``n`` take."""
     reach = study.windows(n, kernel)[-1][1]
     grid = Grid(rows, reach, study.block_edge(kernel), symmetric=False)
-    return [_block(study, kernel, part, i, j) for i, j in grid.blocks()]
+    return _blocks(study, kernel, part, grid.blocks())
 
 
-def _same_block(study: Study, kernel: str, part: str, block: tuple[int, int]) -> list[Path]:
+def _same_block(study: Study, kernel: str, part: str, block: tuple[int, int]) -> list[str]:
     """The block of images and flips that has the same entries, if there is one."""
     if part != "train" or not study.flipped_images:
         return []
     i, j, _ = same_block(_training_grid(study, kernel), *block, study.flipped_images)
-    return [] if (i, j) == block else [_block(study, kernel, "train", i, j)]
+    return [] if (i, j) == block else _blocks(study, kernel, "train", [(i, j)])

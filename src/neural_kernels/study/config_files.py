@@ -58,7 +58,7 @@ def read(path: Path, expected: Kind, prefix: str = "") -> Any:
     Raises:
         UserError: the file is missing, is not YAML or has no name that a study can have.
     """
-    config = read_yaml(path, f"{prefix}there is no {expected} {path.stem}: {path} is missing{similar(path)}")
+    config = read_yaml(path, f"{prefix}there is no {expected} {path.stem}: {path} is missing{_similar(path)}")
     check_name(f"{prefix}{path}", path.stem)
     return config
 
@@ -68,7 +68,7 @@ def names(directory: Path) -> Iterator[str]:
     return (path.stem for path in sorted(directory.glob("*.yaml")) if is_name(path.stem))
 
 
-def similar(path: Path) -> str:
+def _similar(path: Path) -> str:
     """Which files beside ``path``, which is not there, have a similar name; empty where none has."""
     known = names(path.parent) if is_name(path.stem) else []
     found = difflib.get_close_matches(path.stem, list(known), n=3)

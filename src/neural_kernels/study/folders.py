@@ -68,9 +68,14 @@ class _Wildcards(dict[str, object]):
         return f"{{{name}}}"
 
 
+def filled(pattern: str, **names: object) -> str:
+    """A pattern with ``names`` in their places; other wildcards stay."""
+    return pattern.format_map(_Wildcards(names))
+
+
 def at(results: Path, pattern: str, **names: object) -> Path:
-    """The path of a pattern below ``results``, with ``names`` in their places; other wildcards stay."""
-    return results / pattern.format_map(_Wildcards(names))
+    """The path of a pattern below ``results``; see ``filled``."""
+    return results / filled(pattern, **names)
 
 
 def data_folder(study: Study, results: Path) -> Path:
