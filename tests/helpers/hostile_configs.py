@@ -231,7 +231,8 @@ def text_of(config: Any, raw: dict[str, str] | None = None) -> str:
 
 def make_folder(folder: Path) -> None:
     """A config folder with what configs of every kind name."""
-    (folder / "tables").mkdir(parents=True)
+    for kind in ("comparisons", "tables"):
+        (folder / kind).mkdir(parents=True)
     (folder / "base.yaml").write_text(text_of(BASE))
     (folder / "uses_tuned.yaml").write_text(
         text_of({**BASE, "kernels": {"T": {"tuned": str(folder / "tuned.yaml")}}})
@@ -240,9 +241,12 @@ def make_folder(folder: Path) -> None:
 
 def check_config(folder: Path, kind: str, content: bytes) -> Outcome:
     """``neural-kernels check`` of a config of one kind with this content; fails where a file was written."""
-    path = {"table": folder / "tables" / "mine.yaml", "tuned": folder / "tuned.yaml"}.get(
-        kind, folder / "mine.yaml"
-    )
+    others = {
+        "comparison": folder / "comparisons" / "mine.yaml",
+        "table": folder / "tables" / "mine.yaml",
+        "tuned": folder / "tuned.yaml",
+    }
+    path = others.get(kind, folder / "mine.yaml")
     path.write_bytes(content)
     checked = folder / "uses_tuned.yaml" if kind == "tuned" else path
     before = sorted(folder.rglob("*"))

@@ -26,6 +26,7 @@ from neural_kernels.solvers.operator import DenseOperator
 from neural_kernels.stages import approximations as own
 from neural_kernels.stages.evaluate import evaluate_predictions
 from neural_kernels.stages.solve import solve, solver_settings
+from neural_kernels.study.folders import approximation_file
 from neural_kernels.study.study import load_study
 
 N = EXAMPLES
@@ -174,7 +175,7 @@ def test_the_table_has_a_solve_for_every_approximation_and_draw(run, table):
     assert found == {(method, size, draw) for method, size in study.approximations() for draw in (0, 1)}
     assert len(seconds) == len(found)
     assert (seconds["value"] > 0).all()
-    assert (results / "tiny.pdf").read_bytes().startswith(b"%PDF")
+    assert (results / "tiny_approximations.pdf").read_bytes().startswith(b"%PDF")
     assert (results / "tiny" / "approximations.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -247,7 +248,7 @@ def test_kernels_among_test_examples_are_kept_until_the_numbers_are_there(run, d
 @pytest.mark.parametrize("lost", ["blocks/1-1.npy", "blocks/1-1.json", "kernel.json"])
 def test_a_folder_that_a_kill_left_behind_is_taken_up(run, table, lost):
     study, results = run
-    path = own.approximation_file(study, results, "FC", "bayesian_committee_machine", 12)
+    path = approximation_file(study, results, "FC", "bayesian_committee_machine", 12)
     before = metrics_table.read(path)
     folder = path.with_suffix(".queries")
     problem = own._problem(study, results, study.kernels["FC"], N, folder, threads=1)

@@ -1,12 +1,18 @@
 """What a target of the workflow asks of the config folder."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostile_configs import APPROXIMATIONS, BASE, COMPARISON, TABLE, TUNING, make_folder, text_of
 
 from neural_kernels.errors import UserError
-from neural_kernels.stages.targets import check_target
+from neural_kernels.stages.targets import check_target, short_names
+
+
+def augmented(images: int, factor: int) -> dict[str, Any]:
+    data = {**BASE["data"], "train_examples": images, "augmentation": {"factor": factor}}
+    return {**BASE, "data": data}
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +24,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "guest": {"title": "Guest", "kernels_from": "broken"},
         "tuned": {**BASE, **TUNING},
         "approximated": {**BASE, **APPROXIMATIONS},
-        "several": COMPARISON,
-        "torn_comparison": {**COMPARISON, "splits": {"one": "gone"}, "published": []},
+        "comparisons/several": COMPARISON,
+        "comparisons/torn_comparison": {**COMPARISON, "splits": {"one": "gone"}, "published": []},
+        "augmented": augmented(images=16, factor=4),
+        "off_factor": augmented(images=32, factor=2),
+        "assayed": {**BASE, "tasks": {}},
+        "mine_tuning": {**BASE, **APPROXIMATIONS},
         "tables/mine": TABLE,
         "tables/bad": {**TABLE, "titel": "x"},
         "tables/twice": TABLE,
@@ -42,7 +52,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "results/base/metrics/FC/n16.parquet", "results/base/features/white/features.json",
         "results/base/data/data.json",
         "results/base/logs/anything.log", "results/tuned_tuning.pdf", "results/tuned/tuning/trials/4.json",
-        "results/approximated.pdf", "results/several.pdf", "results/several/splits.png", "results/mine.pdf",
+        "results/approximated.pdf", "results/approximated_approximations.pdf", "results/augmented_augmentation.pdf",
+        "results/assayed_tasks.pdf", "results/assayed.pdf", "results/augmented.pdf", "results/several.pdf",
+        "results/several_splits.pdf", "results/several/splits.png", "results/mine.pdf", "results/mine_tuning.pdf",
         "results/mine.md", "results/logs/x.log", "elsewhere/results/nope_scaling.pdf", "--report=results/x.html",
         "results/report.html", "results/base/solutions/Myrtle/direct/n16/solved.json",
     ],
@@ -73,6 +85,16 @@ def test_targets_that_there_are_pass(config, target):
         ("results/tuned/tuning/trials/5.json", "study tuned has no trial 5, expected 0 to 4"),
         ("results/torn_comparison.pdf", "splits.one is 'gone'"),
         ("results/torn_comparison/splits.csv", "splits.one is 'gone'"),
+        ("results/torn_comparison_splits.pdf", "splits.one is 'gone'"),
+        ("results/base_splits.pdf", "there is no comparison base: .*comparisons/base.yaml is missing"),
+        ("results/sevral_splits.pdf", r"there is no comparison sevral: .* \(similar: several\)"),
+        ("results/several_scaling.pdf", "comparisons/several.yaml compares studies, expected one of those"),
+        ("results/several/metrics.parquet", "comparisons/several.yaml compares studies, expected one of those"),
+        ("results/base_approximations.pdf", "config/base.yaml has no section approximations, which results/base_app"),
+        ("results/base_tasks.pdf", "config/base.yaml has no section tasks, which results/base_tasks.pdf would report"),
+        ("results/base_augmentation.pdf", "config/base.yaml has no data.augmentation of factor 2 or more"),
+        ("results/off_factor_augmentation.pdf", "training_sizes has n = 16 for kernel FC, expected multiples of"),
+        ("results/off_factor.pdf", "training_sizes has n = 16 for kernel FC, expected multiples of"),
         ("results/base/kernels/CF/train/kernel.json", "study base has no kernel 'CF', expected one of FC, Myrtle"),
         ("results/base/kernels/FC/tset/kernel.json", "study base has no part 'tset', expected one of train"),
         ("results/base/kernels/FC/train/blocks/2-2.npy", "block 2-2 is outside the 2 x 2 blocks"),
@@ -92,3 +114,9 @@ def test_others_are_one_sentence(config, target, sentence):
     with pytest.raises(UserError, match=sentence) as found:
         check_target(target, config)
     assert "\n" not in str(found.value)
+
+
+def test_a_short_name_is_no_table_and_no_whole_name_of_another_report(config):
+    found = short_names(config)
+    assert {"base", "several", "approximated", "mine_tuning"} <= set(found)
+    assert not {"mine", "twice", "twice_scaling", "x`touch pwned`"} & set(found)

@@ -19,7 +19,7 @@ from neural_kernels.stages.report import collect_metrics, report_scaling
 from neural_kernels.stages.solve import _validation, solve
 from neural_kernels.stages.tasks import report_tasks
 from neural_kernels.storage.files import read_json
-from neural_kernels.study.study import load_study, report_kind
+from neural_kernels.study.study import load_study
 
 pytest.importorskip("rdkit", reason="reading SMILES needs the package rdkit")
 
@@ -174,11 +174,10 @@ def test_a_task_without_labels_has_no_coefficients(solved):
 
 def test_the_reports_are_written(solved, folder):
     study, results = solved
-    assert report_kind(folder / "made_up.yaml") == "tasks"
     collect_metrics(study, results)
     report_tasks(study, results)
     report_scaling(study, results)
-    for name in ("made_up.pdf", "made_up_scaling.pdf"):
+    for name in ("made_up_tasks.pdf", "made_up_scaling.pdf"):
         assert (results / name).read_bytes().startswith(b"%PDF")
     assert (results / "made_up" / "tasks.png").stat().st_size > 0
 

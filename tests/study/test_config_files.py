@@ -1,12 +1,11 @@
-"""Config files as they are written: likeness, and what is a comparison."""
+"""Config files as they are written: likeness, and which kind a file is of."""
 
 import pytest
 import yaml
 
 from neural_kernels.errors import UserError
 from neural_kernels.study import config_files
-from neural_kernels.study.config_files import read_config
-from neural_kernels.study.study import load_study, report_kind, studies
+from neural_kernels.study.study import load_study
 
 BASE = {
     "title": "base",
@@ -51,7 +50,7 @@ def test_kernels_may_come_from_a_study_like_another(tmp_path):
     [
         ({"title": "t", "like": "gone"}, r"mine.yaml: like: there is no study gone: .*gone.yaml is missing"),
         ({"title": "t", "like": "second"}, "like is 'second', which is like another study itself"),
-        ({"title": "t", "like": "several"}, "like is 'several', expected the name of a study"),
+        ({"title": "t", "like": "listed"}, "like is 'listed', expected the name of a study"),
         ({"title": "t", "like": 3}, "like is 3, expected string"),
         ({"like": "base"}, "lacks the key 'title'"),
         ({"title": "t", "like": "base", "data": {"nmae": "digits"}}, "unknown key 'nmae' in data"),
@@ -60,28 +59,29 @@ def test_kernels_may_come_from_a_study_like_another(tmp_path):
 def test_what_a_study_cannot_be_like(tmp_path, config, message):
     write(tmp_path, "base", BASE)
     write(tmp_path, "second", {"title": "t", "like": "base"})
-    write(tmp_path, "several", {"title": "t", "splits": {"a": "base"}})
+    write(tmp_path, "listed", ["base"])
     with pytest.raises(UserError, match=message):
         load_study(write(tmp_path, "mine", config))
 
 
-def test_a_comparison_is_no_study(tmp_path):
+def test_the_folder_says_what_a_file_is(tmp_path):
     write(tmp_path, "base", BASE)
-    path = write(tmp_path, "several", {"title": "t", "splits": {"a": "base"}})
     (tmp_path / "damaged.yaml").write_text("splits: [")
-    assert list(studies(tmp_path)) == ["base", "damaged"]
-    assert list(config_files.names(tmp_path)) == ["base", "damaged", "several"]
-    assert report_kind(path) == "splits"
-    assert report_kind(tmp_path / "base.yaml") is None
+    (tmp_path / "no name.yaml").write_text("")
+    for folder in ("comparisons", "tables"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, "several", {"title": "t", "splits": {"a": "base"}})
+    assert list(config_files.names(tmp_path)) == ["base", "damaged"]
+    assert list(config_files.names(tmp_path / "comparisons")) == ["several"]
+    assert list(config_files.names(tmp_path / "nowhere")) == []
+    paths = [tmp_path / name for name in ("base.yaml", "comparisons/several.yaml", "tables/several.yaml")]
+    assert [config_files.kind(path) for path in paths] == ["study", "comparison", "table"]
+
+
+def test_a_comparison_is_no_study(tmp_path):
+    (tmp_path / "comparisons").mkdir()
+    path = write(tmp_path / "comparisons", "several", {"title": "t", "splits": {"a": "base"}})
     with pytest.raises(
         UserError, match=r"several.yaml compares studies, expected one of those that it names"
     ):
         load_study(path)
-    assert read_config(path)["splits"] == {"a": "base"}
-
-
-def test_a_study_like_an_augmented_one_is_reported_as_it_is(tmp_path):
-    augmented = BASE | {"data": BASE["data"] | {"augmentation": {"factor": 2}}}
-    write(tmp_path, "base", augmented)
-    path = write(tmp_path, "mine", {"title": "t", "like": "base", "data": {"train_examples": 50}})
-    assert report_kind(path) == "augmentation"

@@ -17,6 +17,7 @@ from neural_kernels.stages.kernels import compute_block, declare_kernel
 from neural_kernels.stages.report import collect_metrics
 from neural_kernels.stages.solve import solve
 from neural_kernels.storage import sealed_parquet
+from neural_kernels.study.folders import predictions_file
 from neural_kernels.study.split_comparison import load_comparison
 from neural_kernels.study.study import load_study
 
@@ -27,6 +28,7 @@ SPLITS = {
     "published": [{"name": "Others", "source": "nobody", "values": {"few": 0.5, "elsewhere": -0.1}}],
 }
 ALONE: dict = {"published": []}
+COMPARISON = "comparisons/proteins.yaml"
 FEW = {
     "title": "few",
     "data": {"name": "flip", "path": "few.csv", "validation_examples": None},
@@ -66,8 +68,9 @@ def finished(tmp_path_factory):
         (folder / f"{name}.csv").write_text(table(rng, count))
         config = config | {"data": config["data"] | {"path": str(folder / f"{name}.csv")}}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    (folder / "proteins.yaml").write_text(yaml.safe_dump(SPLITS, sort_keys=False))
-    for study in load_comparison(folder / "proteins.yaml").run.values():
+    (folder / COMPARISON).parent.mkdir()
+    (folder / COMPARISON).write_text(yaml.safe_dump(SPLITS, sort_keys=False))
+    for study in load_comparison(folder / COMPARISON).run.values():
         _run(study, folder / "results")
     return folder
 
@@ -109,9 +112,9 @@ def test_predictions_are_those_that_were_scored(finished):
 
 
 def test_the_report_has_every_split_and_chooses_by_validation(finished):
-    comparison, results = load_comparison(finished / "proteins.yaml"), finished / "results"
+    comparison, results = load_comparison(finished / COMPARISON), finished / "results"
     split_stages.report_splits(comparison, results)
-    assert (results / "proteins.pdf").read_bytes().startswith(b"%PDF")
+    assert (results / "proteins_splits.pdf").read_bytes().startswith(b"%PDF")
     assert (results / "proteins/splits.png").read_bytes().startswith(b"\x89PNG")
     rows = pd.read_csv(results / "proteins/splits.csv")
     assert rows["split"].tolist() == ["few", "few", "many", "many", "elsewhere"]
@@ -127,12 +130,12 @@ def test_what_is_no_single_regression_is_refused(finished):
     study, results = load_study(finished / "few.yaml"), finished / "results"
     with pytest.raises(UserError, match="study few has no training size 7 of kernel FC"):
         split_stages.predict_tests(study, results, "FC", 7)
-    path = split_stages.predictions_file(study, results, "FC", 24)
+    path = predictions_file(study, results, "FC", 24)
     whole = path.read_bytes()
     try:
         sealed_parquet.write(path, pd.read_parquet(path).assign(output=1))
         with pytest.raises(UserError, match="study few predicts several targets"):
-            split_stages.report_splits(load_comparison(finished / "proteins.yaml"), results)
+            split_stages.report_splits(load_comparison(finished / COMPARISON), results)
     finally:
         path.write_bytes(whole)
 
@@ -160,6 +163,8 @@ def test_mistakes_in_a_comparison_are_named(finished, tmp_path, changes, message
     for name in ("few", "many"):
         (tmp_path / f"{name}.yaml").write_text((finished / f"{name}.yaml").read_text())
     config = SPLITS | changes
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    path = tmp_path / "comparisons" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
     with pytest.raises(UserError, match=message):
-        load_comparison(tmp_path / "mine.yaml")
+        load_comparison(path)

@@ -5,7 +5,10 @@ import yaml
 
 from neural_kernels import architectures
 from neural_kernels.errors import UserError
-from neural_kernels.study.study import load_study, report_kind, studies
+from neural_kernels.study.config_files import names as config_names
+from neural_kernels.study.published_table import load_table
+from neural_kernels.study.split_comparison import load_comparison
+from neural_kernels.study.study import load_study
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -30,11 +33,20 @@ def study_of(tmp_path, name="mine", **changes):
 
 
 def test_every_study_that_ships_is_valid():
-    names = list(studies(CONFIG))
+    names = list(config_names(CONFIG))
     assert {"demo", "cifar5m"} <= set(names)
     for name in names:
         study = load_study(CONFIG / f"{name}.yaml")
         assert all(study.training_sizes(kernel) for kernel in study.kernels)
+
+
+def test_every_comparison_and_table_that_ships_names_studies_that_there_are():
+    comparisons = list(config_names(CONFIG / "comparisons"))
+    assert comparisons == ["aav", "gb1"]
+    for name in comparisons:
+        assert load_comparison(CONFIG / "comparisons" / f"{name}.yaml").run
+    for name in config_names(CONFIG / "tables"):
+        load_table(CONFIG / "tables" / f"{name}.yaml").check_runs()
 
 
 def test_defaults_are_filled_in(tmp_path):
@@ -190,29 +202,8 @@ def test_sizes_that_are_no_factors_are_refused(tmp_path):
         augmented(tmp_path, training_sizes={"sizes": [401]})
 
 
-def test_a_study_has_at_most_one_report_of_its_own(tmp_path):
-    def kind(name):
-        return report_kind(tmp_path / f"{name}.yaml")
-
-    study_of(tmp_path, "plain")
-    augmented(tmp_path, name="flipped", factor=2)
-    augmented(tmp_path, name="single", factor=1)
-    shared = dict.fromkeys(("data", "preprocessing", "kernels"))
-    study_of(tmp_path, "guest", kernels_from="flipped", **shared)
-    study_of(tmp_path, "both", kernels_from="flipped", approximations={"sizes": [10]}, **shared)
-    (tmp_path / "damaged.yaml").write_text("data: [")
-    (tmp_path / "list.yaml").write_text("[1, 2]")
-    kinds = {name: kind(name) for name in (*studies(tmp_path), "missing")}
-    assert kinds == {
-        "both": "approximations", "damaged": None, "flipped": "augmentation", "guest": "augmentation",
-        "list": None, "missing": None, "plain": None, "single": None,
-    }  # fmt: skip
-    assert report_kind(CONFIG / "approximations.yaml") == "approximations"
-    assert report_kind(CONFIG / "augmentation.yaml") == "augmentation"
-
-
 def test_the_augmentation_studies_that_ship_keep_the_symmetry_of_flips():
-    for name in ("augmentation", "augmentation_myrtle"):
+    for name in ("augmentation_small", "augmentation_myrtle_small"):
         study = load_study(CONFIG / f"{name}.yaml")
         for kernel in study.kernels.values():
             assert study.augmentation_factors(kernel.name)[-1] == study.augmentation_factor

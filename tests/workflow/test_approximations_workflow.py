@@ -16,7 +16,7 @@ approximations:
   iterations: [4]
   jitter: {candidates: [1.0e-6]}
 """
-TARGET = "results/approximated.pdf"
+TARGET = "results/approximated_approximations.pdf"
 BLOCK = "results/tiny/kernels/FC/train/blocks/0-1.npy"
 
 

@@ -26,7 +26,7 @@ training_sizes: {smallest: 12, factor: 2}
 ridge: {candidates: [1.0e-2, 1.0]}
 solver: {direct_up_to: 48}
 """
-TARGET = "results/augmented.pdf"
+TARGET = "results/augmented_augmentation.pdf"
 
 
 def write_images(folder):

@@ -24,8 +24,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "endless", TINY.replace("[8, 16, 64]", "[8]").replace("sizes: [8]", "factor: 1.0000000001")
     )
     project.write_study("guest", "title: Guest\nkernels_from: broken\n")
-    project.write_study("several", "title: Several\nsplits: {one: tiny, two: gone}\n")
-    (config / "tables").mkdir()
+    for kind in ("comparisons", "tables"):
+        (config / kind).mkdir()
+    project.write_study("comparisons/several", "title: Several\nsplits: {one: tiny, two: gone}\n")
     (config / "tables" / "mine.yaml").write_text(TABLE)
     return project
 
@@ -50,7 +51,7 @@ def by_hand(project: Project, verb: str, config: str, capsys, monkeypatch) -> st
         ("results/guest/kernels/FC/train/blocks/0-0.npy", "check", "config/guest.yaml"),
         (f"results/{EVIL}_scaling.pdf", "check", f"config/{EVIL}.yaml"),
         ("results/tiyn_scaling.pdf", "check", "config/tiyn.yaml"),
-        ("results/several.pdf", "report-splits", "config/several.yaml"),
+        ("results/several_splits.pdf", "report-splits", "config/comparisons/several.yaml"),
         ("results/mine.pdf", "report-comparison", "config/tables/mine.yaml"),
         # Found by the input function of a rule.
         (

@@ -38,7 +38,8 @@ def project(tmp_path_factory):
     rows = [row.replace("test,True", "test,") for row in rows]
     (project.folder / "few.csv").write_text("\n".join(["sequence,target,set,validation", *rows]))
     project.write_study("few", STUDY)
-    project.write_study("proteins", COMPARISON)
+    (project.folder / "config/comparisons").mkdir()
+    project.write_study("comparisons/proteins", COMPARISON)
     run = project.snakemake("results/few/metrics.parquet")
     assert run.returncode == 0, run.stdout
     return project
@@ -46,27 +47,29 @@ def project(tmp_path_factory):
 
 def test_a_finished_study_is_compared_without_running_again(project):
     before = project.files()
-    run = project.snakemake("results/proteins.pdf")
+    run = project.snakemake("results/proteins_splits.pdf")
     assert run.returncode == 0, run.stdout
     assert jobs(run.stdout) == {"predict_tests": 1, "report_splits": 1}
     assert {path: time for path, time in project.files().items() if path in before} == before
     results = project.folder / "results"
-    assert (results / "proteins.pdf").read_bytes().startswith(b"%PDF")
+    assert (results / "proteins_splits.pdf").read_bytes().startswith(b"%PDF")
     assert pd.read_csv(results / "proteins/splits.csv")["split"].tolist() == ["few_vs_many", "elsewhere"]
-    assert "Nothing to be done" in project.snakemake("results/proteins.pdf").stdout
+    assert "Nothing to be done" in project.snakemake("results/proteins_splits.pdf").stdout
 
 
 def test_a_published_figure_that_changed_changes_the_report_alone(project):
-    project.write_study("proteins", COMPARISON.replace("0.5", "0.6"))
-    run = project.snakemake("results/proteins.pdf", "--dry-run")
+    project.write_study("comparisons/proteins", COMPARISON.replace("0.5", "0.6"))
+    run = project.snakemake("results/proteins_splits.pdf", "--dry-run")
     assert jobs(run.stdout) == {"report_splits": 1}
 
 
 def test_mistakes_are_sentences(project):
     run = project.snakemake("results/proteins_scaling.pdf", "--dry-run")
     assert run.returncode != 0
-    assert "config/proteins.yaml compares studies, expected one of those that it names" in run.stdout
-    project.write_study("proteins", COMPARISON.replace("elsewhere: 0.5", "another: 0.5"))
+    assert (
+        "config/comparisons/proteins.yaml compares studies, expected one of those that it names" in run.stdout
+    )
+    project.write_study("comparisons/proteins", COMPARISON.replace("elsewhere: 0.5", "another: 0.5"))
     run = project.snakemake("results/proteins.pdf", "--dry-run")
     assert run.returncode != 0
     assert "published.0.values has 'another', expected one of few_vs_many, elsewhere" in run.stdout

@@ -29,7 +29,7 @@ tasks:
   published:
     - {name: A guess, metric: average_precision, value: 0.5, source: nobody}
 """
-TARGET = "results/assays.pdf"
+TARGET = "results/assays_tasks.pdf"
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_a_second_run_does_nothing_and_a_missing_table_is_made_again(assayed):
     path.unlink()
     run = assayed.snakemake(TARGET, "--dry-run")
     path.write_bytes(kept)
-    expected = {"evaluate_tasks": 1, "collect_metrics": 1, "report_tasks": 1}
+    expected = {"evaluate_predictions": 1, "collect_metrics": 1, "report_tasks": 1}
     assert jobs(run.stdout) == expected
 
 

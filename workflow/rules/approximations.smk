@@ -3,20 +3,17 @@
 
 rule approximate_solution:
     input:
-        approximation_blocks,
+        of_wildcards(inputs.approximation_blocks),
     output:
-        "results/{study}/approximations/{kernel}/{method}/size{size}.parquet",
+        at(folders.APPROXIMATION),
     log:
         "results/{study}/logs/approximate_solution/{kernel}/{method}/size{size}.log",
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        settings=section("solver", "ridge", "seed"),
-        approximations=lambda wildcards: {
-            key: approximated_study(wildcards.study).config["approximations"][key]
-            for key in ("jitter", "draws")
-        },
+        config="config/{study}.yaml",
+        settings=of_wildcards(inputs.settings("solver", "ridge", "seed")),
+        approximations=of_wildcards(inputs.approximation_settings),
     shell:
         "neural-kernels --log {log:q} approximate {params.config:q} --kernel {wildcards.kernel:q} "
         "--method {wildcards.method:q} --size {wildcards.size:q} --threads {threads:q}"
@@ -24,10 +21,10 @@ rule approximate_solution:
 
 rule collect_approximations:
     input:
-        approximation_files,
+        of_wildcards(inputs.approximation_files, forced=inputs.deleted_blocks),
     output:
         report(
-            "results/{study}/approximations.parquet",
+            at(folders.APPROXIMATIONS),
             caption="../report/metrics.rst",
             category="{study}",
             labels={"content": "approximations, every number", "format": "Parquet"},
@@ -38,36 +35,34 @@ rule collect_approximations:
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
+        config="config/{study}.yaml",
     shell:
         "neural-kernels --log {log:q} collect-approximations {params.config:q}"
 
 
 rule report_approximations:
     input:
-        "results/{study}/approximations.parquet",
+        at(folders.APPROXIMATIONS),
     output:
         pdf=report(
-            "results/{study}.pdf",
+            at(folders.APPROXIMATIONS_REPORT),
             caption="../report/approximations.rst",
             category="{study}",
             labels={"content": "approximations", "format": "PDF"},
         ),
         figure=report(
-            "results/{study}/approximations.png",
+            at(folders.APPROXIMATIONS_FIGURE),
             caption="../report/approximations.rst",
             category="{study}",
             labels={"content": "approximations", "format": "picture"},
         ),
     log:
         "results/{study}/logs/report_approximations.log",
-    wildcard_constraints:
-        study=reported_as("approximations"),
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        settings=section("title", "ridge", "approximations"),
+        config="config/{study}.yaml",
+        settings=of_wildcards(inputs.settings("title", "ridge", "approximations")),
     shell:
         "neural-kernels --log {log:q} report-approximations {params.config:q}"

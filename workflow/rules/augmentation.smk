@@ -3,29 +3,27 @@
 
 rule report_augmentation:
     input:
-        augmentation_files,
+        of_wildcards(inputs.augmentation_files),
     output:
         pdf=report(
-            "results/{study}.pdf",
+            at(folders.AUGMENTATION_REPORT),
             caption="../report/augmentation.rst",
             category="{study}",
             labels={"content": "data augmentation", "format": "PDF"},
         ),
         figure=report(
-            "results/{study}/augmentation.png",
+            at(folders.AUGMENTATION_FIGURE),
             caption="../report/augmentation.rst",
             category="{study}",
             labels={"content": "data augmentation", "format": "picture"},
         ),
     log:
         "results/{study}/logs/report_augmentation.log",
-    wildcard_constraints:
-        study=reported_as("augmentation"),
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        settings=section("title", "ridge"),
+        config="config/{study}.yaml",
+        settings=of_wildcards(inputs.settings("title", "ridge")),
     shell:
         "neural-kernels --log {log:q} report-augmentation {params.config:q}"

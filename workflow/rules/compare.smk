@@ -4,22 +4,21 @@
 rule report_comparison:
     input:
         table="config/tables/{table}.yaml",
-        metrics=compared_metrics,
+        metrics=of_wildcards(inputs.compared_metrics),
     output:
         pdf=report(
-            "results/{table}.pdf",
+            at(folders.TABLE_REPORT),
             caption="../report/comparison.rst",
             category="comparisons",
             labels={"content": "{table}", "format": "PDF"},
         ),
-        markdown="results/{table}.md",
+        markdown=at(folders.TABLE_TEXT),
     log:
         "results/logs/report_comparison/{table}.log",
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        # A study whose results were deleted leaves the table too.
-        studies=compared_metrics,
+        studies=of_wildcards(inputs.compared_studies),
     shell:
         "neural-kernels --log {log:q} report-comparison {input.table:q}"

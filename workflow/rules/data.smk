@@ -3,31 +3,29 @@
 
 rule prepare_data:
     output:
-        "results/{study}/data/data.json",
+        at(folders.DATA),
     log:
         "results/{study}/logs/prepare_data.log",
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        data=section("data", "seed"),
+        config="config/{study}.yaml",
+        data=of_wildcards(inputs.settings("data", "seed")),
     shell:
         "neural-kernels --log {log:q} prepare-data {params.config:q}"
 
 
 rule preprocess_data:
     input:
-        "results/{study}/data/data.json",
+        at(folders.DATA),
     output:
-        "results/{study}/features/{preprocessing}/features.json",
+        at(folders.FEATURES),
     log:
         "results/{study}/logs/preprocess_data/{preprocessing}.log",
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        preprocessing=lambda wildcards: study(wildcards.study)
-        .config["preprocessing"]
-        .get(wildcards.preprocessing),
+        config="config/{study}.yaml",
+        preprocessing=of_wildcards(inputs.preprocessing_settings),
     shell:
         "neural-kernels --log {log:q} preprocess-data {params.config:q} --preprocessing {wildcards.preprocessing:q}"

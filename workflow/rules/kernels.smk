@@ -3,33 +3,33 @@
 
 rule declare_kernel:
     input:
-        features,
+        of_wildcards(inputs.features),
     output:
-        "results/{study}/kernels/{kernel}/{part}/kernel.json",
+        at(folders.KERNEL),
     log:
         "results/{study}/logs/declare_kernel/{kernel}/{part}.log",
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        kernel=kernel_section,
-        kept=section("precision", "blocks"),
-        sizes=section("training_sizes", "draws"),
+        config="config/{study}.yaml",
+        kernel=of_wildcards(inputs.kernel_settings),
+        kept=of_wildcards(inputs.settings("precision", "blocks")),
+        sizes=of_wildcards(inputs.settings("training_sizes", "draws")),
     shell:
         "neural-kernels --log {log:q} declare-kernel {params.config:q} --kernel {wildcards.kernel:q} --part {wildcards.part:q}"
 
 
 rule compute_block:
     input:
-        what_a_new_block_needs,
+        of_wildcards(inputs.new_block),
     output:
-        "results/{study}/kernels/{kernel}/{part}/blocks/{i}-{j}.npy",
+        at(folders.BLOCK),
     log:
         "results/{study}/logs/compute_block/{kernel}/{part}/{i}-{j}.log",
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
+        config="config/{study}.yaml",
     shell:
         "neural-kernels --log {log:q} compute-block {params.config:q} --kernel {wildcards.kernel:q} "
         "--part {wildcards.part:q} --block {wildcards.i:q}-{wildcards.j:q} --threads {threads:q}"

@@ -3,52 +3,54 @@
 
 rule collect_metrics:
     input:
-        metrics_files,
+        of_wildcards(inputs.metrics_files, forced=inputs.deleted_blocks),
     output:
         report(
-            "results/{study}/metrics.parquet",
+            at(folders.METRICS),
             caption="../report/metrics.rst",
             category="{study}",
             labels={"content": "every number", "format": "Parquet"},
         ),
-        "results/{study}/convergence.parquet",
+        at(folders.CONVERGENCE),
     log:
         "results/{study}/logs/collect_metrics.log",
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        sizes=section("kernels", "training_sizes", "draws", "solver"),
+        config="config/{study}.yaml",
+        sizes=of_wildcards(
+            inputs.settings("kernels", "training_sizes", "draws", "solver")
+        ),
     shell:
         "neural-kernels --log {log:q} collect-metrics {params.config:q}"
 
 
 rule report_scaling:
     input:
-        "results/{study}/metrics.parquet",
-        "results/{study}/convergence.parquet",
+        at(folders.METRICS),
+        at(folders.CONVERGENCE),
     output:
         pdf=report(
-            "results/{study}_scaling.pdf",
+            at(folders.SCALING_REPORT),
             caption="../report/scaling.rst",
             category="{study}",
             labels={"content": "scaling laws", "format": "PDF"},
         ),
         figure=report(
-            "results/{study}/scaling.png",
+            at(folders.SCALING_FIGURE),
             caption="../report/scaling.rst",
             category="{study}",
             labels={"content": "scaling laws", "format": "picture"},
         ),
         fits=report(
-            "results/{study}/fits.csv",
+            at(folders.FITS),
             caption="../report/fits.rst",
             category="{study}",
             labels={"content": "exponents", "format": "table"},
         ),
         final=report(
-            "results/{study}/final.csv",
+            at(folders.FINAL),
             caption="../report/final.rst",
             category="{study}",
             labels={"content": "results at the largest n", "format": "table"},
@@ -59,7 +61,22 @@ rule report_scaling:
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        settings=section("title", "fit"),
+        config="config/{study}.yaml",
+        settings=of_wildcards(inputs.settings("title", "fit")),
     shell:
         "neural-kernels --log {log:q} report-scaling {params.config:q}"
+
+
+# The short name of a report: what results/<name>.pdf is follows from what the study, or comparison, says.
+rule copy_report:
+    input:
+        of_wildcards(inputs.long_report),
+    output:
+        at(folders.SHORT_REPORT),
+    log:
+        "results/{reported}/logs/copy_report.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    shell:
+        "cp {input:q} {output:q} 2> {log:q}"

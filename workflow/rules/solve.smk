@@ -4,16 +4,16 @@
 # Cholesky, with a sweep over ridges, in one process.
 rule solve_directly:
     input:
-        training_blocks,
+        of_wildcards(inputs.training_blocks),
     output:
-        "results/{study}/solutions/{kernel}/direct/n{n}/solved.json",
+        at(folders.SOLVED, method="direct"),
     log:
         "results/{study}/logs/solve_directly/{kernel}/n{n}.log",
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        settings=section("solver", "ridge", "draws", "seed"),
+        config="config/{study}.yaml",
+        settings=of_wildcards(inputs.settings("solver", "ridge", "draws", "seed")),
     shell:
         "neural-kernels --log {log:q} solve {params.config:q} --kernel {wildcards.kernel:q} --size {wildcards.n:q} "
         "--threads {threads:q}"
@@ -22,10 +22,10 @@ rule solve_directly:
 # Conjugate gradients, in one process or, where the profile sets tasks and the launcher mpi, in several.
 rule solve_iteratively:
     input:
-        blocks=training_blocks,
-        ridge=ridge_source,
+        blocks=of_wildcards(inputs.training_blocks),
+        ridge=of_wildcards(inputs.ridge_source),
     output:
-        "results/{study}/solutions/{kernel}/iterative/n{n}/solved.json",
+        at(folders.SOLVED, method="iterative"),
     log:
         "results/{study}/logs/solve_iteratively/{kernel}/n{n}.log",
     conda:
@@ -34,27 +34,26 @@ rule solve_iteratively:
         mpi="",
         tasks=1,
     params:
-        config=config_file,
-        settings=section("solver", "ridge", "draws", "seed"),
+        config="config/{study}.yaml",
+        settings=of_wildcards(inputs.settings("solver", "ridge", "draws", "seed")),
     shell:
         "launcher={resources.mpi:q}; ${{launcher:+$launcher -n {resources.tasks:q}}} "
         "neural-kernels --log {log:q} solve {params.config:q} --kernel {wildcards.kernel:q} --size {wildcards.n:q} "
         "--threads {threads:q} --tasks {resources.tasks:q}"
 
 
+# In a study with the section tasks, the scores of each task are written beside the metrics.
 rule evaluate_predictions:
     input:
-        solution=solution,
-        blocks=evaluation_blocks,
+        solution=of_wildcards(inputs.solution),
+        blocks=of_wildcards(inputs.evaluation_blocks),
     output:
-        "results/{study}/metrics/{kernel}/n{n}.parquet",
+        at(folders.METRICS_OF_SIZE),
     log:
         "results/{study}/logs/evaluate_predictions/{kernel}/n{n}.log",
-    wildcard_constraints:
-        study=without_tasks(),
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
+        config="config/{study}.yaml",
     shell:
         "neural-kernels --log {log:q} evaluate {params.config:q} --kernel {wildcards.kernel:q} --size {wildcards.n:q}"

@@ -3,51 +3,49 @@
 
 rule predict_tests:
     input:
-        solution=solution,
-        blocks=evaluation_blocks,
+        solution=of_wildcards(inputs.solution),
+        blocks=of_wildcards(inputs.evaluation_blocks),
     output:
-        "results/{study}/test_predictions/{kernel}/n{n}.parquet",
+        at(folders.TEST_PREDICTIONS),
     log:
         "results/{study}/logs/predict_tests/{kernel}/n{n}.log",
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
+        config="config/{study}.yaml",
     shell:
         "neural-kernels --log {log:q} predict-tests {params.config:q} --kernel {wildcards.kernel:q} --size {wildcards.n:q}"
 
 
 rule report_splits:
     input:
-        split_files,
+        of_wildcards(inputs.split_files),
     output:
         pdf=report(
-            "results/{study}.pdf",
+            at(folders.SPLITS_REPORT),
             caption="../report/splits.rst",
-            category="{study}",
+            category="{comparison}",
             labels={"content": "splits", "format": "PDF"},
         ),
         figure=report(
-            "results/{study}/splits.png",
+            at(folders.SPLITS_FIGURE),
             caption="../report/splits.rst",
-            category="{study}",
+            category="{comparison}",
             labels={"content": "predicted against measured", "format": "picture"},
         ),
         table=report(
-            "results/{study}/splits.csv",
+            at(folders.SPLITS_TABLE),
             caption="../report/splits.rst",
-            category="{study}",
+            category="{comparison}",
             labels={"content": "every kernel on every split", "format": "table"},
         ),
     log:
-        "results/{study}/logs/report_splits.log",
-    wildcard_constraints:
-        study=reported_as("splits"),
+        "results/{comparison}/logs/report_splits.log",
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        published=published,
+        config="config/comparisons/{comparison}.yaml",
+        published=of_wildcards(inputs.published),
     shell:
         "neural-kernels --log {log:q} report-splits {params.config:q}"

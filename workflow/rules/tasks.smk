@@ -1,50 +1,29 @@
-# Solutions to the scores of each task, and their report, in studies with the section tasks.
-
-
-rule evaluate_tasks:
-    input:
-        solution=solution,
-        blocks=evaluation_blocks,
-    output:
-        "results/{study}/metrics/{kernel}/n{n}.parquet",
-        "results/{study}/metrics/{kernel}/n{n}.tasks.parquet",
-    log:
-        "results/{study}/logs/evaluate_tasks/{kernel}/n{n}.log",
-    wildcard_constraints:
-        study=reported_as("tasks"),
-    conda:
-        "../../environment.yml"
-    params:
-        config=config_file,
-    shell:
-        "neural-kernels --log {log:q} evaluate {params.config:q} --kernel {wildcards.kernel:q} --size {wildcards.n:q}"
+# Metrics and the scores of each task to their report, in studies with the section tasks.
 
 
 rule report_tasks:
     input:
-        tasks_files,
+        of_wildcards(inputs.tasks_files, forced=inputs.unscored_metrics),
     output:
         pdf=report(
-            "results/{study}.pdf",
+            at(folders.TASKS_REPORT),
             caption="../report/tasks.rst",
             category="{study}",
             labels={"content": "each task", "format": "PDF"},
         ),
         figure=report(
-            "results/{study}/tasks.png",
+            at(folders.TASKS_FIGURE),
             caption="../report/tasks.rst",
             category="{study}",
             labels={"content": "each task", "format": "picture"},
         ),
     log:
         "results/{study}/logs/report_tasks.log",
-    wildcard_constraints:
-        study=reported_as("tasks"),
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        settings=section("title", "tasks", "ridge"),
+        config="config/{study}.yaml",
+        settings=of_wildcards(inputs.settings("title", "tasks", "ridge")),
     shell:
         "neural-kernels --log {log:q} report-tasks {params.config:q}"

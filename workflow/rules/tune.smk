@@ -3,16 +3,16 @@
 
 rule start_tuning:
     input:
-        tuning_data,
+        of_wildcards(inputs.data),
     output:
-        "results/{study}/tuning/started.json",
+        at(folders.TUNING_STARTED),
     log:
         "results/{study}/logs/start_tuning.log",
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        identity=lambda wildcards: tuning(wildcards.study).identity,
+        config="config/{study}.yaml",
+        identity=of_wildcards(inputs.tuning_identity),
     shell:
         "neural-kernels --log {log:q} start-tuning {params.config:q} --threads {threads:q}"
 
@@ -20,62 +20,62 @@ rule start_tuning:
 # The journal, results/<study>/tuning/journal.log, is shared by all trials and so no job's output.
 rule run_trial:
     input:
-        what_a_new_trial_needs,
+        of_wildcards(inputs.new_trial),
     output:
-        "results/{study}/tuning/trials/{trial}.json",
+        at(folders.TRIAL),
     log:
         "results/{study}/logs/run_trial/{trial}.log",
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
+        config="config/{study}.yaml",
     shell:
         "neural-kernels --log {log:q} run-trial {params.config:q} --trial {wildcards.trial:q} --threads {threads:q}"
 
 
 rule select_tuned:
     input:
-        trial_files,
+        of_wildcards(inputs.trial_files, forced=inputs.deleted_trials),
     output:
         tuned=report(
-            "results/{study}/tuned.yaml",
+            at(folders.TUNED),
             caption="../report/tuned.rst",
             category="{study}",
             labels={"content": "the best trial", "format": "YAML"},
         ),
         trials=report(
-            "results/{study}/tuning/trials.csv",
+            at(folders.TRIALS),
             caption="../report/trials.rst",
             category="{study}",
             labels={"content": "every trial", "format": "table"},
         ),
-        selected="results/{study}/tuning/selected.json",
+        selected=at(folders.SELECTED),
     log:
         "results/{study}/logs/select_tuned.log",
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        settings=section("tuning"),
+        config="config/{study}.yaml",
+        settings=of_wildcards(inputs.settings("tuning")),
     shell:
         "neural-kernels --log {log:q} select-tuned {params.config:q}"
 
 
 rule transfer_trial:
     input:
-        "results/{study}/tuning/started.json",
-        "results/{study}/tuning/selected.json",
-        tuning_data,
+        at(folders.TUNING_STARTED),
+        at(folders.SELECTED),
+        of_wildcards(inputs.data),
     output:
-        "results/{study}/tuning/transfer/{place}.json",
+        at(folders.TRANSFER),
     log:
         "results/{study}/logs/transfer_trial/{place}.log",
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        examples=transfer_examples,
+        config="config/{study}.yaml",
+        examples=of_wildcards(inputs.transfer_examples),
     shell:
         "neural-kernels --log {log:q} transfer-trial {params.config:q} --which {wildcards.place:q} --threads {threads:q}"
 
@@ -83,34 +83,34 @@ rule transfer_trial:
 # Once, when all trials have ended: nothing that is chosen depends on it.
 rule test_tuned:
     input:
-        "results/{study}/tuning/started.json",
-        "results/{study}/tuning/selected.json",
-        tuning_data,
+        at(folders.TUNING_STARTED),
+        at(folders.SELECTED),
+        of_wildcards(inputs.data),
     output:
-        "results/{study}/tuning/test/{candidate}.json",
+        at(folders.TUNED_TEST),
     log:
         "results/{study}/logs/test_tuned/{candidate}.log",
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        tests=lambda wildcards: study(wildcards.study).config["data"]["test_sets"],
+        config="config/{study}.yaml",
+        tests=of_wildcards(inputs.tested_sets),
     shell:
         "neural-kernels --log {log:q} test-tuned {params.config:q} --which {wildcards.candidate:q} --threads {threads:q}"
 
 
 rule report_tuning:
     input:
-        tuning_results,
+        of_wildcards(inputs.tuning_results, forced=inputs.deleted_trials),
     output:
         pdf=report(
-            "results/{study}_tuning.pdf",
+            at(folders.TUNING_REPORT),
             caption="../report/tuning.rst",
             category="{study}",
             labels={"content": "tuning", "format": "PDF"},
         ),
         figure=report(
-            "results/{study}/tuning/history.png",
+            at(folders.TUNING_FIGURE),
             caption="../report/tuning.rst",
             category="{study}",
             labels={"content": "tuning", "format": "picture"},
@@ -121,7 +121,7 @@ rule report_tuning:
     conda:
         "../../environment.yml"
     params:
-        config=config_file,
-        settings=section("title", "tuning"),
+        config="config/{study}.yaml",
+        settings=of_wildcards(inputs.settings("title", "tuning")),
     shell:
         "neural-kernels --log {log:q} report-tuning {params.config:q}"

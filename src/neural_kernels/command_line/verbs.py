@@ -94,7 +94,7 @@ FOR_PEOPLE = (
         "check:check_config",
         "check the config, the data files, the engines and the disk; write nothing",
         reads="path",
-        config="the study, config/<study>.yaml, or a comparison of studies, or a table",
+        config="the study, config/<study>.yaml, or a comparison or table in its folder",
         writes=False,
     ),
     Verb(
@@ -279,7 +279,7 @@ OF_RULES = (
         "splits:report_splits",
         "draw the report of a comparison of splits",
         reads="comparison",
-        config="the comparison, config/<comparison>.yaml",
+        config="the comparison, config/comparisons/<comparison>.yaml",
     ),
     Verb(
         "report-comparison",

@@ -19,6 +19,8 @@ from neural_kernels.engines.rate import measure_rate
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES, Examples
 from neural_kernels.machine.memory import gibibytes
+from neural_kernels.study import folders
+from neural_kernels.study.folders import at, solution_folder
 from neural_kernels.study.study import Kernel, Study
 
 MOST_BLOCKS = 50_000
@@ -272,8 +274,11 @@ def feature_bytes(
         else {preprocessing}
     )
     if results is not None:
-        folder = results / study.owner / "features"
-        names = {name for name in names if not (folder / name / "features.json").exists()}
+        names = {
+            name
+            for name in names
+            if not at(results, folders.FEATURES, study=study.owner, preprocessing=name).exists()
+        }
     whitened = [name for name in names if study.config["preprocessing"][name]["method"] == "zca"]
     return one * len(names) + 8 * size**2 * len(whitened)
 
@@ -287,13 +292,10 @@ def solution_bytes(study: Study, outputs: int, results: Path | None = None) -> i
     coefficients, checkpoints = 0, 0
     for kernel in study.kernels:
         for n in study.training_sizes(kernel):
-            method = study.method(n)
-            if results is not None:
-                folder = results / study.name / "solutions" / kernel / method / f"n{n}"
-                if (folder / "solved.json").exists():
-                    continue
+            if results is not None and (solution_folder(study, results, kernel, n) / "solved.json").exists():
+                continue
             coefficients += 8 * study.draws(n, kernel) * n * outputs
-            if method == "iterative":
+            if study.method(n) == "iterative":
                 checkpoints = max(checkpoints, 2 * checkpoint_bytes(n, outputs))
     return coefficients + checkpoints
 
@@ -314,9 +316,9 @@ def check_disk(study: Study, input_shape: Sequence[int], outputs: int, results: 
     """
     blocks = 0
     for kernel, part, i, j, size in planned_blocks(study):
-        folder = results / study.owner / "kernels" / kernel / part
-        if not (folder / "blocks" / f"{i}-{j}.npy").exists():
-            blocks += max(size - _taken(folder / "partial" / f"{i}-{j}.npy"), 0)
+        names = {"study": study.owner, "kernel": kernel, "part": part, "i": i, "j": j}
+        if not at(results, folders.BLOCK, **names).exists():
+            blocks += max(size - _taken(at(results, folders.PARTIAL_BLOCK, **names)), 0)
     features = feature_bytes(study, input_shape, outputs, results)
     solutions = solution_bytes(study, outputs, results)
     free = free_bytes(results)

@@ -5,7 +5,7 @@ They read the kernel's blocks and the metrics of the full solution, and write
     approximations/<kernel>/<method>/size<size>.parquet    every number of one approximation
     approximations/<kernel>/<method>/size<size>.queries/   kernels among test examples, until the numbers are there
     approximations.parquet                                 the tidy table, with the full solution
-    approximations.png                                     its figure; the report is results/<study>.pdf
+    approximations.png                                     its figure; the report is <study>_approximations.pdf
 """
 
 from __future__ import annotations
@@ -34,14 +34,17 @@ from neural_kernels.solvers.approximations.selection import approximate as solve
 from neural_kernels.stages.evaluate import kernel_facts
 from neural_kernels.stages.solve import solver_settings
 from neural_kernels.storage import locks, sealed_parquet
-from neural_kernels.study.folders import open_features_folder, store_folder
+from neural_kernels.study import folders
+from neural_kernels.study.folders import (
+    approximation_file,
+    at,
+    metrics_file,
+    open_features_folder,
+    store_folder,
+)
 from neural_kernels.study.study import Kernel, Study, kernel_named
 
 log = logging.getLogger(__name__)
-
-
-def approximation_file(study: Study, results: Path, kernel: str, method: str, size: int) -> Path:
-    return results / study.name / "approximations" / kernel / method / f"size{size}.parquet"
 
 
 def approximate(
@@ -215,23 +218,26 @@ def _kernel_among(
 
 def collect_approximations(study: Study, results: Path) -> None:
     """Every approximation and the full solutions in one table, ``approximations.parquet``."""
-    metrics = results / study.name / "metrics"
-    paths = [metrics / kernel / f"n{study.training_sizes(kernel)[-1]}.parquet" for kernel in study.kernels]
+    paths = [
+        metrics_file(study, results, kernel, study.training_sizes(kernel)[-1]) for kernel in study.kernels
+    ]
     paths += [
         approximation_file(study, results, kernel, method, size)
         for kernel in study.kernels
         for method, size in study.approximations()
     ]
     table = metrics_table.concat(metrics_table.read(path) for path in paths)
-    metrics_table.write(table, results / study.name / "approximations.parquet")
+    metrics_table.write(table, at(results, folders.APPROXIMATIONS, study=study.name))
 
 
 def report_approximations(study: Study, results: Path) -> None:
     """Figure and PDF of the study, drawn from ``approximations.parquet``."""
     from neural_kernels.reports import approximations
 
-    table = metrics_table.read(results / study.name / "approximations.parquet")
+    table = metrics_table.read(at(results, folders.APPROXIMATIONS, study=study.name))
     config = {"study": study.name, **study.config}
-    approximations.write_approximations_figure(table, config, results / study.name / "approximations.png")
-    approximations.write_approximations_report(table, config, results / f"{study.name}.pdf")
-    log.info("%s", results / f"{study.name}.pdf")
+    figure = at(results, folders.APPROXIMATIONS_FIGURE, study=study.name)
+    pdf = at(results, folders.APPROXIMATIONS_REPORT, study=study.name)
+    approximations.write_approximations_figure(table, config, figure)
+    approximations.write_approximations_report(table, config, pdf)
+    log.info("%s", pdf)

@@ -13,7 +13,8 @@ from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import augmentation
 from neural_kernels.reports.contact_sheet import MOST_COPIES, ContactSheet
 from neural_kernels.storage import sealed_parquet
-from neural_kernels.study.folders import data_folder
+from neural_kernels.study import folders
+from neural_kernels.study.folders import at, data_folder
 from neural_kernels.study.study import Study
 
 log = logging.getLogger(__name__)
@@ -31,16 +32,16 @@ def report_augmentation(study: Study, results: Path) -> None:
     """
     for kernel in study.kernels:
         study.augmentation_factors(kernel)
-    histories = sealed_parquet.read(results / study.name / "convergence.parquet")
-    table = metrics_table.read(results / study.name / "metrics.parquet")
+    histories = sealed_parquet.read(at(results, folders.CONVERGENCE, study=study.name))
+    table = metrics_table.read(at(results, folders.METRICS, study=study.name))
     config = {"study": study.name, **study.config}
     tested = {kernel: study.evaluation_sizes(kernel) for kernel in study.kernels}
     augmented = augmentation.Augmented(study.images, tested, _contact_sheet(study, results))
-    augmentation.write_augmentation_figure(
-        table, config, augmented, results / study.name / "augmentation.png"
-    )
-    augmentation.write_augmentation_report(table, config, augmented, results / f"{study.name}.pdf", histories)
-    log.info("%s", results / f"{study.name}.pdf")
+    figure = at(results, folders.AUGMENTATION_FIGURE, study=study.name)
+    pdf = at(results, folders.AUGMENTATION_REPORT, study=study.name)
+    augmentation.write_augmentation_figure(table, config, augmented, figure)
+    augmentation.write_augmentation_report(table, config, augmented, pdf, histories)
+    log.info("%s", pdf)
 
 
 def _contact_sheet(study: Study, results: Path) -> ContactSheet | None:

@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 def check_config(path: Path, results: Path) -> None:
     """``check_study`` of the study in ``path``; of all that a comparison compares; of the runs that a table names."""
-    if config_files.is_comparison(path):
+    if config_files.kind(path) == "comparison":
         compared = split_comparison.load_comparison(path)
         for study in compared.run.values():
             split_comparison.check_comparable(study, check_study(study, results))
         log.info("comparison %s: its studies are in order", compared.name)
-    elif path.parent.name == "tables":
+    elif config_files.kind(path) == "table":
         table = published_table.load_table(path)
         table.check_runs()
         log.info("table %s: its studies have the kernels that it names", table.name)

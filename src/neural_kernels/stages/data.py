@@ -9,7 +9,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.planning import costs as planning
 from neural_kernels.stages.check import check_study
 from neural_kernels.storage.files import read_json
-from neural_kernels.study.folders import data_folder
+from neural_kernels.study.folders import FEATURES, at, data_folder
 from neural_kernels.study.study import Study, check_owner
 
 
@@ -26,7 +26,7 @@ def preprocess_data(study: Study, results: Path, name: str) -> None:
     if name not in study.config["preprocessing"]:
         known = ", ".join(study.config["preprocessing"])
         raise UserError(f"study {study.name} has no preprocessing {name!r}, expected one of {known}")
-    folder = results / study.owner / "features" / name
+    folder = at(results, FEATURES, study=study.owner, preprocessing=name).parent
     data = data_folder(study, results)
     described = read_json(data / "data.json")
     needed = planning.feature_bytes(study, described["input_shape"], described["outputs"], results, name)

@@ -97,4 +97,4 @@ def _warn_of_factors(study: Study) -> None:
         for kernel in study.kernels:
             study.augmentation_factors(kernel)
     except UserError as error:
-        log.warning("results/%s.pdf cannot be made: %s", study.name, error)
+        log.warning("results/%s_augmentation.pdf cannot be made: %s", study.name, error)

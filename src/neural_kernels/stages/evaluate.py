@@ -23,6 +23,7 @@ from neural_kernels.study.folders import (
     open_features_folder,
     solution_folder,
     store_folder,
+    task_scores_file,
 )
 from neural_kernels.study.study import Kernel, Study, kernel_named
 
@@ -54,7 +55,7 @@ def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path)
         for part, size in study.evaluation_sizes(kernel_name).items()
     }
     problem = _evaluation_problem(facts, windows, solutions, parts, data)
-    tasks_path = path.with_suffix(".tasks.parquet")
+    tasks_path = task_scores_file(study, results, kernel_name, n)
     made = [path, tasks_path] if study.has_tasks else [path]
     if all(sealed_parquet.has_problem(file, problem) for file in made):
         for store, targets, _ in parts.values():

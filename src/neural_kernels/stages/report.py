@@ -13,7 +13,8 @@ from neural_kernels.reports.convergence import COLUMNS
 from neural_kernels.solvers import solved_size
 from neural_kernels.storage import sealed_parquet
 from neural_kernels.storage.files import write_atomically
-from neural_kernels.study.folders import solution_folder
+from neural_kernels.study import folders
+from neural_kernels.study.folders import at, metrics_file, solution_folder
 from neural_kernels.study.study import Study
 
 log = logging.getLogger(__name__)
@@ -21,14 +22,15 @@ log = logging.getLogger(__name__)
 
 def collect_metrics(study: Study, results: Path) -> None:
     """Every number of the study in one table, ``metrics.parquet``."""
-    folder = results / study.name / "metrics"
     paths = [
-        folder / kernel / f"n{n}.parquet" for kernel in study.kernels for n in study.training_sizes(kernel)
+        metrics_file(study, results, kernel, n)
+        for kernel in study.kernels
+        for n in study.training_sizes(kernel)
     ]
     table = metrics_table.concat(metrics_table.read(path) for path in paths)
-    metrics_table.write(table, results / study.name / "metrics.parquet")
+    metrics_table.write(table, at(results, folders.METRICS, study=study.name))
     histories = _histories(study, results)
-    sealed_parquet.write(results / study.name / "convergence.parquet", histories)
+    sealed_parquet.write(at(results, folders.CONVERGENCE, study=study.name), histories)
 
 
 def _histories(study: Study, results: Path) -> pd.DataFrame:
@@ -48,15 +50,19 @@ def _histories(study: Study, results: Path) -> pd.DataFrame:
 
 def report_scaling(study: Study, results: Path) -> None:
     """Fits, figure and PDF of the study, all drawn from ``metrics.parquet``."""
-    histories = sealed_parquet.read(results / study.name / "convergence.parquet")
-    table = metrics_table.read(results / study.name / "metrics.parquet")
+
+    def path(pattern: str) -> Path:
+        return at(results, pattern, study=study.name)
+
+    histories = sealed_parquet.read(path(folders.CONVERGENCE))
+    table = metrics_table.read(path(folders.METRICS))
     config = {"study": study.name, **study.config}
     fits = scaling.fits_table(table, config)
-    scaling.write_scaling_figure(table, config, results / study.name / "scaling.png")
-    scaling.write_scaling_report(table, config, results / f"{study.name}_scaling.pdf", histories)
-    write_table(results / study.name / "fits.csv", fits)
-    write_table(results / study.name / "final.csv", scaling.final_table(table, config))
-    log.info("%s", results / f"{study.name}_scaling.pdf")
+    scaling.write_scaling_figure(table, config, path(folders.SCALING_FIGURE))
+    scaling.write_scaling_report(table, config, path(folders.SCALING_REPORT), histories)
+    write_table(path(folders.FITS), fits)
+    write_table(path(folders.FINAL), scaling.final_table(table, config))
+    log.info("%s", path(folders.SCALING_REPORT))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

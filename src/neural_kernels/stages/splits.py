@@ -1,7 +1,7 @@
 """The stages of a comparison of splits, after those of its studies.
 
 <study>/test_predictions/<kernel>/n<n>.parquet    predicted and measured values of every test example
-<comparison>/splits.csv, splits.png               the table and the figure of the report <comparison>.pdf
+<comparison>/splits.csv, splits.png               the table and the figure of the report <comparison>_splits.pdf
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from neural_kernels.reports import splits
 from neural_kernels.solvers import solved_size
 from neural_kernels.stages.report import write_table
 from neural_kernels.storage import sealed_parquet
-from neural_kernels.study.folders import open_features_folder, solution_folder, store_folder
+from neural_kernels.study import folders
+from neural_kernels.study.folders import (
+    at,
+    open_features_folder,
+    predictions_file,
+    solution_folder,
+    store_folder,
+)
 from neural_kernels.study.split_comparison import Comparison
 from neural_kernels.study.study import Study, kernel_named
 
 log = logging.getLogger(__name__)
-
-
-def predictions_file(study: Study, results: Path, kernel: str, n: int) -> Path:
-    return results / study.name / "test_predictions" / kernel / f"n{n}.parquet"
 
 
 def predict_tests(study: Study, results: Path, kernel_name: str, n: int) -> None:
@@ -78,7 +81,7 @@ def report_splits(comparison: Comparison, results: Path) -> None:
     """
     runs = {}
     for split, study in comparison.run.items():
-        metrics = metrics_table.read(results / study.name / "metrics.parquet")
+        metrics = metrics_table.read(at(results, folders.METRICS, study=study.name))
         if "spearman" not in set(metrics["metric"]):
             raise UserError(f"study {study.name} has no Spearman correlation, expected a regression")
         kernels = {
@@ -89,8 +92,11 @@ def report_splits(comparison: Comparison, results: Path) -> None:
         if any(table["output"].any() for table in predictions.values()):
             raise UserError(f"study {study.name} predicts several targets, expected one to compare by")
         runs[split] = splits.Run({"study": study.name, **study.config}, metrics, predictions)
-    folder = results / comparison.name
-    write_table(folder / "splits.csv", splits.summary(comparison, runs))
-    splits.write_splits_figure(comparison, runs, folder / "splits.png")
-    splits.write_splits_report(comparison, runs, results / f"{comparison.name}.pdf")
-    log.info("%s", results / f"{comparison.name}.pdf")
+    table, figure, pdf = (
+        at(results, pattern, comparison=comparison.name)
+        for pattern in (folders.SPLITS_TABLE, folders.SPLITS_FIGURE, folders.SPLITS_REPORT)
+    )
+    write_table(table, splits.summary(comparison, runs))
+    splits.write_splits_figure(comparison, runs, figure)
+    splits.write_splits_report(comparison, runs, pdf)
+    log.info("%s", pdf)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from neural_kernels.blocks import Grid
 from neural_kernels.errors import UserError
-from neural_kernels.study import config_files
+from neural_kernels.study import config_files, folders
+from neural_kernels.study.config_files import COMPARISONS, TABLES
 from neural_kernels.study.published_table import load_table
 from neural_kernels.study.split_comparison import load_comparison
-from neural_kernels.study.study import Study, load_study, report_kind
+from neural_kernels.study.study import Study, load_study
 
 # Below results/<study>, folders with one of each kernel.
 _OF_A_KERNEL = ("kernels", "solutions", "metrics", "test_predictions", "approximations")
@@ -35,62 +37,142 @@ def check_target(target: str, config: Path) -> None:
         _check_below(parts[0], "/".join(parts[1:]), config)
 
 
-def check_reported(study: Study, config: Path) -> None:
-    """Refuse a study that has no report results/<study>.pdf, or one of factors that its sizes are not of."""
-    kind = report_kind(config / f"{study.name}.yaml")
-    if kind is None:
-        raise UserError(
-            f"config/{study.name}.yaml has no section approximations or tasks and no data.augmentation of factor 2 or "
-            f"more, one of which results/{study.name}.pdf would report: expected one, or the target "
-            f"results/{study.name}_scaling.pdf"
-        )
-    if kind == "augmentation":
-        for kernel in study.kernels:
-            study.augmentation_factors(kernel)
-
-
 def check_tuned(study: Study) -> None:
     """Refuse a study that tunes nothing."""
     if study.tuning is None:
-        raise UserError(
-            f"config/{study.name}.yaml has no section tuning, which results/{study.name}_tuning.pdf would report"
-        )
+        raise _unreported(study, "section tuning", folders.TUNING_REPORT)
+
+
+def check_approximated(study: Study) -> None:
+    """Refuse a study without approximations."""
+    if not study.approximations():
+        raise _unreported(study, "section approximations", folders.APPROXIMATIONS_REPORT)
+
+
+def check_tasks(study: Study) -> None:
+    """Refuse a study whose tasks are not reported one by one."""
+    if not study.has_tasks:
+        raise _unreported(study, "section tasks", folders.TASKS_REPORT)
+
+
+def check_augmented(study: Study) -> None:
+    """Refuse a study of which a training size is not all images times an augmentation factor."""
+    for kernel in study.kernels:
+        study.augmentation_factors(kernel)
+
+
+def short_report(study: Study) -> str:
+    """The pattern of the report that results/<study>.pdf is short for.
+
+    Raises:
+        UserError: the study has none but that of its scaling or tuning.
+    """
+    if study.approximations():
+        return folders.APPROXIMATIONS_REPORT
+    if study.has_tasks:
+        return folders.TASKS_REPORT
+    if study.augmentation_factor > 1:
+        return folders.AUGMENTATION_REPORT
+    raise UserError(
+        f"config/{study.name}.yaml has no section approximations or tasks and no data.augmentation of factor 2 or "
+        f"more, one of which results/{study.name}.pdf would report: expected one, or the target "
+        f"results/{study.name}_scaling.pdf"
+    )
+
+
+# What has to be so for each report of a study. That of a comparison is beside them.
+REPORT_CHECKS: dict[str, Callable[[Study], None]] = {
+    folders.SCALING_REPORT: lambda study: None,
+    folders.AUGMENTATION_REPORT: check_augmented,
+    folders.APPROXIMATIONS_REPORT: check_approximated,
+    folders.TASKS_REPORT: check_tasks,
+    folders.TUNING_REPORT: check_tuned,
+}
+
+
+def short_names(config: Path) -> list[str]:
+    """Studies and comparisons whose report may be asked for as results/<name>.pdf.
+
+    That is neither a table's name then, nor the whole name of another study's report.
+    """
+    named = (*config_files.names(config), *config_files.names(config / COMPARISONS))
+    tables = set(config_files.names(config / TABLES))
+
+    def is_another(name: str) -> bool:
+        whole = _by_suffix(f"{name}.pdf", config)
+        return name in tables or (whole is not None and whole[1].is_file())
+
+    return [name for name in named if not is_another(name)]
+
+
+def _unreported(study: Study, lacking: str, report: str) -> UserError:
+    file = report.format(study=study.name)
+    return UserError(f"config/{study.name}.yaml has no {lacking}, which results/{file} would report")
+
+
+def _by_suffix(file: str, config: Path) -> tuple[str, Path] | None:
+    """The report that a file below results is by its suffix, if it is one, and the config that it is of."""
+    reports = {report: config for report in REPORT_CHECKS} | {folders.SPLITS_REPORT: config / COMPARISONS}
+    for report, folder in reports.items():
+        suffix = report.partition("}")[2]
+        if file.endswith(suffix) and file != suffix:
+            return report, folder / f"{file.removesuffix(suffix)}.yaml"
+    return None
 
 
 def _check_report(file: str, config: Path) -> None:
-    name, suffix = os.path.splitext(file)
-    if suffix not in (".pdf", ".md"):
+    name, ending = os.path.splitext(file)
+    if ending not in (".pdf", ".md"):
         return
-    table, path = config / "tables" / f"{name}.yaml", config / f"{name}.yaml"
-    makers = [table] if table.is_file() else []
-    makers += [path] if path.is_file() and report_kind(path) is not None else []
-    for ending in ("_scaling", "_tuning"):
-        if name.endswith(ending) and (other := config / f"{name.removesuffix(ending)}.yaml").is_file():
-            makers.append(other)
-    if len(makers) > 1:
+    study, comparison, table = (config / folder / f"{name}.yaml" for folder in ("", COMPARISONS, TABLES))
+    whole = _by_suffix(file, config)
+    makers = [path for path in (table, comparison) if path.is_file()]
+    makers += [study] if _has_short_report(study) else []
+    makers += [whole[1]] if whole is not None and whole[1].is_file() else []
+    if ending == ".md" or makers == [table]:
+        load_table(table)
+    elif len(makers) > 1:
         raise UserError(
             f"results/{file} would be the report of {' and of '.join(map(str, makers))}: rename one"
         )
-    if table.is_file() or suffix == ".md":
-        load_table(table)
-        return
-    for ending in ("_scaling", "_tuning"):
-        if name.endswith(ending) and not path.exists():
-            study = load_study(config / f"{name.removesuffix(ending)}.yaml")
-            if ending == "_tuning":
-                check_tuned(study)
-            return
-    if config_files.is_comparison(path):
+    elif makers == [comparison]:
+        load_comparison(comparison)
+    elif whole is not None and (makers == [whole[1]] or not study.exists()):
+        _check_by_suffix(*whole)
+    else:
+        found = load_study(study)
+        REPORT_CHECKS[short_report(found)](found)
+
+
+def _check_by_suffix(report: str, path: Path) -> None:
+    if report == folders.SPLITS_REPORT:
         load_comparison(path)
     else:
-        check_reported(load_study(path), config)
+        _check_no_comparison(path)
+        REPORT_CHECKS[report](load_study(path))
+
+
+def _has_short_report(path: Path) -> bool:
+    """Whether the file is a study that has one; one that is damaged has none."""
+    try:
+        return path.is_file() and bool(short_report(load_study(path)))
+    except UserError:
+        return False
+
+
+def _check_no_comparison(path: Path) -> None:
+    """Refuse a comparison that is taken for a study."""
+    comparison = path.parent / COMPARISONS / path.name
+    if comparison.is_file() and not path.exists():
+        raise UserError(f"{comparison} compares studies, expected one of those that it names")
 
 
 def _check_below(name: str, file: str, config: Path) -> None:
-    path = config / f"{name}.yaml"
-    if config_files.is_comparison(path):
-        load_comparison(path)
+    path, comparison = config / f"{name}.yaml", config / COMPARISONS / f"{name}.yaml"
+    if comparison.is_file() and f"{{comparison}}/{file}" in (folders.SPLITS_FIGURE, folders.SPLITS_TABLE):
+        load_comparison(comparison)
         return
+    _check_no_comparison(path)
     study = load_study(path)
     section, _, rest = file.partition("/")
     named = rest.split("/")[0]

@@ -9,9 +9,8 @@ from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics import task_scores
 from neural_kernels.reports import tasks
 from neural_kernels.storage import sealed_parquet
-from neural_kernels.study.folders import (
-    metrics_file,
-)
+from neural_kernels.study import folders
+from neural_kernels.study.folders import at, task_scores_file
 from neural_kernels.study.study import Study
 
 log = logging.getLogger(__name__)
@@ -19,14 +18,15 @@ log = logging.getLogger(__name__)
 
 def report_tasks(study: Study, results: Path) -> None:
     """Figure and PDF of the scores of each task, and their means beside published ones."""
-    histories = sealed_parquet.read(results / study.name / "convergence.parquet")
-    table = metrics_table.read(results / study.name / "metrics.parquet")
+    histories = sealed_parquet.read(at(results, folders.CONVERGENCE, study=study.name))
+    table = metrics_table.read(at(results, folders.METRICS, study=study.name))
     config = {"study": study.name, **study.config}
     scores = task_scores.read(
-        metrics_file(study, results, kernel, n).with_suffix(".tasks.parquet")
+        task_scores_file(study, results, kernel, n)
         for kernel in study.kernels
         for n in study.training_sizes(kernel)
     )
-    tasks.write_tasks_figure(table, scores, config, results / study.name / "tasks.png")
-    tasks.write_tasks_report(table, scores, config, results / f"{study.name}.pdf", histories)
-    log.info("%s", results / f"{study.name}.pdf")
+    pdf = at(results, folders.TASKS_REPORT, study=study.name)
+    tasks.write_tasks_figure(table, scores, config, at(results, folders.TASKS_FIGURE, study=study.name))
+    tasks.write_tasks_report(table, scores, config, pdf, histories)
+    log.info("%s", pdf)

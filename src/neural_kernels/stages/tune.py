@@ -33,6 +33,7 @@ from neural_kernels.metrics.objectives import Objective, objective_named
 from neural_kernels.preprocessing import Part, zca
 from neural_kernels.storage import checksums, locks
 from neural_kernels.storage.files import damaged, read_json, write_json
+from neural_kernels.study import folders
 from neural_kernels.study.folders import data_folder
 from neural_kernels.study.study import Study
 from neural_kernels.tuning.assessment import Assessment, Computation, TooCostly, Unusable, assess
@@ -60,13 +61,20 @@ class _Run:
     study: Study
     tuning: Tuning
     objective: Objective
-    folder: Path
+    results: Path
     data: Path
     validation_examples: int
     identity: dict[str, Any]
 
+    @property
+    def folder(self) -> Path:
+        return self.path(folders.TUNING_STARTED).parent
+
+    def path(self, pattern: str, **names: object) -> Path:
+        return folders.at(self.results, pattern, study=self.study.name, **names)
+
     def record_path(self, trial: int) -> Path:
-        return self.folder / "trials" / f"{trial}.json"
+        return self.path(folders.TRIAL, trial=trial)
 
     def read(self, path: Path) -> TrialRecord:
         return read_record(path, self.identity)
@@ -142,7 +150,7 @@ class _Run:
 
     def _spectrum(self, options: Mapping[str, Any]) -> zca.Spectrum | None:
         """What ``start_tuning`` fitted, where it was for the same images and the same normalisation."""
-        path = self.folder / "started.json"
+        path = self.path(folders.TUNING_STARTED)
         started = read_json(path)
         check_identity(path, started["identity"], self.identity)
         if options["method"] != "zca" or _fit_options(options) != started["whitening"]:
@@ -167,8 +175,7 @@ def _open(study: Study, results: Path) -> _Run:
     validation = study.tuning.validation_examples or study.part_sizes["validation"]
     sizes = {"train": study.tuning.training_examples, "validation": validation}
     identity = study.tuning.identity | {"examples": _examples_hash(data, sizes)}
-    folder = results / study.name / "tuning"
-    return _Run(study, study.tuning, objective, folder, data, validation, identity)
+    return _Run(study, study.tuning, objective, results, data, validation, identity)
 
 
 def _examples_hash(data: Path, sizes: Mapping[str, int]) -> str:
@@ -211,7 +218,7 @@ def start_tuning(study: Study, results: Path, threads: int | None = None) -> Non
 
 
 def _start(run: _Run, threads: int | None) -> None:
-    study, path, spectrum = run.study, run.folder / "started.json", run.folder / "whitening.npz"
+    study, path, spectrum = run.study, run.path(folders.TUNING_STARTED), run.folder / "whitening.npz"
     shape = tuple(read_json(run.data / "data.json")["input_shape"])
     engines.select(study.config["engine"], run.tuning.baseline.build(), shape)
     _journal(run, job=0)
@@ -328,10 +335,10 @@ def select_tuned(study: Study, results: Path) -> TrialRecord:
     transfer = run.tuning.transfer
     again = [] if transfer is None else [record.number for record in spread(ranking, transfer.trials)]
     # What vouches for the others is there only while they are.
-    selected = run.folder / "selected.json"
+    selected = run.path(folders.SELECTED)
     selected.unlink(missing_ok=True)
-    write_table(run.folder / "trials.csv", _table(records))
-    write_candidate(results / study.name / "tuned.yaml", _candidate(best), best.assessment.ridge, found)
+    write_table(run.path(folders.TRIALS), _table(records))
+    write_candidate(run.path(folders.TUNED), _candidate(best), best.assessment.ridge, found)
     write_json(selected, {"best": best.number, "transfer": again})
     log.info("trial %d is the best: %s", best.number, _outcome(best))
     return best
@@ -351,7 +358,7 @@ def transfer_trial(study: Study, results: Path, which: str, threads: int | None 
     if settings is None:
         raise UserError(f"config/{study.name}.yaml has no section tuning.transfer")
     n = settings.training_examples
-    chosen = read_json(run.folder / "selected.json")["transfer"]
+    chosen = read_json(run.path(folders.SELECTED))["transfer"]
     if which != BASELINE and int(which) >= len(chosen):
         record = run.record(which, None, {}, n, "skipped", f"only {len(chosen)} trials are complete")
     else:
@@ -361,7 +368,7 @@ def transfer_trial(study: Study, results: Path, which: str, threads: int | None 
             name, candidate, values = old.name, _candidate(old), old.hyperparameters
         with thread_limit(threads):
             record = run.assess(name, candidate, values, run.parts(candidate, n))
-    write_json(run.folder / "transfer" / f"{which}.json", record.as_json())
+    write_json(run.path(folders.TRANSFER, place=which), record.as_json())
 
 
 def test_tuned(study: Study, results: Path, which: str, threads: int | None = None) -> None:  # noqa: PT028
@@ -369,13 +376,13 @@ def test_tuned(study: Study, results: Path, which: str, threads: int | None = No
     run = _open(study, results)
     candidate, values = run.tuning.baseline, {}
     if which == TUNED:
-        best = run.read(run.record_path(read_json(run.folder / "selected.json")["best"]))
+        best = run.read(run.record_path(read_json(run.path(folders.SELECTED))["best"]))
         candidate, values = _candidate(best), best.hyperparameters
     tests = {part: n for part, n in study.part_sizes.items() if part not in ("train", "validation")}
     with thread_limit(threads):
         parts = run.parts(candidate, run.tuning.training_examples, tests)
         record = run.assess(which, candidate, values, parts)
-    write_json(run.folder / "test" / f"{which}.json", record.as_json())
+    write_json(run.path(folders.TUNED_TEST, candidate=which), record.as_json())
 
 
 def report_tuning(study: Study, results: Path) -> None:
@@ -385,7 +392,7 @@ def report_tuning(study: Study, results: Path) -> None:
     from neural_kernels.tuning.importance import importances
 
     run = _open(study, results)
-    tuning, folder = run.tuning, run.folder
+    tuning = run.tuning
     places = [] if tuning.transfer is None else [BASELINE, *map(str, range(tuning.transfer.trials))]
     trials = run.records()
     found = Results(
@@ -395,13 +402,16 @@ def report_tuning(study: Study, results: Path) -> None:
         objective=run.objective,
         trials=trials,
         importances=importances(tuning.space, trials, run.objective),
-        tested={which: run.read(folder / "test" / f"{which}.json") for which in (TUNED, BASELINE)},
-        transferred=[run.read(folder / "transfer" / f"{which}.json") for which in places],
+        tested={
+            which: run.read(run.path(folders.TUNED_TEST, candidate=which)) for which in (TUNED, BASELINE)
+        },
+        transferred=[run.read(run.path(folders.TRANSFER, place=which)) for which in places],
         test_examples={p: n for p, n in study.part_sizes.items() if p not in ("train", "validation")},
     )
-    write_tuning_figure(found, folder / "history.png")
-    write_tuning_report(found, results / f"{study.name}_tuning.pdf")
-    log.info("%s", results / f"{study.name}_tuning.pdf")
+    pdf = run.path(folders.TUNING_REPORT)
+    write_tuning_figure(found, run.path(folders.TUNING_FIGURE))
+    write_tuning_report(found, pdf)
+    log.info("%s", pdf)
 
 
 def _candidate(record: TrialRecord) -> Candidate:

@@ -7,6 +7,8 @@ numbers that are not finite or huge, control characters, and files that are larg
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 import unicodedata
 from pathlib import Path
@@ -59,7 +61,12 @@ def read_yaml(path: Path, missing: str | None = None) -> Any:
     Raises:
         UserError: a file that is missing, cannot be read or is not such YAML.
     """
-    text = _text(path, missing or f"{path} is missing")
+    return copy.deepcopy(_parsed(path, _text(path, missing or f"{path} is missing")))
+
+
+# A study that several others are like, or take their kernels from, is read for each of them.
+@functools.lru_cache(maxsize=256)
+def _parsed(path: Path, text: str) -> Any:
     try:
         _check_size(path, text)
         node = yaml.compose(text, _Loader)

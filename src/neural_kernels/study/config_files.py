@@ -1,6 +1,7 @@
-"""The files config/<name>.yaml as they are written, before anything in them is checked.
+"""The files of a config folder as they are written, before anything in them is checked.
 
-A file is a study, or a comparison of studies, which has the key ``splits``.
+A study is config/<study>.yaml, a comparison of several splits' studies config/comparisons/<comparison>.yaml, and a
+table of what was run beside what is published config/tables/<table>.yaml.
 """
 
 from __future__ import annotations
@@ -8,31 +9,37 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from neural_kernels.errors import UserError
 from neural_kernels.names import check_name, is_name
 from neural_kernels.storage.strict_yaml import read_yaml
 
-COMPARISON_KEY = "splits"
+COMPARISONS, TABLES = "comparisons", "tables"
+"""Folders in that of the studies."""
+
+Kind = Literal["study", "comparison", "table"]
+_KINDS: dict[str, Kind] = {COMPARISONS: "comparison", TABLES: "table"}
 
 
 def read_config(path: Path, prefix: str = "") -> Any:
-    """What ``path`` holds, over the file that its key ``like`` names.
+    """What the study in ``path`` says, over the file that its key ``like`` names.
 
     Args:
         prefix: how the file was come by, for messages.
 
     Raises:
-        UserError: the file, or the one that it is like, is missing, is not YAML or has no name that a study can
-            have, or the latter is like a third.
+        UserError: the file is no study's; or it, or the one that it is like, is missing, is not YAML or has no name
+            that a study can have, or the latter is like a third.
     """
-    config = _read(path, prefix)
+    if kind(path) == "comparison":
+        raise UserError(f"{prefix}{path} compares studies, expected one of those that it names")
+    config = read(path, "study", prefix)
     if not isinstance(config, dict) or not isinstance(config.get("like"), str):
         return config
     check_name(f"{path}: like", config["like"])
-    other = _read(path.with_name(f"{config['like']}.yaml"), f"{path}: like: ")
-    if not isinstance(other, dict) or COMPARISON_KEY in other:
+    other = read(path.with_name(f"{config['like']}.yaml"), "study", f"{path}: like: ")
+    if not isinstance(other, dict):
         raise UserError(f"{path}: like is {config['like']!r}, expected the name of a study")
     if "like" in other:
         raise UserError(f"{path}: like is {config['like']!r}, which is like another study itself")
@@ -40,31 +47,32 @@ def read_config(path: Path, prefix: str = "") -> Any:
     return _over({key: value for key, value in other.items() if key != "title"}, config)
 
 
+def kind(path: Path) -> Kind:
+    """What the file is, by its folder."""
+    return _KINDS.get(path.absolute().parent.name, "study")
+
+
+def read(path: Path, expected: Kind, prefix: str = "") -> Any:
+    """What ``path`` holds, the file of a study, comparison or table.
+
+    Raises:
+        UserError: the file is missing, is not YAML or has no name that a study can have.
+    """
+    config = read_yaml(path, f"{prefix}there is no {expected} {path.stem}: {path} is missing{_similar(path)}")
+    check_name(f"{prefix}{path}", path.stem)
+    return config
+
+
 def names(directory: Path) -> Iterator[str]:
-    """Names of all files of a config directory; a file that has none is no study and no comparison."""
+    """Names of all studies, comparisons or tables in their folder; a file that cannot be named is none."""
     return (path.stem for path in sorted(directory.glob("*.yaml")) if is_name(path.stem))
 
 
-def is_comparison(path: Path) -> bool:
-    """Whether the file compares studies; one that is damaged does not."""
-    try:
-        config = read_yaml(path)
-    except UserError:
-        return False
-    return isinstance(config, dict) and COMPARISON_KEY in config
-
-
-def similar(path: Path) -> str:
+def _similar(path: Path) -> str:
     """Which files beside ``path``, which is not there, have a similar name; empty where none has."""
     known = names(path.parent) if is_name(path.stem) else []
     found = difflib.get_close_matches(path.stem, list(known), n=3)
     return f" (similar: {', '.join(found)})" if found else ""
-
-
-def _read(path: Path, prefix: str) -> Any:
-    config = read_yaml(path, f"{prefix}there is no study {path.stem}: {path} is missing{similar(path)}")
-    check_name(f"{prefix}{path}", path.stem)
-    return config
 
 
 def _over(below: Any, above: Any) -> Any:

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from neural_kernels.errors import UserError
 from neural_kernels.names import check_name
-from neural_kernels.storage.strict_yaml import read_yaml
 from neural_kernels.study import config_files
+from neural_kernels.study.folders import METRICS, at
 from neural_kernels.study.schema import check_schema
 from neural_kernels.study.study import Study, load_study
 
@@ -61,7 +61,7 @@ class ComparisonTable:
             UserError: one was damaged, and has not been made again.
         """
         names = dict.fromkeys(study for group in self.groups for study, _ in group.runs)
-        files = {name: results / name / "metrics.parquet" for name in names}
+        files = {name: at(results, METRICS, study=name) for name in names}
         for file in files.values():
             if not file.is_file() and file.with_name(file.name + ".rejected").exists():
                 raise UserError(
@@ -93,9 +93,7 @@ def load_table(path: Path) -> ComparisonTable:
         UserError: the file is missing, is not YAML or does not fit the schema, names a kernel of a study twice,
             or has a published number for a test set that is no column.
     """
-    missing = f"there is no table {path.stem}: {path} is missing{config_files.similar(path)}"
-    config = read_yaml(path, missing)
-    check_name(str(path), path.stem)
+    config = config_files.read(path, "table")
     check_schema(str(path), config, "comparison.schema.yaml")
     groups = tuple(_group(path, entry, config["test_sets"]) for entry in config["architectures"])
     runs = [run for group in groups for run in group.runs]

@@ -44,13 +44,13 @@ class Comparison:
 
 
 def load_comparison(path: Path) -> Comparison:
-    """The comparison in ``path``, config/<name>.yaml, with its studies.
+    """The comparison in ``path``, config/comparisons/<comparison>.yaml, with its studies; they are in config.
 
     Raises:
         UserError: the file or a study of it is missing or does not fit its schema, no split was run, two splits have
             one study, or a published figure is of a split that the comparison does not have.
     """
-    config = config_files.read_config(path)
+    config = config_files.read(path, "comparison")
     check_schema(str(path), config, "splits.schema.yaml")
     named = config["splits"]
     if not any(named.values()):
@@ -82,7 +82,7 @@ def check_comparable(study: Study, data: DataSummary) -> None:
 
 
 def _study(path: Path, split: str, name: str, test_set: str) -> Study:
-    file = path.with_name(f"{name}.yaml")
+    file = path.parent.parent / f"{name}.yaml"
     if not file.is_file():
         raise UserError(f"{path}: splits.{split} is {name!r}, expected a study, but {file} is missing")
     study = load_study(file)

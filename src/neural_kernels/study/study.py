@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,7 +14,6 @@ from neural_kernels import architectures, datasets
 from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Kind
 from neural_kernels.errors import UserError
-from neural_kernels.names import check_name
 from neural_kernels.study import config_files
 from neural_kernels.study.checks import TRUNCATED, check_study, ladder_steps
 from neural_kernels.study.schema import check_schema, complete, validate
@@ -25,9 +23,6 @@ from neural_kernels.tuning.settings import Tuning, parse_tuning
 
 # What a study takes over from the one that its key kernels_from names.
 SHARED = ("data", "preprocessing", "kernels", "precision", "engine", "blocks")
-
-# A study may have a report of its own, results/<study>.pdf, beside that of its scaling.
-ReportKind = Literal["approximations", "augmentation", "splits", "tasks"]
 
 
 @dataclass(frozen=True)
@@ -240,39 +235,7 @@ def load_study(path: Path) -> Study:
     return study
 
 
-def studies(directory: Path) -> Iterator[str]:
-    """Names of the studies in a config directory; comparisons of studies are none."""
-    return (
-        name
-        for name in config_files.names(directory)
-        if not config_files.is_comparison(directory / f"{name}.yaml")
-    )
-
-
-def report_kind(path: Path) -> ReportKind | None:
-    """What results/<study>.pdf of the study in ``path`` reports, None for a study that has no such report.
-
-    The file is looked at, not checked: one that is damaged has no report.
-    """
-    if config_files.is_comparison(path):
-        return "splits"
-    try:
-        config = config_files.read_config(path)
-        if config.get("approximations") is not None:
-            return "approximations"
-        if config.get("tasks") is not None:
-            return "tasks"
-        if "kernels_from" in config:
-            check_name(str(path), config["kernels_from"])
-            config = config_files.read_config(path.with_name(f"{config['kernels_from']}.yaml"))
-        return "augmentation" if config["data"]["augmentation"]["factor"] > 1 else None
-    except (OSError, UserError, AttributeError, KeyError, TypeError):
-        return None
-
-
 def _read(path: Path, prefix: str = "") -> dict[str, Any]:
-    if config_files.is_comparison(path):
-        raise UserError(f"{prefix}{path} compares studies, expected one of those that it names")
     config = config_files.read_config(path, prefix)
     validate(str(path), config, "config.schema.yaml")
     # Before defaults are filled in: what is there was given.

@@ -1,0 +1,49 @@
+"""What it takes to plan, before any job starts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from workflow_projects import TINY, jobs, make_project
+
+PROGRAM = Path(__file__).parents[1] / "helpers" / "counted_planning.py"
+COMPARISON = "title: Several\nsplits: {one: tiny, two: mine, three: guest}\ntest_set: digits\n"
+APPROXIMATED = TINY + "approximations: {methods: [nystrom], sizes: [8]}\n"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = make_project(tmp_path_factory.mktemp("project"))
+    project.write_study("mine", "title: Mine\nlike: tiny\ndata: {train_examples: 64}\n")
+    project.write_study("guest", "title: Guest\nkernels_from: tiny\ntraining_sizes: {sizes: [8]}\n")
+    project.write_study("approximated", APPROXIMATED)
+    project.write_study("unasked", "title: Unasked\n" + TINY)
+    (project.folder / "config/comparisons").mkdir()
+    project.write_study("comparisons/several", COMPARISON)
+    return project
+
+
+def parses(project, *targets):
+    """How often each config was parsed in a dry run."""
+    command = [sys.executable, PROGRAM, "--profile", "profiles/default", "--dry-run", *targets]
+    run = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    [line] = [line for line in run.stdout.splitlines() if line.startswith("PARSES")]
+    counts = json.loads(line.removeprefix("PARSES"))
+    configs = (project.folder / "config").rglob("*.yaml")
+    return {path.stem: counts.get(path.read_text(), 0) for path in configs}
+
+
+def test_each_config_is_parsed_once_and_none_that_is_not_asked_for(project):
+    found = parses(project, "results/several_splits.pdf", "results/approximated.pdf")
+    assert found == {"several": 1, "tiny": 1, "mine": 1, "guest": 1, "approximated": 1, "unasked": 0}
+
+
+def test_a_short_name_is_a_copy_of_the_report_that_its_study_has(project):
+    for short, report in (("approximated", "report_approximations"), ("several", "report_splits")):
+        run = project.snakemake("--dry-run", f"results/{short}.pdf")
+        assert run.returncode == 0, run.stdout
+        asked = jobs(run.stdout)
+        assert (asked["copy_report"], asked[report]) == (1, 1)
