@@ -32,7 +32,7 @@ def test_a_study_like_another_says_only_what_differs(tmp_path):
     write(tmp_path, "base", BASE)
     changes = {"data": {"train_examples": 60}, "kernels": {"FC": {"architecture": {"depth": 3}}}, "draws": 2}
     study = load_study(write(tmp_path, "mine", {"title": "mine", "like": "base", **changes}))
-    assert (study.name, study.owner, study.config["title"]) == ("mine", "mine", "mine")
+    assert (study.name, study.owner, study.title) == ("mine", "mine", "mine")
     assert study.part_sizes == {"train": 60, "validation": 20, "digits": 50}
     assert study.config["kernels"]["FC"]["architecture"] == {"name": "FC", "depth": 3}
     assert study.training_sizes("FC") == [10, 20, 40, 60]

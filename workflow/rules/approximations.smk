@@ -14,7 +14,9 @@ rule approximate_solution:
         config=config_file,
         settings=section("solver", "ridge", "seed"),
         approximations=lambda wildcards: {
-            key: approximated_study(wildcards.study).config["approximations"][key]
+            key: approximated_study(wildcards.study).plain("approximations")[
+                "approximations"
+            ][key]
             for key in ("jitter", "draws")
         },
     shell:

@@ -161,13 +161,12 @@ def config_file(wildcards):
 
 def section(*keys):
     """Params function: the parts of the config that a rule's output depends on."""
-    return lambda wildcards: {
-        key: study(wildcards.study).config.get(key) for key in keys
-    }
+    return lambda wildcards: study(wildcards.study).plain(*keys)
 
 
 def kernel_section(wildcards):
-    options = dict(study(wildcards.study).config["kernels"][kernel_of(wildcards).name])
+    this, name = study(wildcards.study), kernel_of(wildcards).name
+    options = this.sections.kernels[name].plain()
     # How far a kernel is used does not change what it is.
     for limit in ("largest_training_size", "validation_examples", "test_examples"):
         options.pop(limit, None)

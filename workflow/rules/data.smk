@@ -27,7 +27,7 @@ rule preprocess_data:
     params:
         config=config_file,
         preprocessing=lambda wildcards: study(wildcards.study)
-        .config["preprocessing"]
+        .plain("preprocessing")["preprocessing"]
         .get(wildcards.preprocessing),
     shell:
         "neural-kernels --log {log:q} preprocess-data {params.config:q} --preprocessing {wildcards.preprocessing:q}"

@@ -94,7 +94,7 @@ rule test_tuned:
         "../../environment.yml"
     params:
         config=config_file,
-        tests=lambda wildcards: study(wildcards.study).config["data"]["test_sets"],
+        tests=lambda wildcards: study(wildcards.study).data.plain()["test_sets"],
     shell:
         "neural-kernels --log {log:q} test-tuned {params.config:q} --which {wildcards.candidate:q} --threads {threads:q}"
 

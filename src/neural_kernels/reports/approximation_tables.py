@@ -19,7 +19,8 @@ from neural_kernels.reports.chosen import (
 from neural_kernels.reports.scaling_panels import PERCENT
 from neural_kernels.reports.scaling_summary import kernel_labels, task_of
 from neural_kernels.reports.table_pages import Table
-from neural_kernels.study.study import TRUNCATED
+from neural_kernels.study.approximation_settings import TRUNCATED
+from neural_kernels.study.study import Study
 
 COMMITTEE, INDEPENDENT = "bayesian_committee_machine", "bayesian_committee_machine_independent"
 # Methods in the order of legends and tables, and what people read.
@@ -38,7 +39,7 @@ EXACT_NAMES = {
 }
 
 
-def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> Table:
+def approximations_table(metrics: pd.DataFrame, study: Study, test_set: str) -> Table:
     """A row for each kernel, method and size: what was chosen, what it gives on one test set and what it took."""
     task = task_of(metrics)
     score = SCORE[task]
@@ -61,10 +62,10 @@ def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> T
                         label,
                         name,
                         f"{size:,}" if size else "",
-                        chosen(ridges, candidate_ends(study.get("ridge"))),
+                        chosen(ridges, candidate_ends(study.ridge_candidates())),
                         chosen(
                             _numbers(part, TRAIN, "jitter"),
-                            candidate_ends((study.get("approximations") or {}).get("jitter")),
+                            candidate_ends(study.jitter_candidates()),
                         ),
                         f"{_numbers(part, VALIDATION, LOSS[task]).mean():.4f}",
                         _mean(_numbers(part, test_set, LOSS[task]), 4),
@@ -94,7 +95,7 @@ def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> T
 
 
 def _notes(
-    metrics: pd.DataFrame, study: dict, labels: dict[str, str], at_end: bool, alerts: bool
+    metrics: pd.DataFrame, study: Study, labels: dict[str, str], at_end: bool, alerts: bool
 ) -> list[str]:
     notes = [
         "Size: rank, training examples of a part, or iterations. Ridge and jitter: relative to the mean diagonal of "
@@ -109,12 +110,11 @@ def _notes(
     if (metrics["solver"] == INDEPENDENT).any():
         notes.append(f"{NAMES[INDEPENDENT]}: predicts each test example as a query of its own.")
     if (metrics["solver"] == TRUNCATED).any():
-        options = (study.get("solver") or {}).get("preconditioner") or {}
-        method = options.get("method", "none")
+        preconditioner, rank = study.solver.preconditioner.method, study.solver.preconditioner.rank
         with_what = (
             "without a preconditioner"
-            if method == "none"
-            else f"with the study's preconditioner ({method}, rank {options['rank']:,}; its time is counted)"
+            if preconditioner == "none"
+            else f"with the study's preconditioner ({preconditioner}, rank {rank:,}; its time is counted)"
         )
         notes.append(
             f"Truncated CG: conjugate gradients {with_what}, stopped on purpose after so many iterations; residual: "

@@ -32,13 +32,10 @@ def report_augmentation(study: Study, results: Path) -> None:
         study.augmentation_factors(kernel)
     histories = sealed_parquet.read(results / study.name / "convergence.parquet")
     table = metrics_table.read(results / study.name / "metrics.parquet")
-    config = {"study": study.name, **study.config}
     tested = {kernel: study.evaluation_sizes(kernel) for kernel in study.kernels}
     augmented = augmentation.Augmented(study.images, tested, _contact_sheet(study, results))
-    augmentation.write_augmentation_figure(
-        table, config, augmented, results / study.name / "augmentation.png"
-    )
-    augmentation.write_augmentation_report(table, config, augmented, results / f"{study.name}.pdf", histories)
+    augmentation.write_augmentation_figure(table, study, augmented, results / study.name / "augmentation.png")
+    augmentation.write_augmentation_report(table, study, augmented, results / f"{study.name}.pdf", histories)
     log.info("%s", results / f"{study.name}.pdf")
 
 

@@ -50,12 +50,11 @@ def report_scaling(study: Study, results: Path) -> None:
     """Fits, figure and PDF of the study, all drawn from ``metrics.parquet``."""
     histories = sealed_parquet.read(results / study.name / "convergence.parquet")
     table = metrics_table.read(results / study.name / "metrics.parquet")
-    config = {"study": study.name, **study.config}
-    fits = scaling.fits_table(table, config)
-    scaling.write_scaling_figure(table, config, results / study.name / "scaling.png")
-    scaling.write_scaling_report(table, config, results / f"{study.name}_scaling.pdf", histories)
+    fits = scaling.fits_table(table, study)
+    scaling.write_scaling_figure(table, study, results / study.name / "scaling.png")
+    scaling.write_scaling_report(table, study, results / f"{study.name}_scaling.pdf", histories)
     write_table(results / study.name / "fits.csv", fits)
-    write_table(results / study.name / "final.csv", scaling.final_table(table, config))
+    write_table(results / study.name / "final.csv", scaling.final_table(table, study))
     log.info("%s", results / f"{study.name}_scaling.pdf")
 
 

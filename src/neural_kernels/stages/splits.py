@@ -88,7 +88,7 @@ def report_splits(comparison: Comparison, results: Path) -> None:
         predictions = {name: sealed_parquet.read(path) for name, path in kernels.items()}
         if any(table["output"].any() for table in predictions.values()):
             raise UserError(f"study {study.name} predicts several targets, expected one to compare by")
-        runs[split] = splits.Run({"study": study.name, **study.config}, metrics, predictions)
+        runs[split] = splits.Run(study, metrics, predictions)
     folder = results / comparison.name
     write_table(folder / "splits.csv", splits.summary(comparison, runs))
     splits.write_splits_figure(comparison, runs, folder / "splits.png")

@@ -21,12 +21,11 @@ def report_tasks(study: Study, results: Path) -> None:
     """Figure and PDF of the scores of each task, and their means beside published ones."""
     histories = sealed_parquet.read(results / study.name / "convergence.parquet")
     table = metrics_table.read(results / study.name / "metrics.parquet")
-    config = {"study": study.name, **study.config}
     scores = task_scores.read(
         metrics_file(study, results, kernel, n).with_suffix(".tasks.parquet")
         for kernel in study.kernels
         for n in study.training_sizes(kernel)
     )
-    tasks.write_tasks_figure(table, scores, config, results / study.name / "tasks.png")
-    tasks.write_tasks_report(table, scores, config, results / f"{study.name}.pdf", histories)
+    tasks.write_tasks_figure(table, scores, study, results / study.name / "tasks.png")
+    tasks.write_tasks_report(table, scores, study, results / f"{study.name}.pdf", histories)
     log.info("%s", results / f"{study.name}.pdf")

@@ -37,7 +37,7 @@ from neural_kernels.solvers.approximations.bayesian_committee_machine import wor
 from neural_kernels.solvers.definiteness import NotPositiveDefinite
 from neural_kernels.solvers.ridge import mean_squared_error
 from neural_kernels.solvers.store_operator import StoreOperator
-from neural_kernels.study.study import TRUNCATED
+from neural_kernels.study.approximation_settings import TRUNCATED
 
 log = logging.getLogger(__name__)
 
