@@ -88,7 +88,7 @@ def _sentence(error: ErrorDetails, where: str) -> str:
         return f"{at} is {shown(text)}, expected one of {known}{similar(str(text), known.split(', '))}"
     if kind == "union_tag_not_found":
         key = facts["discriminator"].strip("'")
-        return f"{where} lacks the key {key!r}"
+        return f"{where} lacks the key {key!r}{similar(key, list(map(str, found)))}"
     if kind == "string_pattern_mismatch":
         return f"{where} is {shown(found)}, expected text of the form {facts['pattern']}"
     return f"{where} is {shown(found)}: {error['msg']}"

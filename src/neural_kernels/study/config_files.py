@@ -12,13 +12,13 @@ from typing import Any
 
 from neural_kernels.errors import UserError
 from neural_kernels.names import check_name, is_name
-from neural_kernels.storage.strict_yaml import read_yaml
+from neural_kernels.storage.strict_yaml import read_yaml, shown
 
 COMPARISON_KEY = "splits"
 
 
 def read_config(path: Path, prefix: str = "") -> Any:
-    """What ``path`` holds, over the file that its key ``like`` names.
+    """What ``path`` holds, with the sections that it does not give of the file that its key ``like`` names.
 
     Args:
         prefix: how the file was come by, for messages.
@@ -28,8 +28,10 @@ def read_config(path: Path, prefix: str = "") -> Any:
             have, or the latter is like a third.
     """
     config = _read(path, prefix)
-    if not isinstance(config, dict) or not isinstance(config.get("like"), str):
+    if not isinstance(config, dict) or config.get("like") is None:
         return config
+    if not isinstance(config["like"], str):
+        raise UserError(f"{path}: like is {shown(config['like'])}, expected string")
     check_name(f"{path}: like", config["like"])
     other = _read(path.with_name(f"{config['like']}.yaml"), f"{path}: like: ")
     if not isinstance(other, dict) or COMPARISON_KEY in other:
@@ -37,7 +39,7 @@ def read_config(path: Path, prefix: str = "") -> Any:
     if "like" in other:
         raise UserError(f"{path}: like is {config['like']!r}, which is like another study itself")
     # Its own title, so that two reports do not go by one name.
-    return _over({key: value for key, value in other.items() if key != "title"}, config)
+    return {key: value for key, value in other.items() if key != "title"} | config
 
 
 def names(directory: Path) -> Iterator[str]:
@@ -65,10 +67,3 @@ def _read(path: Path, prefix: str) -> Any:
     config = read_yaml(path, f"{prefix}there is no study {path.stem}: {path} is missing{similar(path)}")
     check_name(f"{prefix}{path}", path.stem)
     return config
-
-
-def _over(below: Any, above: Any) -> Any:
-    """``above``, and of the mappings in it what ``below`` says and they do not."""
-    if not isinstance(below, dict) or not isinstance(above, dict):
-        return above
-    return below | {key: _over(below.get(key), value) for key, value in above.items()}
