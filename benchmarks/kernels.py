@@ -268,7 +268,7 @@ def images(path: Path | None, count: int) -> tuple[np.ndarray, str]:
 
     path = path or test_data() / "cifar-10-binary.tar.xz"
     if path.exists():
-        chunk = next(iter(cifar10.open_dataset({"path": str(path)}).train.chunks()))
+        chunk = next(iter(cifar10.open_dataset(cifar10.Options(path=str(path))).train.chunks()))
         return np.asarray(chunk.x[:count], np.float64) / 127.5 - 1, "CIFAR-10"
     return np.random.default_rng(0).uniform(-1, 1, (count, *SHAPE)), "random images"
 

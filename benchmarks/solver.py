@@ -131,7 +131,7 @@ def load_images(path: Path | None, n: int) -> tuple[np.ndarray, np.ndarray, str]
         rng = np.random.default_rng(0)
         return rng.standard_normal((n, 32, 32, 3)), rng.integers(0, 10, n), "random images"
     x, labels = [], []
-    for chunk in cifar10.open_dataset({"path": str(path)}).train.chunks():
+    for chunk in cifar10.open_dataset(cifar10.Options(path=str(path))).train.chunks():
         x.append(chunk.x)
         labels.append(chunk.y)
         if sum(map(len, x)) >= n:

@@ -13,7 +13,7 @@ GOOD = {"x_train": X, "y_train": Y, "x_test": X[:2], "y_test": Y[:2]}
 def open_arrays(folder, **changes):
     content = {key: value for key, value in (GOOD | changes).items() if value is not None}
     np.savez(folder / "mine.npz", **content)
-    return arrays.open_dataset({"path": folder / "mine.npz"})
+    return arrays.open_dataset(arrays.Options(path=str(folder / "mine.npz")))
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 2), (2, 1, 2)])
@@ -99,4 +99,4 @@ def test_test_targets_of_another_number_of_tasks(tmp_path):
 
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"mine\.npz: no such file, expected .*x_train"):
-        arrays.open_dataset({"path": tmp_path / "mine.npz"})
+        arrays.open_dataset(arrays.Options(path=str(tmp_path / "mine.npz")))

@@ -9,6 +9,7 @@ import pytest
 
 from neural_kernels.datasets import cifar10
 from neural_kernels.datasets.cifar10_pickle import read_batch
+from neural_kernels.datasets.options import TestSet
 from neural_kernels.errors import UserError
 
 TRAIN = 5 * files.ROWS
@@ -27,7 +28,7 @@ def test_every_form_gives_the_same_examples(tmp_path, form, container, contents_
         path = folder if container == "folder" else tmp_path
     else:
         path = files.write_archive(tmp_path / f"cifar{container}", files.contents(form))
-    dataset = cifar10.open_dataset({"path": path})
+    dataset = cifar10.open_dataset(cifar10.Options(path=str(path)))
     x, y = files.images()
     for pool, part in [(dataset.train, slice(TRAIN)), (dataset.tests["cifar10"](), slice(TRAIN, None))]:
         found_x, found_y = contents_of(pool)
@@ -40,13 +41,13 @@ def test_every_form_gives_the_same_examples(tmp_path, form, container, contents_
 def test_archive_packed_with_leading_dot(tmp_path, contents_of):
     path = files.write_archive(tmp_path / "a.tar", files.contents("bin"), prefix="./")
     np.testing.assert_array_equal(
-        contents_of(cifar10.open_test({"path": path}))[0], files.images()[0][TRAIN:]
+        contents_of(cifar10.open_test(TestSet(path=str(path))))[0], files.images()[0][TRAIN:]
     )
 
 
 def test_real_archive(shared_data):
     path = shared_data("cifar-10-binary.tar.xz")
-    pool = cifar10.open_dataset({"path": path}).train
+    pool = cifar10.open_dataset(cifar10.Options(path=str(path))).train
     chunk = next(pool.chunks())
     assert pool.count == 50_000
     assert chunk.x.shape == (10_000, 32, 32, 3)
@@ -81,7 +82,7 @@ def test_pickle_with_a_forbidden_global_is_refused_and_not_run(tmp_path, protoco
     hostile = {"data": Malicious(open, str(witness), "w"), "labels": [0]}
     (folder / "data_batch_3").write_bytes(pickle.dumps(hostile, protocol))
     with pytest.raises(UserError, match=r"data_batch_3: damaged .* names (io|__builtin__)\.open"):
-        list(cifar10.open_dataset({"path": folder}).train.chunks())
+        list(cifar10.open_dataset(cifar10.Options(path=str(folder))).train.chunks())
     assert not witness.exists()
 
 
@@ -106,7 +107,7 @@ def test_truncated_pickle(tmp_path):
     file = folder / "data_batch_2"
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(UserError, match=r"data_batch_2: damaged"):
-        list(cifar10.open_dataset({"path": folder}).train.chunks())
+        list(cifar10.open_dataset(cifar10.Options(path=str(folder))).train.chunks())
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -115,7 +116,7 @@ def test_pickle_with_fewer_images_than_a_batch(tmp_path):
     x, y = files.images()
     (folder / "test_batch").write_bytes(files.python2_pickle(x[:3], y[:3]))
     with pytest.raises(UserError, match=r"test_batch: found pixels \(3, 3072\) and 3 labels, expected \(4,"):
-        list(cifar10.open_test({"path": folder}).chunks())
+        list(cifar10.open_test(TestSet(path=str(folder))).chunks())
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -124,7 +125,7 @@ def test_truncated_binary_is_found_before_it_is_read(tmp_path):
     file = folder / "data_batch_5.bin"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"data_batch_5\.bin: 12291 bytes, expected 12292"):
-        cifar10.open_dataset({"path": folder})
+        cifar10.open_dataset(cifar10.Options(path=str(folder)))
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -135,7 +136,7 @@ def test_truncated_archive(tmp_path, ending, keep):
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
     with pytest.raises(UserError, match=r"cifar\.tar\S*: (damaged|incomplete)"):
-        list(cifar10.open_dataset({"path": path}).train.chunks())
+        list(cifar10.open_dataset(cifar10.Options(path=str(path))).train.chunks())
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -146,7 +147,7 @@ def test_members_that_point_outside_are_never_looked_at(tmp_path):
     (tmp_path / "inner").mkdir()
     path = files.write_archive(tmp_path / "inner" / "a.tar", outside)
     with pytest.raises(UserError, match=r"a\.tar: incomplete, expected its member \S*data_batch_1"):
-        list(cifar10.open_dataset({"path": path}).train.chunks())
+        list(cifar10.open_dataset(cifar10.Options(path=str(path))).train.chunks())
     assert [found.name for found in tmp_path.rglob("*")] == ["inner", "a.tar"]
 
 
@@ -160,21 +161,21 @@ def test_link_in_place_of_a_batch_is_not_followed(tmp_path):
         link.type, link.linkname = tarfile.SYMTYPE, str(secret)
         archive.addfile(link)
     with pytest.raises(UserError, match="incomplete"):
-        list(cifar10.open_test({"path": path}).chunks())
+        list(cifar10.open_test(TestSet(path=str(path))).chunks())
 
 
 @pytest.mark.usefixtures("small_batches")
 def test_oversized_pickle_in_an_archive_is_not_read(tmp_path):
     path = files.write_archive(tmp_path / "a.tar.gz", {"cifar-10-batches-py/test_batch": bytes(10**6)})
     with pytest.raises(UserError, match="1000000 bytes, expected a pickle of about"):
-        list(cifar10.open_test({"path": path}).chunks())
+        list(cifar10.open_test(TestSet(path=str(path))).chunks())
 
 
 def test_missing_files_say_where_to_get_them(tmp_path):
     with pytest.raises(UserError, match=r"nowhere: no such file or folder, .*cs\.toronto\.edu"):
-        cifar10.open_dataset({"path": tmp_path / "nowhere"})
+        cifar10.open_dataset(cifar10.Options(path=str(tmp_path / "nowhere")))
     with pytest.raises(UserError, match=r"found no CIFAR-10 there, .*cs\.toronto\.edu"):
-        cifar10.open_dataset({"path": tmp_path})
+        cifar10.open_dataset(cifar10.Options(path=str(tmp_path)))
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -182,13 +183,13 @@ def test_missing_batch_is_named(tmp_path):
     folder = files.write_folder(tmp_path, "py")
     (folder / "data_batch_4").unlink()
     with pytest.raises(UserError, match=r"data_batch_4: no such file, .*cs\.toronto\.edu"):
-        cifar10.open_dataset({"path": tmp_path})
+        cifar10.open_dataset(cifar10.Options(path=str(tmp_path)))
 
 
 def test_something_else_than_an_archive(tmp_path):
     (tmp_path / "cifar.tar.gz").write_bytes(b"<html>404</html>" * 100)
     with pytest.raises(UserError, match="damaged or not a tar archive"):
-        cifar10.open_dataset({"path": tmp_path / "cifar.tar.gz"})
+        cifar10.open_dataset(cifar10.Options(path=str(tmp_path / "cifar.tar.gz")))
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -198,5 +199,5 @@ def test_of_two_members_with_one_name_the_first_counts(tmp_path, contents_of):
     path = files.write_archive(
         tmp_path / "a.tar", {first: members[first], f"./{first}": bytes(12292), **members}
     )
-    x, _ = contents_of(cifar10.open_dataset({"path": path}).train)
+    x, _ = contents_of(cifar10.open_dataset(cifar10.Options(path=str(path))).train)
     np.testing.assert_array_equal(x, files.images()[0][:TRAIN])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from neural_kernels.datasets import cifar10_1
+from neural_kernels.datasets.options import TestSet
 from neural_kernels.errors import UserError
 
 
@@ -23,7 +24,7 @@ def write(folder, version="v6", count=5, labels=None):
 def test_versions(tmp_path, options, version, contents_of):
     write(tmp_path, "v6" if version == "v4" else "v4", count=3)
     expected = write(tmp_path, version)
-    found = contents_of(cifar10_1.open_test({"path": tmp_path, **options}))
+    found = contents_of(cifar10_1.open_test(TestSet(path=str(tmp_path), **options)))
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[1], expected[1])
 
@@ -31,14 +32,14 @@ def test_versions(tmp_path, options, version, contents_of):
 def test_real_labels(tmp_path, shared_data, contents_of):
     write(tmp_path, count=2000)
     shutil.copyfile(shared_data("cifar10.1_v6_labels.npy"), tmp_path / "cifar10.1_v6_labels.npy")
-    _, y = contents_of(cifar10_1.open_test({"path": tmp_path}))
+    _, y = contents_of(cifar10_1.open_test(TestSet(path=str(tmp_path))))
     # Version 6 is balanced: 200 images of each class.
     assert np.bincount(y).tolist() == [200] * 10
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"cifar10\.1_v6_data\.npy: no such file, .*CIFAR-10\.1"):
-        cifar10_1.open_test({"path": tmp_path})
+        cifar10_1.open_test(TestSet(path=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_missing_file(tmp_path):
 def test_wrong_labels(tmp_path, labels, message):
     write(tmp_path, labels=labels)
     with pytest.raises(UserError, match=rf"cifar10\.1_v6_labels\.npy: .*{message}"):
-        cifar10_1.open_test({"path": tmp_path})
+        cifar10_1.open_test(TestSet(path=str(tmp_path)))
 
 
 def test_truncated_images(tmp_path):
@@ -64,4 +65,4 @@ def test_truncated_images(tmp_path):
     path = tmp_path / "cifar10.1_v6_data.npy"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"data\.npy: damaged"):
-        cifar10_1.open_test({"path": tmp_path})
+        cifar10_1.open_test(TestSet(path=str(tmp_path)))

@@ -26,7 +26,7 @@ def write_parts(folder, count=6, name="cifar5m_part{}.npz", save=np.savez, parts
 def test_parts_0_to_4_train_and_part_5_tests(tmp_path, monkeypatch, name, save, contents_of):
     monkeypatch.setattr(pools, "CHUNK_ROWS", 4)
     written = write_parts(tmp_path, name=name, save=save)
-    dataset = cifar5m.open_dataset({"path": tmp_path})
+    dataset = cifar5m.open_dataset(cifar5m.Options(path=str(tmp_path)))
     x, y = contents_of(dataset.train)
     np.testing.assert_array_equal(x, np.concatenate([x for x, _ in written[:5]]))
     np.testing.assert_array_equal(y, np.concatenate([y for _, y in written[:5]]))
@@ -37,13 +37,13 @@ def test_parts_0_to_4_train_and_part_5_tests(tmp_path, monkeypatch, name, save, 
 
 def test_chosen_parts_need_no_others(tmp_path, contents_of):
     written = write_parts(tmp_path, parts=[1, 3])
-    x, _ = contents_of(cifar5m.open_dataset({"path": tmp_path, "train_parts": [3, 1]}).train)
+    x, _ = contents_of(cifar5m.open_dataset(cifar5m.Options(path=str(tmp_path), train_parts=(3, 1))).train)
     np.testing.assert_array_equal(x, np.concatenate([written[1][0], written[0][0]]))
 
 
 def test_real_samples(tmp_path, shared_data, contents_of):
     (tmp_path / "part0.npz").symlink_to(shared_data("cifar5m_sample_approx.npz"))
-    x, y = contents_of(cifar5m.open_dataset({"path": tmp_path, "train_parts": [0]}).train)
+    x, y = contents_of(cifar5m.open_dataset(cifar5m.Options(path=str(tmp_path), train_parts=(0,))).train)
     assert x.shape == (400, 32, 32, 3)
     assert set(y) == set(range(10))
 
@@ -53,7 +53,7 @@ def test_a_part_is_never_all_in_memory(tmp_path, monkeypatch, save):
     rows = 1000
     monkeypatch.setattr(pools, "CHUNK_ROWS", 50)
     write_parts(tmp_path, count=rows, save=save)
-    pool = cifar5m.open_dataset({"path": tmp_path}).train
+    pool = cifar5m.open_dataset(cifar5m.Options(path=str(tmp_path))).train
     tracemalloc.start()
     try:
         count = sum(len(np.array(chunk.x)) for chunk in pool.chunks())
@@ -66,7 +66,7 @@ def test_a_part_is_never_all_in_memory(tmp_path, monkeypatch, save):
 
 def test_parts_are_opened_one_after_the_other(tmp_path, monkeypatch):
     write_parts(tmp_path)
-    pool = cifar5m.open_dataset({"path": tmp_path}).train
+    pool = cifar5m.open_dataset(cifar5m.Options(path=str(tmp_path))).train
     loaded = []
     load = npz.load
     monkeypatch.setattr(npz, "load", lambda member: loaded.append(member.path.name) or load(member))
@@ -79,7 +79,7 @@ def test_parts_are_opened_one_after_the_other(tmp_path, monkeypatch):
 def test_missing_part_is_named_with_its_source(tmp_path):
     write_parts(tmp_path, parts=[0, 1, 2, 4, 5])
     with pytest.raises(UserError, match=r"cifar5m_part3\.npz: no such file, .*github\.com/preetum/cifar5m"):
-        cifar5m.open_dataset({"path": tmp_path})
+        cifar5m.open_dataset(cifar5m.Options(path=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_missing_part_is_named_with_its_source(tmp_path):
 def test_part_of_another_form(tmp_path, x, y, message):
     np.savez(tmp_path / "part0.npz", X=x, Y=y)
     with pytest.raises(UserError, match=rf"part0\.npz.*{message}"):
-        cifar5m.open_dataset({"path": tmp_path, "train_parts": [0]})
+        cifar5m.open_dataset(cifar5m.Options(path=str(tmp_path), train_parts=(0,)))
 
 
 def test_part_without_labels(tmp_path):
     np.savez(tmp_path / "part0.npz", X=np.zeros((4, 32, 32, 3), np.uint8))
     with pytest.raises(UserError, match=r"part0\.npz: found the keys X, expected Y"):
-        cifar5m.open_dataset({"path": tmp_path, "train_parts": [0]})
+        cifar5m.open_dataset(cifar5m.Options(path=str(tmp_path), train_parts=(0,)))

@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from neural_kernels.datasets import digits
+from neural_kernels.datasets.options import TestSet
 from neural_kernels.errors import UserError
 
 
@@ -13,7 +14,7 @@ def rows(x, y):
 
 
 def test_train_and_test_are_all_the_digits(contents_of):
-    dataset = digits.open_dataset({})
+    dataset = digits.open_dataset(digits.Options())
     train, test = contents_of(dataset.train), contents_of(dataset.tests["digits"]())
     assert train[0].shape == (1400, 8, 8, 1)
     assert test[0].shape == (397, 8, 8, 1)
@@ -23,8 +24,8 @@ def test_train_and_test_are_all_the_digits(contents_of):
 
 
 def test_held_out_set_does_not_move_and_grows_as_a_prefix(contents_of):
-    small = digits.open_dataset({"test_sets": {"digits": {"examples": 100}}})
-    large = digits.open_dataset({"test_sets": {"digits": {"examples": 500}}})
+    small = digits.open_dataset(digits.Options(test_sets={"digits": TestSet(examples=100)}))
+    large = digits.open_dataset(digits.Options(test_sets={"digits": TestSet(examples=500)}))
     x_small, _ = contents_of(small.tests["digits"]())
     x_large, _ = contents_of(large.tests["digits"]())
     np.testing.assert_array_equal(x_large[:100], x_small)
@@ -33,4 +34,4 @@ def test_held_out_set_does_not_move_and_grows_as_a_prefix(contents_of):
 
 def test_holding_out_everything():
     with pytest.raises(UserError, match=r"data\.test_sets\.digits\.examples is 1797"):
-        digits.open_dataset({"test_sets": {"digits": {"examples": 1797}}})
+        digits.open_dataset(digits.Options(test_sets={"digits": TestSet(examples=1797)}))

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from data_sections import check_data, open_dataset, prepare_data, read_own_inputs
 from flip_files import HEADER, ROWS, random_rows, text, write_csv, write_zip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neural_kernels.datasets import check_data, flip, prepare_data
+from neural_kernels.datasets import flip
 from neural_kernels.errors import UserError
 
 LETTERS = len(flip.ALPHABET)
@@ -29,7 +30,7 @@ def contents_of_parts(dataset, contents_of):
 
 def test_rows_go_where_set_and_validation_say(tmp_path, contents_of, monkeypatch):
     monkeypatch.setattr(flip, "CHUNK_BYTES", 2 * 4 * (LETTERS + 1))
-    dataset = flip.open_dataset(options(write_csv(tmp_path / "mine.csv")))
+    dataset = open_dataset(options(write_csv(tmp_path / "mine.csv")))
     parts = contents_of_parts(dataset, contents_of)
     assert {part: decoded(x) for part, (x, _) in parts.items()} == {
         "train": ["ACD", "A", "ACC"],
@@ -79,7 +80,7 @@ def test_every_form_of_file_gives_the_same(tmp_path, contents_of):
         options(archive, table="mine"),
         options(tmp_path, table="mine"),
     ]
-    first, *rest = [contents_of_parts(flip.open_dataset(form), contents_of) for form in forms]
+    first, *rest = [contents_of_parts(open_dataset(form), contents_of) for form in forms]
     for other in rest:
         for part in first:
             np.testing.assert_array_equal(other[part][0], first[part][0])
@@ -89,7 +90,7 @@ def test_every_form_of_file_gives_the_same(tmp_path, contents_of):
 def test_columns_of_other_names_and_orders(tmp_path, contents_of):
     rows = ["train,3,0.5,ACD,x", "test,4,1.5,AC,y", "train,1,2.5,A,z"]
     path = write_csv(tmp_path / "mine.csv", rows, "set,binding,melting point,sequence,remark")
-    dataset = flip.open_dataset(options(path, targets=["melting point", "binding"]))
+    dataset = open_dataset(options(path, targets=["melting point", "binding"]))
     assert dataset.validation is None
     assert dataset.outputs == 2
     np.testing.assert_array_equal(contents_of(dataset.train)[1], [[0.5, 3], [2.5, 1]])
@@ -98,7 +99,7 @@ def test_columns_of_other_names_and_orders(tmp_path, contents_of):
 def test_an_alphabet_and_a_length_of_ones_own(tmp_path, contents_of):
     rows = ["ACGU,1,train,", "ACGN,2,train,", "AC,3,test,"]
     path = write_csv(tmp_path / "rna.csv", rows)
-    dataset = flip.open_dataset(options(path, alphabet="ACGUN", sequence_length=6))
+    dataset = open_dataset(options(path, alphabet="ACGUN", sequence_length=6))
     x, _ = contents_of(dataset.train)
     assert x.shape == (2, 6, 6)
     assert decoded(x, "ACGUN") == ["ACGU", "ACGN"]
@@ -127,7 +128,7 @@ def test_bad_rows_are_named(tmp_path, changes, message):
     rows = [changes.get(place, row) for place, row in enumerate(ROWS)]
     path = write_csv(tmp_path / "mine.csv", rows)
     if message is None:
-        flip.open_dataset(options(path))
+        open_dataset(options(path))
         return
     with pytest.raises(UserError, match=f"mine.csv.*{message}"):
         check_data(options(path))
@@ -188,7 +189,7 @@ def test_without_validation_rows_they_are_held_out(tmp_path):
 
 def test_the_first_test_rows_are_a_sample_of_all(tmp_path, contents_of):
     rows = [f"{'ACDEFGHIKL'[k % 10]},{k},{'test' if k else 'train'}," for k in range(1001)]
-    pool = flip.open_dataset(options(write_csv(tmp_path / "sorted.csv", rows))).tests["test"]()
+    pool = open_dataset(options(write_csv(tmp_path / "sorted.csv", rows))).tests["test"]()
     x, y = contents_of(pool)
     assert sorted(y[:, 0]) == list(range(1, 1001))
     assert decoded(x) == ["ACDEFGHIKL"[int(value) % 10] for value in y[:, 0]]
@@ -214,7 +215,7 @@ def test_prepared_examples_are_those_of_the_table(tmp_path):
 )
 def test_official_gb1(shared_data, split, train, validation, test, contents_of):
     path = shared_data("flip_gb1/splits.zip")
-    dataset = flip.open_dataset(options(path, table=split))
+    dataset = open_dataset(options(path, table=split))
     assert (dataset.train.count, dataset.validation.count) == (train, validation)
     assert dataset.tests["test"]().count == test
     assert dataset.train.input_shape == (265, LETTERS + 1)
@@ -228,19 +229,19 @@ def test_new_sequences_are_encoded_as_the_table_is(tmp_path, contents_of):
     table = options(write_csv(tmp_path / "mine.csv"))
     rows = ["1,ACDE", "2,ac", "3,AXC", "4,", "5,ACDEF", "6,WYCA"]
     new = write_csv(tmp_path / "new.csv", rows, "id,sequence")
-    found = flip.read_inputs(table, new)
+    found = read_own_inputs(table, new)
     assert found.identifiers["sequence"].tolist() == ["ACDE", "ac", "WYCA"]
     assert decoded(found.examples) == ["ACDE", "AC", "WYCA"]
-    trained = flip.open_dataset(table).tests["test"]()
+    trained = open_dataset(table).tests["test"]()
     np.testing.assert_array_equal(found.examples[[0, 2]], contents_of(trained)[0])
     assert [problem.split("new.csv, ")[1] for problem in found.problems] == [
         f"line 4: the sequence has 'X' at position 2, expected letters of {flip.ALPHABET}",
         "line 5: the sequence is empty",
         "line 6: the sequence has 5 letters, expected at most 4",
     ]
-    longer = flip.read_inputs(table | {"sequence_length": 7}, new)
+    longer = read_own_inputs(table | {"sequence_length": 7}, new)
     assert (longer.examples.shape, len(longer.problems)) == ((4, 7, LETTERS + 1), 2)
     # With a length of its own, the table need not be there.
-    assert len(flip.read_inputs({"path": "gone.csv", "sequence_length": 7}, new).examples) == 4
+    assert len(read_own_inputs({"name": "flip", "path": "gone.csv", "sequence_length": 7}, new).examples) == 4
     with pytest.raises(UserError, match="expected 'sequence' once"):
-        flip.read_inputs(table, write_csv(tmp_path / "other.csv", ["1,ACD"], "id,seq"))
+        read_own_inputs(table, write_csv(tmp_path / "other.csv", ["1,ACD"], "id,seq"))

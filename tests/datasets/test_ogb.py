@@ -5,12 +5,12 @@ import gzip
 import molecule_files as made_up
 import numpy as np
 import pytest
+from data_sections import check_data, open_dataset, prepare_data
 from hypothesis import given
 from hypothesis import strategies as st
 from molecule_files import decoded
 
-from neural_kernels import datasets
-from neural_kernels.datasets import atoms, ogb
+from neural_kernels.datasets import atoms
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import open_examples
 from neural_kernels.storage.files import read_json
@@ -37,7 +37,7 @@ def test_channels_hold_every_feature(features):
 
 
 def test_a_folder_is_read_as_it_is(folder):
-    dataset = ogb.open_dataset({"path": str(folder)})
+    dataset = open_dataset({"name": "ogb", "path": str(folder)})
     assert (dataset.task, dataset.outputs) == ("multilabel", 2)
     pools = {"train": dataset.train, "valid": dataset.validation, "test": dataset.tests["test"]()}
     for part, pool in pools.items():
@@ -61,15 +61,15 @@ def test_a_folder_is_read_as_it_is(folder):
 
 def test_labels_that_are_numbers_make_a_regression(tmp_path):
     folder = made_up.write_folder(tmp_path / "mol", np.array([[0.5], [1], [np.nan], [0], [1]]))
-    dataset = ogb.open_dataset({"path": str(folder)})
+    dataset = open_dataset({"name": "ogb", "path": str(folder)})
     assert (dataset.task, dataset.outputs) == ("regression", 1)
     np.testing.assert_array_equal(only_chunk(dataset.validation).y, [[np.nan]])
 
 
 def test_data_is_prepared_with_its_own_validation_split(folder, tmp_path):
     options = OPTIONS | {"path": str(folder)}
-    assert datasets.check_data(options).parts == {"train": 3, "validation": 1, "test": 1}
-    datasets.prepare_data(options, tmp_path / "data", seed=0)
+    assert check_data(options).parts == {"train": 3, "validation": 1, "test": 1}
+    prepare_data(options, tmp_path / "data", seed=0)
     summary = read_json(tmp_path / "data" / "data.json")
     assert summary["task"] == "multilabel"
     graphs = open_examples(tmp_path / "data" / "train_x.npy", (None, atoms.CHANNELS))
@@ -106,21 +106,21 @@ def spoil(folder, name, content):
 def test_what_is_damaged_is_named(folder, tmp_path, name, content, sentence):
     spoil(folder, name, content)
     with pytest.raises(UserError, match=sentence):
-        datasets.prepare_data(OPTIONS | {"path": str(folder)}, tmp_path / "data", seed=0)
+        prepare_data(OPTIONS | {"path": str(folder)}, tmp_path / "data", seed=0)
     assert not (tmp_path / "data" / "data.json").exists()
 
 
 def test_a_missing_file_is_named_before_any_work(folder):
     (folder / "raw" / "edge.csv.gz").unlink()
     with pytest.raises(UserError, match=r"edge\.csv\.gz: no such file"):
-        datasets.check_data(OPTIONS | {"path": str(folder)})
+        check_data(OPTIONS | {"path": str(folder)})
     with pytest.raises(UserError, match="no such folder"):
-        datasets.check_data(OPTIONS | {"path": str(folder / "nowhere")})
+        check_data(OPTIONS | {"path": str(folder / "nowhere")})
 
 
 def test_a_line_without_anything_is_a_missing_label(folder):
     spoil(folder, "raw/graph-label.csv.gz", "1\n\n0\n\n1\n")
-    dataset = ogb.open_dataset({"path": str(folder)})
+    dataset = open_dataset({"name": "ogb", "path": str(folder)})
     np.testing.assert_array_equal(only_chunk(dataset.train).y[:, 0], [1, np.nan, 1])
 
 
@@ -129,7 +129,7 @@ def test_a_line_without_anything_is_a_missing_label(folder):
     [("molbace", "multilabel", (1210, 151, 152)), ("molesol", "regression", (902, 113, 113))],
 )
 def test_real_folders(name, task, parts, shared_data):
-    dataset = ogb.open_dataset({"path": str(shared_data(f"ogb/ogbg_{name}"))})
+    dataset = open_dataset({"name": "ogb", "path": str(shared_data(f"ogb/ogbg_{name}"))})
     pools = (dataset.train, dataset.validation, dataset.tests["test"]())
     assert (dataset.task, tuple(pool.count for pool in pools)) == (task, parts)
     assert only_chunk(dataset.train).x.edges.max() > 0

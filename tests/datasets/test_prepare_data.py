@@ -6,11 +6,13 @@ import tracemalloc
 import cifar10_files
 import numpy as np
 import pytest
+from data_sections import check_data, prepare_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neural_kernels import datasets
-from neural_kernels.datasets import check_data, pools, prepare_data
+from neural_kernels.datasets import pools
+from neural_kernels.datasets.options import DataOptions
 from neural_kernels.errors import UserError
 
 POOL = 40
@@ -158,8 +160,8 @@ def test_memory_does_not_grow_with_the_data(tmp_path, monkeypatch):
     ("changes", "message"),
     [
         ({"name": "mnist"}, r"data\.name is 'mnist', expected one of arrays, cifar10"),
-        ({"path": None}, r"data\.path is not given"),
-        ({"train_parts": [0]}, r"data\.train_parts is given for arrays"),
+        ({"path": None}, r"data\.path is None, expected string"),
+        ({"train_parts": [0]}, r"unknown key 'train_parts' in data \(similar: .*\), expected one of name"),
         (
             {"train_examples": 36},
             r"train_examples is 36 and data\.validation_examples 5, .* the 40 training",
@@ -175,7 +177,7 @@ def test_memory_does_not_grow_with_the_data(tmp_path, monkeypatch):
         ),
         ({"test_sets": {"test": {"path": "here"}}}, r"data\.test_sets\.test\.path is given"),
         ({"test_sets": {"cifar10_1": {"path": "here"}}}, r"cifar10_1: its classes are CIFAR-10's"),
-        ({"test_sets": {"validation": {}}}, r"'validation' cannot name a test set"),
+        ({"test_sets": {"validation": {}}}, r"data\.test_sets: 'validation' cannot be a name"),
     ],
 )
 def test_refused_before_anything_is_written(tmp_path, numbered, changes, message):
@@ -252,15 +254,15 @@ def split(monkeypatch):
         return pools.Dataset(pool(0, 10), {"test": lambda: pool(200, 3)}, "regression", 1, (), pool(100, 4))
 
     monkeypatch.setitem(datasets.DATASETS, "split", open_dataset)
-    return {"name": "split", "path": "split.csv", "train_examples": None, "test_sets": {}}
+    return DataOptions(name="split", validation_examples=None)
 
 
 @pytest.mark.parametrize(("validation", "sizes"), [(None, (10, 4)), (3, (10, 3)), (0, (14, 0))])
 def test_a_validation_split_of_its_own(tmp_path, split, validation, sizes):
-    asked = {**split, "validation_examples": validation}
-    parts = check_data(asked).parts
+    asked = split.model_copy(update={"validation_examples": validation})
+    parts = datasets.check_data(asked).parts
     assert (parts["train"], parts["validation"]) == sizes
-    prepare_data(asked, tmp_path, 0)
+    datasets.prepare_data(asked, tmp_path, 0)
     train, held_out = load(tmp_path, "train")[0], load(tmp_path, "validation")[0]
     own = {100.0, 101.0, 102.0, 103.0}
     assert set(train) == set(range(10)) | (own if validation == 0 else set())
@@ -270,8 +272,8 @@ def test_a_validation_split_of_its_own(tmp_path, split, validation, sizes):
 
 def test_mistakes_with_a_validation_split(split, numbered):
     with pytest.raises(UserError, match=r"validation_examples is 5, expected at most the 4 of .* split\.csv"):
-        check_data({**split, "validation_examples": 5})
+        datasets.check_data(split.model_copy(update={"validation_examples": 5}))
     with pytest.raises(UserError, match="train_examples is 11, expected at most the 10 training examples"):
-        check_data({**split, "validation_examples": 2, "train_examples": 11})
+        datasets.check_data(split.model_copy(update={"validation_examples": 2, "train_examples": 11}))
     with pytest.raises(UserError, match="arrays has no validation split of its own"):
         check_data(options(numbered, validation=None))

@@ -3,10 +3,10 @@
 import molecule_files as made_up
 import numpy as np
 import pytest
+from data_sections import check_data, open_dataset, prepare_data, read_own_inputs
 from molecule_files import decoded
 
-from neural_kernels import datasets
-from neural_kernels.datasets import molecule_splits, molecules, ogb, smiles
+from neural_kernels.datasets import molecule_splits, molecules, smiles
 from neural_kernels.errors import UserError
 
 pytest.importorskip("rdkit", reason="reading SMILES needs the package rdkit")
@@ -67,7 +67,7 @@ def test_what_is_no_value_of_a_feature_is_the_last_one():
 
 
 def test_a_table_becomes_pools(table):
-    dataset = smiles.open_dataset(options(table))
+    dataset = open_dataset(options(table))
     assert (dataset.task, dataset.outputs, dataset.class_names) == ("multilabel", 2, ("a", "b"))
     pools = {"train": dataset.train, "validation": dataset.validation, "test": dataset.tests["test"]()}
     rows = molecule_splits.at_random(7, RANDOM["fractions"], 0)
@@ -82,7 +82,7 @@ def test_a_table_becomes_pools(table):
 
 def test_the_split_follows_from_the_seed(table):
     def train(seed):
-        return contents(smiles.open_dataset(options(table, split=RANDOM | {"seed": seed})).train)[0].nodes
+        return contents(open_dataset(options(table, split=RANDOM | {"seed": seed})).train)[0].nodes
 
     np.testing.assert_array_equal(train(3), train(3))
     assert len({train(seed).tobytes() for seed in range(5)}) > 1
@@ -103,9 +103,9 @@ def test_a_split_by_column_or_by_files(table, tmp_path):
     lines = table.read_text().splitlines()
     parts = ["part", "train", "valid", "test", "Train", "", "train", "validation"]
     table.write_text("\n".join(f"{line},{part}" for line, part in zip(lines, parts, strict=True)))
-    by_column = smiles.open_dataset(options(table, split={"method": "column", "column": "part"}))
+    by_column = open_dataset(options(table, split={"method": "column", "column": "part"}))
     folder = made_up.write_split(tmp_path / "split", {"train": [0, 3, 5], "valid": [1, 6], "test": [2]})
-    by_files = smiles.open_dataset(
+    by_files = open_dataset(
         options(table, task_columns=["a", "b"], split={"method": "files", "folder": str(folder)})
     )
     for one, other in (
@@ -119,24 +119,22 @@ def test_a_split_by_column_or_by_files(table, tmp_path):
     assert (by_column.train.count, by_column.validation.count) == (3, 2)
     table.write_text(table.read_text().replace("Train", "holdout"))
     with pytest.raises(UserError, match=r"row 4 is of part 'holdout', expected one of train"):
-        smiles.open_dataset(options(table, split={"method": "column", "column": "part"}))
+        open_dataset(options(table, split={"method": "column", "column": "part"}))
 
 
 def test_what_is_no_molecule_is_named_or_left_out(table, caplog):
     text = table.read_text().replace("CCO", "C(C)(C)(C)(C)C").replace("[Na+].[Cl-]", "")
     table.write_text(text)
     with pytest.raises(UserError, match=r"2 SMILES are no molecules .* row 2, 'C\(C\)\(C\)\(C\)\(C\)C'"):
-        datasets.check_data(options(table))
+        check_data(options(table))
     with caplog.at_level("WARNING"):
-        summary = datasets.check_data(options(table, invalid="drop"))
+        summary = check_data(options(table, invalid="drop"))
     assert sum(summary.parts.values()) == 5
     assert "left out 2 SMILES" in caplog.text
     folder = made_up.write_split(
         table.parent / "split", {"train": [0, 1, 2], "valid": [3, 5], "test": [4, 6]}
     )
-    kept = smiles.open_dataset(
-        options(table, invalid="drop", split={"method": "files", "folder": str(folder)})
-    )
+    kept = open_dataset(options(table, invalid="drop", split={"method": "files", "folder": str(folder)}))
     assert [kept.train.count, kept.validation.count, kept.tests["test"]().count] == [2, 1, 2]
     np.testing.assert_array_equal(contents(kept.train)[1], [[1, np.nan], [np.nan, 0]])
 
@@ -159,13 +157,13 @@ def test_what_is_no_molecule_is_named_or_left_out(table, caplog):
 def test_bad_input_is_one_sentence(table, change, more, sentence):
     table.write_text(table.read_text().replace(*change) if change[0] else table.read_text())
     with pytest.raises(UserError, match=sentence):
-        datasets.check_data(options(table, **more))
+        check_data(options(table, **more))
 
 
 def test_inputs_for_predictions_need_no_values(table):
     new = table.with_name("new.csv")
     new.write_text("smiles,name\nCCO,ethanol\nnothing,x\nc1ccccc1,benzene\n")
-    found = smiles.read_inputs(options(table), new)
+    found = read_own_inputs(options(table), new)
     graphs, identifiers, problems = found.examples, found.identifiers, found.problems
     np.testing.assert_array_equal(graphs.nodes, molecules.parse(["CCO", "c1ccccc1"]).graphs.nodes)
     assert identifiers.to_dict("list") == {
@@ -174,40 +172,42 @@ def test_inputs_for_predictions_need_no_values(table):
     assert len(problems) == 1
     assert "row 2, 'nothing', is no molecule" in problems[0]
     new.write_text("smiles\nCCO\n")
-    assert list(smiles.read_inputs(options(table), new).identifiers) == ["row", "smiles"]
+    assert list(read_own_inputs(options(table), new).identifiers) == ["row", "smiles"]
     new.write_text("smiles\nnothing\n")
     with pytest.raises(UserError, match="none of the 1 SMILES in column smiles is a molecule"):
-        smiles.read_inputs(options(table), new)
+        read_own_inputs(options(table), new)
 
 
 def test_keys_of_molecules_belong_to_molecules():
-    with pytest.raises(UserError, match=r"data\.invalid is given for digits, expected only with smiles"):
-        datasets.check_data({"name": "digits", "validation_examples": 9, "invalid": "drop"})
+    with pytest.raises(
+        UserError, match="unknown key 'invalid' in data, expected one of name, train_examples"
+    ):
+        check_data({"name": "digits", "validation_examples": 9, "invalid": "drop"})
 
 
 def test_without_rdkit_a_sentence_says_what_to_install(table, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "rdkit", None)
     smiles._parsed.cache_clear()
     with pytest.raises(UserError, match=r"pip install neural-kernels\[molecules\]"):
-        smiles.open_dataset(options(table))
+        open_dataset(options(table))
 
 
 def test_molecules_are_parsed_once_for_check_and_preparation(table, tmp_path, monkeypatch):
     calls, parse = [], molecules.parse
     monkeypatch.setattr(smiles, "parse", lambda *arguments: calls.append(1) or parse(*arguments))
     smiles._parsed.cache_clear()
-    datasets.check_data(options(table))
-    datasets.prepare_data(options(table), tmp_path / "data", seed=0)
+    check_data(options(table))
+    prepare_data(options(table), tmp_path / "data", seed=0)
     assert len(calls) == 1
 
 
 @pytest.mark.parametrize("name", ["molbace", "molesol"])
 def test_real_molecules_are_those_of_ogb(name, shared_data):
     folder = shared_data(f"ogb/ogbg_{name}")
-    theirs = ogb.open_dataset({"path": str(folder)})
-    mapping = {"path": str(folder / "mapping" / "mol.csv.gz"), "id_column": "mol_id"}
+    theirs = open_dataset({"name": "ogb", "path": str(folder)})
+    mapping = {"name": "smiles", "path": str(folder / "mapping" / "mol.csv.gz"), "id_column": "mol_id"}
     for split in ({"method": "files", "folder": str(folder / "split" / "scaffold")}, {"method": "scaffold"}):
-        ours = smiles.open_dataset(mapping | {"split": split})
+        ours = open_dataset(mapping | {"split": split})
         assert ours.task == theirs.task
         for one, other in (
             (ours.train, theirs.train),

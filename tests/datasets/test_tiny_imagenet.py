@@ -5,10 +5,11 @@ import zipfile
 import numpy as np
 import pytest
 import tiny_imagenet_files as made_up
+from data_sections import check_data, open_dataset, prepare_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neural_kernels.datasets import check_data, prepare_data, tiny_imagenet
+from neural_kernels.datasets import tiny_imagenet
 from neural_kernels.errors import UserError
 
 
@@ -34,7 +35,7 @@ def options(path, **changes):
 def test_every_form_gives_the_same_examples(write, contents_of, monkeypatch):
     monkeypatch.setattr(tiny_imagenet, "CHUNK_IMAGES", 4)
     tree = made_up.files()
-    dataset = tiny_imagenet.open_dataset(options(write(tree)))
+    dataset = open_dataset(options(write(tree)))
     wanted = made_up.expected(tree)
     for part, pool in (("train", dataset.train), ("tiny_imagenet", dataset.tests["tiny_imagenet"]())):
         x, y = contents_of(pool)
@@ -47,7 +48,7 @@ def test_every_form_gives_the_same_examples(write, contents_of, monkeypatch):
 
 def test_greyscale_is_the_same_in_every_channel(tmp_path, contents_of):
     path = made_up.write_folder(tmp_path, made_up.files())
-    x, _ = contents_of(tiny_imagenet.open_dataset(options(path)).train)
+    x, _ = contents_of(open_dataset(options(path)).train)
     grey = (x == x[..., :1]).all(axis=(1, 2, 3))
     assert grey.tolist() == [False, False, True, *[False] * 6]
 
@@ -55,7 +56,7 @@ def test_greyscale_is_the_same_in_every_channel(tmp_path, contents_of):
 def test_without_words_the_classes_are_their_names(tmp_path):
     tree = made_up.files()
     del tree["words.txt"]
-    dataset = tiny_imagenet.open_dataset(options(made_up.write_folder(tmp_path, tree)))
+    dataset = open_dataset(options(made_up.write_folder(tmp_path, tree)))
     assert dataset.class_names == made_up.CLASSES
 
 
@@ -69,7 +70,7 @@ def test_what_a_mac_adds_is_no_image(tmp_path):
 def test_smaller_images_are_means_of_squares(tmp_path, contents_of, size):
     tree = made_up.files()
     path = made_up.write_zip(tmp_path / "tiny.zip", tree)
-    x, _ = contents_of(tiny_imagenet.open_dataset(options(path, image_size=size)).train)
+    x, _ = contents_of(open_dataset(options(path, image_size=size)).train)
     assert (x.shape[1:], x.dtype) == ((size, size, 3), np.uint8)
     factor = 64 // size
     full = made_up.expected(tree)["train"][0].astype(np.float64)
@@ -195,19 +196,17 @@ def test_a_bad_image_is_named_and_leaves_nothing_that_looks_finished(
 
 def test_images_of_other_colours_become_rgb(tmp_path, contents_of):
     tree = made_up.files() | {"val/images/val_1.JPEG": made_up.jpeg(5, "CMYK")}
-    x, _ = contents_of(
-        tiny_imagenet.open_dataset(options(made_up.write_folder(tmp_path, tree))).tests["tiny_imagenet"]()
-    )
+    x, _ = contents_of(open_dataset(options(made_up.write_folder(tmp_path, tree))).tests["tiny_imagenet"]())
     np.testing.assert_array_equal(x[2], made_up.pixels(tree["val/images/val_1.JPEG"]))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_size": 48}, r"data\.image_size is 48, expected a divisor of 64"),
-        ({"train_parts": [0]}, r"data\.train_parts is given for tiny_imagenet"),
+        ({"image_size": 48}, r"data\.image_size is 48, expected one of 8, 16, 32, 64"),
+        ({"train_parts": [0]}, r"unknown key 'train_parts' in data"),
         ({"test_sets": {"cifar10_1": {"path": "x"}}}, "its classes are CIFAR-10's"),
-        ({"name": "digits", "image_size": 32}, r"data\.image_size is given for digits"),
+        ({"name": "digits", "image_size": 32}, r"unknown key 'path' in data"),
         ({"path": "nowhere"}, "nowhere: no such file or folder, expected data from http"),
     ],
 )
@@ -219,7 +218,7 @@ def test_options_that_cannot_be(tmp_path, changes, message):
 
 def test_the_real_subset(shared_data, tmp_path):
     path = shared_data("tiny-imagenet-200-subset.zip")
-    dataset = tiny_imagenet.open_dataset(options(path, image_size=32))
+    dataset = open_dataset(options(path, image_size=32))
     assert (dataset.train.count, dataset.outputs, len(dataset.class_names)) == (30_000, 200, 200)
     assert dataset.class_names[0] == "Egyptian cat"
     test = dataset.tests["tiny_imagenet"]()

@@ -132,7 +132,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "like": {
         "title": "Mine",
         "like": "base",
-        "data": {"train_examples": 60},
+        "data": {"name": "digits", "train_examples": 60, "validation_examples": 20},
         "training_sizes": {"largest": 60},
     },
     "comparison": COMPARISON,

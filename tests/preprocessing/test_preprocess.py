@@ -4,14 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from data_sections import prepare_data
 from resealing import rewrite
 
 import neural_kernels.preprocessing as preprocessing
-from neural_kernels.datasets import prepare_data
 from neural_kernels.errors import UserError
 from neural_kernels.preprocessing import preprocess, zca
+from neural_kernels.preprocessing.options import AsItIs, Standardize, Zca
 
-ZCA = {"method": "zca", "regularization": 0.1, "per_image_normalization": True, "fit_examples": None}
+ZCA = Zca(fit_examples=None)
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +62,20 @@ def test_description(tmp_path, digits):
     found = description(tmp_path)
     assert found["parts"] == {"train": 300, "validation": 50, "digits": 397}
     assert (found["input_shape"], found["classes"], found["task"]) == ([8, 8, 1], 10, "classification")
-    assert found["preprocessing"] == ZCA
+    assert found["preprocessing"] == ZCA.plain()
     assert found["target_scaling"] is None
     assert set(found["feature_hashes"]) == set(found["parts"])
 
 
 def test_hash_follows_the_features(tmp_path, digits):
-    preprocess({"method": "none"}, digits, tmp_path / "a")
-    preprocess({"method": "none", "regularization": 0.1}, digits, tmp_path / "b")
-    preprocess({"method": "standardize"}, digits, tmp_path / "c")
-    a, b, c = (description(tmp_path / name)["feature_hashes"] for name in "abc")
-    assert a == b
-    assert len({*a.values(), *c.values()}) == 6
+    preprocess(AsItIs(), digits, tmp_path / "a")
+    preprocess(Standardize(), digits, tmp_path / "b")
+    a, b = (description(tmp_path / name)["feature_hashes"] for name in "ab")
+    assert len({*a.values(), *b.values()}) == 6
 
 
 def test_hash_changes_with_one_value(tmp_path, digits):
-    preprocess({"method": "none"}, digits, tmp_path / "a")
+    preprocess(AsItIs(), digits, tmp_path / "a")
     changed = tmp_path / "data"
     changed.mkdir()
     for file in digits.iterdir():
@@ -84,14 +83,14 @@ def test_hash_changes_with_one_value(tmp_path, digits):
     x = np.load(changed / "validation_x.npy")
     x[7, 3, 3, 0] += 1
     rewrite(changed / "validation_x.npy", x)
-    preprocess({"method": "none"}, changed, tmp_path / "b")
+    preprocess(AsItIs(), changed, tmp_path / "b")
     a, b = (description(tmp_path / name)["feature_hashes"] for name in "ab")
     assert {part for part in a if a[part] != b[part]} == {"validation"}
 
 
 def test_standardize_and_none(tmp_path, digits):
-    preprocess({"method": "standardize"}, digits, tmp_path / "standardized")
-    preprocess({"method": "none"}, digits, tmp_path / "raw")
+    preprocess(Standardize(), digits, tmp_path / "standardized")
+    preprocess(AsItIs(), digits, tmp_path / "raw")
     raw, x = np.load(digits / "train_x.npy"), np.load(tmp_path / "standardized" / "train.npy")
     np.testing.assert_allclose(x, (raw - raw.mean()) / raw.std(), rtol=1e-12, atol=1e-13)
     np.testing.assert_array_equal(np.load(tmp_path / "raw" / "train.npy"), raw)
@@ -99,14 +98,14 @@ def test_standardize_and_none(tmp_path, digits):
 
 
 def test_fit_examples(tmp_path, digits):
-    preprocess({"method": "standardize", "fit_examples": 40}, digits, tmp_path)
+    preprocess(Standardize(fit_examples=40), digits, tmp_path)
     raw = np.load(digits / "train_x.npy")
     expected = (raw - raw[:40].mean()) / raw[:40].std()
     np.testing.assert_allclose(np.load(tmp_path / "train.npy"), expected, rtol=1e-12, atol=1e-13)
 
 
 def test_regression_targets_can_be_undone(tmp_path, regression):
-    preprocess({"method": "standardize"}, regression, tmp_path / "out")
+    preprocess(Standardize(), regression, tmp_path / "out")
     scaling = description(tmp_path / "out")["target_scaling"]
     targets = {part: np.load(tmp_path / "out" / f"{part}_targets.npy") for part in ("train", "test")}
     np.testing.assert_allclose(targets["train"].mean(axis=0), 0, atol=1e-14)
@@ -118,9 +117,8 @@ def test_regression_targets_can_be_undone(tmp_path, regression):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "pca"}, "preprocessing method is 'pca', expected one of zca, standardize, none"),
-        ({**ZCA, "fit_examples": 301}, "fit_examples is 301, expected 1 to 300 training examples"),
-        ({**ZCA, "regularization": 0.0}, "regularization is 0.0 and the covariance .* singular"),
+        (Zca(fit_examples=301), "fit_examples is 301, expected 1 to 300 training examples"),
+        (Zca(regularization=0.0), "regularization is 0.0 and the covariance .* singular"),
     ],
 )
 def test_refused(tmp_path, digits, options, message):
@@ -150,11 +148,11 @@ def test_incomplete_data(tmp_path, digits):
 @pytest.mark.parametrize(
     ("options", "flipped"),
     [
-        ({"method": "zca", "regularization": 0.1, "per_image_normalization": True, "fit_examples": 80}, 40),
-        ({"method": "zca", "regularization": 0.1, "per_image_normalization": True, "fit_examples": 40}, 0),
-        ({"method": "zca", "regularization": 0.1, "per_image_normalization": True, "fit_examples": None}, 0),
-        ({"method": "standardize", "fit_examples": None}, 40),
-        ({"method": "none"}, 40),
+        (Zca(fit_examples=80), 40),
+        (Zca(fit_examples=40), 0),
+        (Zca(fit_examples=None), 0),
+        (Standardize(), 40),
+        (AsItIs(), 40),
     ],
 )
 def test_flips_stay_flips_where_the_fit_is_on_images_and_flips_alone(tmp_path, options, flipped):
@@ -182,9 +180,9 @@ def test_without_augmentation_nothing_is_flipped(tmp_path, digits):
     [
         (ZCA, False),
         (ZCA, True),
-        ({**ZCA, "fit_examples": 100}, True),
-        ({"method": "standardize"}, False),
-        ({"method": "none"}, False),
+        (Zca(fit_examples=100), True),
+        (Standardize(), False),
+        (AsItIs(), False),
     ],
 )
 def test_leading_parts_are_what_is_written(tmp_path, digits, options, shared):
@@ -202,11 +200,11 @@ def test_leading_parts_are_what_is_written(tmp_path, digits, options, shared):
 
 
 def test_leading_parts_of_a_regression_are_scaled_by_the_whole_training_set(tmp_path, regression):
-    preprocess({"method": "none"}, regression, tmp_path / "features")
-    part = preprocessing.leading_parts({"method": "none"}, regression, {"train": 3})["train"]
+    preprocess(AsItIs(), regression, tmp_path / "features")
+    part = preprocessing.leading_parts(AsItIs(), regression, {"train": 3})["train"]
     np.testing.assert_array_equal(part.targets, np.load(tmp_path / "features" / "train_targets.npy")[:3])
 
 
 def test_more_examples_than_there_are_are_refused(digits):
     with pytest.raises(UserError, match="has 50 examples of validation, expected 51"):
-        preprocessing.leading_parts({"method": "none"}, digits, {"validation": 51})
+        preprocessing.leading_parts(AsItIs(), digits, {"validation": 51})

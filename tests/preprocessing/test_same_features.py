@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_sections import prepare_data
 
 import neural_kernels.preprocessing as preprocessing
 from neural_kernels import datasets
-from neural_kernels.datasets import prepare_data
 from neural_kernels.machine import threads as blas
 from neural_kernels.preprocessing import preprocess
+from neural_kernels.preprocessing.options import AsItIs, Zca
 from neural_kernels.storage import files
 from neural_kernels.storage import large_arrays as storage
 
-ZCA = {"method": "zca", "regularization": 0.1, "per_image_normalization": True}
+ZCA = Zca()
 DATA = {
     "name": "digits",
     "train_examples": 40,
@@ -32,12 +33,12 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import neural_kernels.preprocessing as preprocessing
+from neural_kernels.preprocessing.options import Standardize, Zca
 preprocessing._BATCH_BYTES = 2**20
 folder = Path(sys.argv[1])
-for method in ("zca", "standardize"):
-    options = {"method": method, "regularization": 0.1, "per_image_normalization": True}
-    preprocessing.preprocess(options, folder / "data", folder / sys.argv[2] / method)
-spectrum = preprocessing.spectrum_of({"method": "zca", "per_image_normalization": True}, folder / "data")
+for options in (Zca(), Standardize()):
+    preprocessing.preprocess(options, folder / "data", folder / sys.argv[2] / options.method)
+spectrum = preprocessing.spectrum_of(Zca(), folder / "data")
 preprocessing.zca.save_spectrum(folder / sys.argv[2] / "spectrum.npz", spectrum)
 """
 
@@ -237,7 +238,7 @@ def test_a_second_job_with_other_options_makes_its_own(undisturbed, tmp_path, mo
     first = threading.Thread(target=preprocess, args=(ZCA, undisturbed / "data", tmp_path / "features"))
     first.start()
     assert begun.wait(20)
-    preprocess({"method": "none"}, undisturbed / "data", tmp_path / "features")
+    preprocess(AsItIs(), undisturbed / "data", tmp_path / "features")
     first.join()
-    assert [used["method"] for used in calls] == ["zca", "none"]
+    assert [used.method for used in calls] == ["zca", "none"]
     assert files.read_json(tmp_path / "features/features.json")["preprocessing"] == {"method": "none"}

@@ -2,19 +2,20 @@
 
 import numpy as np
 import pytest
+from data_sections import prepare_data
 
-from neural_kernels.datasets import prepare_data
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import made_up, open_examples
 from neural_kernels.preprocessing import TRANSFORM_FILE, channels, preprocess, preprocess_inputs, transform
+from neural_kernels.preprocessing.options import AsItIs, Standardize, Zca
 from neural_kernels.preprocessing.transform import SavedTransform
 from neural_kernels.storage.files import read_json
 
 OPTIONS = {
-    "none": {"method": "none"},
-    "standardize": {"method": "standardize", "fit_examples": 200},
-    "zca": {"method": "zca", "regularization": 0.1, "per_image_normalization": True},
-    "zca of pixels": {"method": "zca", "regularization": 0.1, "per_image_normalization": False},
+    "none": AsItIs(),
+    "standardize": Standardize(fit_examples=200),
+    "zca": Zca(),
+    "zca of pixels": Zca(per_image_normalization=False),
 }
 
 

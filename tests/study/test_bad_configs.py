@@ -239,7 +239,7 @@ def test_whole_numbers_are_integers_however_they_are_written(folder, place, valu
     from neural_kernels.study.study import load_study
 
     (folder / "mine.yaml").write_text(at(place, value))
-    found = load_study(folder / "mine.yaml").config
+    found = load_study(folder / "mine.yaml").sections.plain()
     for key in place.split("."):
         found = found[key]
     assert (found, type(found)) == (expected, type(expected))

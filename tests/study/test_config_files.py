@@ -29,18 +29,28 @@ def write(folder, name, config):
 
 def test_a_study_like_another_says_only_what_differs(tmp_path):
     write(tmp_path, "base", BASE)
-    changes = {"data": {"train_examples": 60}, "kernels": {"FC": {"architecture": {"depth": 3}}}, "draws": 2}
+    changes = {"data": BASE["data"] | {"train_examples": 60}, "draws": 2}
     study = load_study(write(tmp_path, "mine", {"title": "mine", "like": "base", **changes}))
-    assert (study.name, study.owner, study.config["title"]) == ("mine", "mine", "mine")
+    assert (study.name, study.owner, study.title) == ("mine", "mine", "mine")
     assert study.part_sizes == {"train": 60, "validation": 20, "digits": 50}
-    assert study.config["kernels"]["FC"]["architecture"] == {"name": "FC", "depth": 3}
+    assert study.sections.kernels["FC"].architecture == {"name": "FC", "depth": 2}
     assert study.training_sizes("FC") == [10, 20, 40, 60]
     assert load_study(tmp_path / "base.yaml").training_sizes("FC") == [10, 20, 40, 80, 100]
 
 
+def test_a_section_that_is_given_replaces_the_whole_one(tmp_path):
+    write(tmp_path, "base", BASE | {"tasks": {}})
+    kernels = {"Wide": {"architecture": {"name": "FC", "depth": 3}, "preprocessing": "plain"}}
+    changes = {"kernels": kernels, "training_sizes": {"largest": 64}, "tasks": None}
+    study = load_study(write(tmp_path, "mine", {"title": "mine", "like": "base", **changes}))
+    assert list(study.kernels) == ["Wide"]
+    assert study.training_sizes("Wide") == [16, 32, 64]
+    assert not study.has_tasks
+
+
 def test_kernels_may_come_from_a_study_like_another(tmp_path):
     write(tmp_path, "base", BASE)
-    write(tmp_path, "mine", {"title": "mine", "like": "base", "data": {"train_examples": 60}})
+    write(tmp_path, "mine", {"title": "mine", "like": "base", "data": BASE["data"] | {"train_examples": 60}})
     study = load_study(write(tmp_path, "guest", {"title": "guest", "kernels_from": "mine"}))
     assert (study.owner, study.training_examples) == ("mine", 60)
 
@@ -53,7 +63,11 @@ def test_kernels_may_come_from_a_study_like_another(tmp_path):
         ({"title": "t", "like": "listed"}, "like is 'listed', expected the name of a study"),
         ({"title": "t", "like": 3}, "like is 3, expected string"),
         ({"like": "base"}, "lacks the key 'title'"),
-        ({"title": "t", "like": "base", "data": {"nmae": "digits"}}, "unknown key 'nmae' in data"),
+        (
+            {"title": "t", "like": "base", "data": {"nmae": "digits"}},
+            r"data lacks the key 'name' \(similar: nmae\)",
+        ),
+        ({"title": "t", "like": "base", "data": {"train_examples": 9}}, "data lacks the key 'name'"),
     ],
 )
 def test_what_a_study_cannot_be_like(tmp_path, config, message):

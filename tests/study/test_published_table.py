@@ -19,7 +19,7 @@ def test_the_shipped_table_names_kernels_that_its_studies_have() -> None:
         for study, kernel in group.runs:
             found = table.study(study)
             assert kernel in found.kernels, (study, kernel)
-            assert found.config["data"]["name"] in ("cifar10", "cifar5m")
+            assert found.data.name in ("cifar10", "cifar5m")
 
 
 def test_only_studies_that_were_run_have_metrics(tmp_path: Path) -> None:

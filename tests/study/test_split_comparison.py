@@ -41,7 +41,7 @@ FEW = {
     "training_sizes": {"smallest": 9},
     "ridge": {"candidates": [1e-4, 1e-2, 1.0]},
 }
-MANY = {"title": "many", "like": "few", "data": {"path": "many.csv"}}
+MANY = {"title": "many", "like": "few", "data": FEW["data"] | {"path": "many.csv"}}
 
 
 def table(rng, count):

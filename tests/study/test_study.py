@@ -51,9 +51,9 @@ def test_every_comparison_and_table_that_ships_names_studies_that_there_are():
 
 def test_defaults_are_filled_in(tmp_path):
     study = study_of(tmp_path)
-    assert study.config["precision"] == "float64"
-    assert study.config["solver"]["preconditioner"]["rank"] > 0
-    assert study.config["blocks"]["edge"] == 5000
+    assert study.precision == "float64"
+    assert study.solver.preconditioner.rank > 0
+    assert study.blocks.edge == 5000
     assert study.kernels["FC"].kind == "ntk"
     assert len(study.ridge_candidates()) == 20
 
@@ -178,7 +178,7 @@ def test_an_augmented_training_set_is_so_many_times_its_images(tmp_path):
     assert (study.images, study.flipped_images, study.augmentation_factor) == (100, 100, 4)
     assert study.training_sizes("FC") == [100, 200, 400]
     assert study.augmentation_factors("FC") == [1, 2, 4]
-    assert study.config["data"]["augmentation"]["magnitude"] == 4
+    assert study.data.augmentation.magnitude == 4
     plain = study_of(tmp_path)
     assert (plain.images, plain.flipped_images, plain.augmentation_factor) == (100, 0, 1)
 
@@ -208,7 +208,7 @@ def test_the_augmentation_studies_that_ship_keep_the_symmetry_of_flips():
         for kernel in study.kernels.values():
             assert study.augmentation_factors(kernel.name)[-1] == study.augmentation_factor
             assert study.images % study.block_edge(kernel.name) == 0
-            fitted = study.config["preprocessing"][kernel.preprocessing]["fit_examples"]
+            fitted = study.preprocessing[kernel.preprocessing].fit_examples
             assert fitted == 2 * study.images
             assert all(study.method(n) == "direct" for n in study.training_sizes(kernel.name))
 
@@ -252,7 +252,7 @@ def test_a_tuned_file_gives_architecture_kind_and_preprocessing(tmp_path):
     expected = architectures.build(**TUNED["architecture"])
     assert kernel.architecture.fingerprint() == expected.fingerprint()
     assert (kernel.kind, kernel.preprocessing) == ("nngp", "T")
-    assert study.config["preprocessing"]["T"] == {
+    assert study.preprocessing["T"].plain() == {
         "method": "zca", "regularization": 0.3, "per_image_normalization": True
     }  # fmt: skip
     assert study.training_sizes("T")[-1] == 32

@@ -1,8 +1,8 @@
 """Data sets: from a user's files to shuffled training, validation and test sets in one form.
 
-A data set is a module with ``open_dataset(options) -> Dataset`` (see ``pools``). A test set that other
-studies can add is a module with ``open_test(options) -> Pool``. New examples without labels come from a
-function ``read(options, path) -> Inputs``.
+A data set is a module with ``Options``, its keys of the section data, and ``open_dataset(options) -> Dataset`` (see
+``pools``). A test set that other studies can add is a module with ``open_test(test_set) -> Pool``. New examples without
+labels come from a function ``read(options, path) -> Inputs``.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import numpy as np
+from pydantic import Field
 
 from neural_kernels import sealed_arrays
 from neural_kernels.datasets import (
@@ -34,6 +35,7 @@ from neural_kernels.datasets import (
 )
 from neural_kernels.datasets.augmentation import Augmentation
 from neural_kernels.datasets.inputs import Inputs
+from neural_kernels.datasets.options import DataOptions, TestSet
 from neural_kernels.datasets.pools import Dataset, Pool, Task, joined
 from neural_kernels.datasets.writing import COPIES_FILE, write_parts
 from neural_kernels.errors import UserError
@@ -44,7 +46,7 @@ from neural_kernels.storage.large_arrays import made_alone
 
 log = logging.getLogger(__name__)
 
-DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
+DATASETS: dict[str, Callable[[Any], Dataset]] = {
     "arrays": arrays.open_dataset,
     "cifar10": cifar10.open_dataset,
     "cifar5m": cifar5m.open_dataset,
@@ -65,10 +67,25 @@ INPUTS: dict[str, inputs.Reader] = {
     "smiles": smiles.read_inputs,
     "tiny_imagenet": inputs.read_arrays,
 }
-FURTHER_TESTS: dict[str, Callable[[Mapping[str, Any]], Pool]] = {
+FURTHER_TESTS: dict[str, Callable[[TestSet], Pool]] = {
     "cifar10": cifar10.open_test,
     "cifar10_1": cifar10_1.open_test,
 }
+# The section data: the keys of the data set that it names.
+OPTIONS = (
+    arrays.Options,
+    cifar10.Options,
+    cifar5m.Options,
+    digits.Options,
+    flip.Options,
+    ogb.Options,
+    smiles.Options,
+    tiny_imagenet.Options,
+)
+if TYPE_CHECKING:
+    Data = DataOptions
+else:
+    Data = Annotated[Union[OPTIONS], Field(discriminator="name")]  # noqa: UP007
 
 
 @dataclass(frozen=True)
@@ -107,13 +124,13 @@ class _Study:
     summary: DataSummary
 
 
-def check_data(options: Mapping[str, Any]) -> DataSummary:
+def check_data(options: DataOptions) -> DataSummary:
     """Everything that file names, headers and labels can tell before any work; no pixels are read.
 
     Of a compressed CIFAR-10 archive only the beginning is read; ``examine_data`` looks at the rest.
 
     Args:
-        options: the ``data`` section of a study's config (workflow/schemas/data.schema.yaml).
+        options: the ``data`` section of a study's config.
 
     Raises:
         UserError: a missing or damaged file, a wrong shape, dtype or label, or more examples asked for
@@ -122,7 +139,7 @@ def check_data(options: Mapping[str, Any]) -> DataSummary:
     return _open(options).summary
 
 
-def stored_bytes(options: Mapping[str, Any]) -> int:
+def stored_bytes(options: DataOptions) -> int:
     """Bytes of what ``prepare_data`` will write; of graphs about, by their typical size."""
     study = _open(options)
     example = math.prod(TYPICAL_NODES if length is None else length for length in study.train.input_shape)
@@ -130,7 +147,7 @@ def stored_bytes(options: Mapping[str, Any]) -> int:
     return sum(study.summary.parts.values()) * (example * np.dtype(study.train.dtype).itemsize + labels)
 
 
-def examine_data(options: Mapping[str, Any], seed: int) -> np.ndarray:
+def examine_data(options: DataOptions, seed: int) -> np.ndarray:
     """Look at every value of every file that the study draws from, a chunk at a time; nothing is written.
 
     What passes can be prepared. Also examples are looked at that the study leaves out.
@@ -150,7 +167,7 @@ def examine_data(options: Mapping[str, Any], seed: int) -> np.ndarray:
     return labels[chosen]
 
 
-def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None:
+def prepare_data(options: DataOptions, directory: Path, seed: int) -> None:
     """Write a study's examples into ``directory``: ``<part>_x.npy`` and ``<part>_y.npy``, then ``data.json``.
 
     Parts are train, validation and each test set. Features keep the dtype of their source, (n,
@@ -177,7 +194,7 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
         "classes": study.summary.classes,
         "augmentation_factor": study.augmentation.factor,
         "copies": study.augmentation.copies,
-        "source": dict(options),
+        "source": options.plain(),
         "seed": seed,
     }
     described = json.loads(json.dumps(asdict(study.summary) | described))
@@ -192,9 +209,7 @@ def prepare_data(options: Mapping[str, Any], directory: Path, seed: int) -> None
         write_json(summary_file, described | {sealed_arrays.KEY: records})
 
 
-def read_inputs(
-    options: Mapping[str, Any], path: Path, input_shape: tuple[int | None, ...], kind: str
-) -> Inputs:
+def read_inputs(options: DataOptions, path: Path, input_shape: tuple[int | None, ...], kind: str) -> Inputs:
     """The examples in the user's file ``path``, to predict with a study of this data.
 
     Args:
@@ -202,14 +217,9 @@ def read_inputs(
         input_shape, kind: of a training example, its shape and the kind of its dtype.
 
     Raises:
-        UserError: a data set that has no such files, or a bad file.
+        UserError: a bad file.
     """
-    name = options["name"]
-    if name not in INPUTS:
-        raise UserError(
-            f"data.name is {name!r}, expected one that new examples can be read for: {', '.join(INPUTS)}"
-        )
-    return inputs.check_inputs(INPUTS[name](options, path), input_shape, kind)
+    return inputs.check_inputs(INPUTS[options.name](options, path), input_shape, kind)
 
 
 def _training_rows(study: _Study, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -223,48 +233,33 @@ def _training_rows(study: _Study, seed: int) -> tuple[np.ndarray, np.ndarray]:
 # ----------------------------------------------------------------------------- opening
 
 
-def _open(options: Mapping[str, Any]) -> _Study:
-    name = options["name"]
-    if name not in DATASETS:
-        raise UserError(f"data.name is {name!r}, expected one of {', '.join(sorted(DATASETS))}")
-    if name != "digits" and not options.get("path"):
-        raise UserError(f"data.path is not given, expected where the files of {name} are")
-    if name != "cifar5m" and options.get("train_parts"):
-        raise UserError(f"data.train_parts is given for {name}, expected only with cifar5m")
-    for key in ("table", "targets", "alphabet", "sequence_length"):
-        if name != "flip" and options.get(key):
-            raise UserError(f"data.{key} is given for {name}, expected only with flip")
-    if name != "tiny_imagenet" and options.get("image_size"):
-        raise UserError(f"data.image_size is given for {name}, expected only with tiny_imagenet")
-    for key in smiles.KEYS:
-        if name != "smiles" and options.get(key) is not None:
-            raise UserError(f"data.{key} is given for {name}, expected only with smiles")
-    dataset = DATASETS[name](options)
-    asked = options.get("test_sets") or {test: {} for test in dataset.tests}
-    tests = {test: _open_test(dataset, name, test, entry or {}) for test, entry in asked.items()}
+def _open(options: DataOptions) -> _Study:
+    dataset = DATASETS[options.name](options)
+    asked = options.test_sets or {test: TestSet() for test in dataset.tests}
+    tests = {test: _open_test(dataset, options.name, test, entry) for test, entry in asked.items()}
     train_pool, validation_pool = _pools(options, dataset)
     train, validation = _training_sizes(options, train_pool, validation_pool)
-    augmented = augmentation.from_options(options)
+    augmented = options.augmentation or augmentation.NONE
     augmentation.check_images(augmented, dataset.train)
     parts = {"train": augmented.factor * train, "validation": validation}
     for test, pool in tests.items():
-        parts[test] = _test_size(test, asked[test] or {}, pool)
+        parts[test] = _test_size(test, asked[test], pool)
     summary = DataSummary(
         parts, tuple(tests), dataset.train.input_shape, dataset.task, dataset.outputs, dataset.class_names
     )
     return _Study(dataset, train_pool, validation_pool, tests, augmented, summary)
 
 
-def _open_test(dataset: Dataset, dataset_name: str, test: str, entry: Mapping[str, Any]) -> Pool:
+def _open_test(dataset: Dataset, dataset_name: str, test: str, entry: TestSet) -> Pool:
     key = f"data.test_sets.{test}"
     if not is_test_set_name(test):
         raise UserError(f"{key}: {test!r} cannot name a test set, expected {TEST_SET_EXPECTED}")
     if test in dataset.tests:
-        if entry.get("path"):
+        if entry.path:
             raise UserError(f"{key}.path is given, but {test} comes from data.path, expected no path")
         pool = dataset.tests[test]()
     elif test in FURTHER_TESTS:
-        if not entry.get("path"):
+        if not entry.path:
             raise UserError(f"{key}.path is not given, expected where the files of {test} are")
         same_names = dataset.class_names in ((), cifar10.CLASS_NAMES)
         if not same_names or dataset.task != "classification" or dataset.outputs != 10:
@@ -282,13 +277,13 @@ def _open_test(dataset: Dataset, dataset_name: str, test: str, entry: Mapping[st
     return pool
 
 
-def _pools(options: Mapping[str, Any], dataset: Dataset) -> tuple[Pool, Pool | None]:
+def _pools(options: DataOptions, dataset: Dataset) -> tuple[Pool, Pool | None]:
     """The training pool, and the validation pool where that is the data set's own."""
-    asked, own = options["validation_examples"], dataset.validation
+    asked, own = options.validation_examples, dataset.validation
     if own is None:
         if asked is None:
             raise UserError(
-                f"data.validation_examples is null, but {options['name']} has no validation split of its own: "
+                f"data.validation_examples is null, but {options.name} has no validation split of its own: "
                 "expected how many training examples to hold out"
             )
         return dataset.train, None
@@ -302,12 +297,13 @@ def _pools(options: Mapping[str, Any], dataset: Dataset) -> tuple[Pool, Pool | N
     return dataset.train, own
 
 
-def _training_sizes(options: Mapping[str, Any], pool: Pool, own: Pool | None) -> tuple[int, int]:
-    validation = options["validation_examples"]
-    if own is not None and validation is None:
+def _training_sizes(options: DataOptions, pool: Pool, own: Pool | None) -> tuple[int, int]:
+    validation = options.validation_examples
+    if validation is None:
+        assert own is not None, "_pools refuses it"
         validation = own.count
     held_out = validation if own is None else 0
-    train = options.get("train_examples")
+    train = options.train_examples
     if train is None:
         train = pool.count - held_out
     if train < 1 or train + held_out > pool.count:
@@ -315,14 +311,14 @@ def _training_sizes(options: Mapping[str, Any], pool: Pool, own: Pool | None) ->
             f" and data.validation_examples {validation}, expected together" if own is None else ", expected"
         )
         raise UserError(
-            f"data.train_examples is {options.get('train_examples')}{both} at most the {pool.count} training "
+            f"data.train_examples is {options.train_examples}{both} at most the {pool.count} training "
             f"examples of {pool.source}"
         )
     return train, validation
 
 
-def _test_size(test: str, entry: Mapping[str, Any], pool: Pool) -> int:
-    asked = entry.get("examples")
+def _test_size(test: str, entry: TestSet, pool: Pool) -> int:
+    asked = entry.examples
     if asked is not None and asked > pool.count:
         raise UserError(
             f"data.test_sets.{test}.examples is {asked}, expected at most the {pool.count} of {pool.source}"

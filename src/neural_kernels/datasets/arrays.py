@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from neural_kernels.datasets import npz, pools
+from neural_kernels.datasets.options import DataOptions
 from neural_kernels.datasets.pools import (
     Chunk,
     Dataset,
@@ -31,15 +33,26 @@ from neural_kernels.datasets.pools import (
     require_file,
 )
 from neural_kernels.errors import UserError
+from neural_kernels.sections import Path as PathText
 
 log = logging.getLogger(__name__)
 
 ORIGIN = "you: an .npz file with x_train, y_train, x_<name> and y_<name> (numpy.savez writes one)"
 
 
-def open_dataset(options: Mapping[str, Any]) -> Dataset:
+class Options(DataOptions):
+    """Your own .npz file.
+
+    Integer labels 0 to C-1, of which y_train has each, make a classification, floats a regression.
+    """
+
+    name: Literal["arrays"] = Field("arrays", description="The data set arrays.")
+    path: PathText = Field(description="The .npz file, relative to the working directory.")
+
+
+def open_dataset(options: Options) -> Dataset:
     """The arrays of the file ``path``. All labels are read and checked; of the features, only the headers."""
-    path = require_file(Path(options["path"]), ORIGIN)
+    path = require_file(Path(options.path), ORIGIN)
     names = [key.removeprefix("x_") for key in npz.keys(path) if key.startswith("x_") and key != "x_train"]
     if not names:
         raise UserError(f"{path}: found no test set, expected x_<name> and y_<name> beside x_train")

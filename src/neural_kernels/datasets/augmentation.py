@@ -10,21 +10,26 @@ whose names the code uses that the paper points to; the paper's text does not gi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
+from pydantic import Field
 
 from neural_kernels.datasets.flips import flip
 from neural_kernels.datasets.pools import CHUNK_ROWS, Pool
 from neural_kernels.errors import UserError
 from neural_kernels.progress import progress
+from neural_kernels.sections import WHOLE, Listed, Number, Section, Thousand
 
 LARGEST_MAGNITUDE = 10
 
 Operation = Callable[[Image.Image, float], Image.Image]
+OperationName = Literal[
+    "FlipLR", "Solarize", "Color", "Brightness", "Contrast", "Sharpness", "Posterize", "Equalize", "Identity"
+]
 
 
 def _enhance(enhancer: Callable[[Image.Image], Any]) -> Operation:
@@ -41,7 +46,7 @@ def _posterize(image: Image.Image, magnitude: float) -> Image.Image:
     return ImageOps.posterize(image, max(1, 4 - int(magnitude * 4 / LARGEST_MAGNITUDE)))
 
 
-OPERATIONS: dict[str, Operation] = {
+OPERATIONS: dict[OperationName, Operation] = {
     "FlipLR": lambda image, _: ImageOps.mirror(image),
     "Solarize": _solarize,
     "Color": _enhance(ImageEnhance.Color),
@@ -54,66 +59,47 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How a training set is augmented.
+class Augmentation(Section):
+    """How a training set is augmented."""
 
-    Attributes:
-        factor: size of the augmented training set over that of the images, 1 for none.
-        operations: names among ``OPERATIONS`` that copies are drawn from, each as often; a name that comes
-            twice is drawn twice as often.
-        magnitude: of every operation, 0 to 10.
-        padding: pixels of black around an image that is cropped.
-    """
-
-    factor: int = 1
-    operations: tuple[str, ...] = ()
-    magnitude: float = 0.0
-    padding: int = 0
+    factor: Thousand = Field(
+        description="Augmented training set over train_examples. 2 is images and flips, of any kind; more needs colour "
+        "images of uint8."
+    )
+    operations: Listed[OperationName] = Field(
+        get_args(OperationName),
+        min_length=1,
+        description="What a copy's one operation is drawn from; one that comes twice is drawn twice as often. Then "
+        "follow a random crop and a random flip.",
+    )
+    magnitude: Number = Field(
+        4,
+        ge=0,
+        le=LARGEST_MAGNITUDE,
+        description="Strength of every operation, a level of AutoAugment's public code; 5 leaves Color, Brightness, "
+        "Contrast and Sharpness without effect. The paper's text does not give it: the default is ours.",
+    )
+    padding: Annotated[int, Field(ge=0, le=1000), WHOLE] = Field(
+        4, description="Pixels of black around an image before the random crop."
+    )
 
     @property
     def copies(self) -> tuple[str, ...]:
         """What the numbers that ``expand`` returns stand for."""
-        return ("Original", "Flip", *self.operations)
+        return ("Original", "Flip", *(self.operations if self.factor > 2 else ()))
 
 
-NONE = Augmentation()
+NONE = Augmentation(factor=1)
 
 
 @dataclass(frozen=True)
 class Draw:
     """What was drawn for one copy: an operation, the upper left corner of the crop, whether it is flipped."""
 
-    operation: str
+    operation: OperationName
     top: int
     left: int
     flipped: bool
-
-
-def from_options(options: Mapping[str, Any]) -> Augmentation:
-    """The augmentation of a study's ``data`` section, which may have none.
-
-    Raises:
-        UserError: an operation that there is not, or a magnitude, factor or padding out of range.
-    """
-    given = options.get("augmentation") or {"factor": 1}
-    factor = given["factor"]
-    if factor < 1:
-        raise UserError(f"data.augmentation.factor is {factor}, expected 1 or more")
-    if factor <= 2:
-        return Augmentation(factor)
-    operations, magnitude, padding = given["operations"], given["magnitude"], given["padding"]
-    unknown = [name for name in operations if name not in OPERATIONS]
-    if unknown or not operations:
-        found = f"has {unknown[0]!r}" if unknown else "is empty"
-        raise UserError(f"data.augmentation.operations {found}, expected some of {', '.join(OPERATIONS)}")
-    if not 0 <= magnitude <= LARGEST_MAGNITUDE:
-        raise UserError(
-            f"data.augmentation.magnitude is {magnitude}, expected a number from 0 to {LARGEST_MAGNITUDE}"
-        )
-    if padding < 0:
-        raise UserError(f"data.augmentation.padding is {padding}, expected 0 pixels or more")
-    return Augmentation(factor, tuple(operations), magnitude, padding)
 
 
 def check_images(augmentation: Augmentation, pool: Pool) -> None:

@@ -7,18 +7,21 @@ and only members with the expected names are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from neural_kernels.datasets import compressed
 from neural_kernels.datasets.cifar10_pickle import read_batch
+from neural_kernels.datasets.options import DataOptions, TestSet
 from neural_kernels.datasets.pools import Chunk, Dataset, Pool, is_file, is_folder
 from neural_kernels.errors import UserError
+from neural_kernels.sections import Path as PathText
 
 ORIGIN = "https://www.cs.toronto.edu/~kriz/cifar.html"
 IMAGE_SHAPE = (32, 32, 3)
@@ -33,9 +36,19 @@ LARGEST_ARCHIVE = 2**30
 FORMS = (("cifar-10-batches-py", ""), ("cifar-10-batches-bin", ".bin"))
 
 
-def open_dataset(options: Mapping[str, Any]) -> Dataset:
+class Options(DataOptions):
+    """CIFAR-10."""
+
+    name: Literal["cifar10"] = Field("cifar10", description="The data set cifar10.")
+    path: PathText = Field(
+        description="The archive, cifar-10-batches-py or cifar-10-batches-bin, or the folder that holds one of them, "
+        "relative to the working directory."
+    )
+
+
+def open_dataset(options: Options) -> Dataset:
     """Images (n, 32, 32, 3) uint8 of ``path``: an archive, a folder of either form, or its parent."""
-    path = Path(options["path"])
+    path = Path(options.path)
     return Dataset(
         train=_pool(path, TRAIN_BATCHES),
         tests={"cifar10": partial(_pool, path, TEST_BATCHES)},
@@ -45,9 +58,9 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
     )
 
 
-def open_test(options: Mapping[str, Any]) -> Pool:
+def open_test(options: TestSet) -> Pool:
     """The 10,000 test images, for studies of other data sets; ``path`` as for ``open_dataset``."""
-    return _pool(Path(options["path"]), TEST_BATCHES)
+    return _pool(Path(options.path or ""), TEST_BATCHES)
 
 
 def _pool(path: Path, batches: tuple[str, ...]) -> Pool:

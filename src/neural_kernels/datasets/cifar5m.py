@@ -6,16 +6,18 @@ Six parts of 1,000,448 images, ``cifar5m_part{0..5}.npz`` or ``part{0..5}.npz``,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from neural_kernels.datasets import npz, pools
 from neural_kernels.datasets.cifar10 import CLASS_NAMES, IMAGE_SHAPE
+from neural_kernels.datasets.options import DataOptions
 from neural_kernels.datasets.pools import (
     Chunk,
     Dataset,
@@ -25,19 +27,33 @@ from neural_kernels.datasets.pools import (
     is_file,
     require_file,
 )
+from neural_kernels.sections import WHOLE, Distinct
+from neural_kernels.sections import Path as PathText
 
 ORIGIN = "https://github.com/preetum/cifar5m"
 TRAIN_PARTS = (0, 1, 2, 3, 4)
 TEST_PART = 5
 
 
-def open_dataset(options: Mapping[str, Any]) -> Dataset:
+class Options(DataOptions):
+    """CIFAR-5m."""
+
+    name: Literal["cifar5m"] = Field("cifar5m", description="The data set cifar5m.")
+    path: PathText = Field(description="The folder of the .npz parts, relative to the working directory.")
+    train_parts: Distinct[Annotated[int, Field(ge=0, le=4), WHOLE]] | None = Field(
+        None,
+        min_length=1,
+        description="The parts that the training pool is made of. null is all five, 0 to 4.",
+    )
+
+
+def open_dataset(options: Options) -> Dataset:
     """The parts in the folder ``path``; ``train_parts`` are those of the training pool, None for all five.
 
     The pool changes with ``train_parts``, and the permutation with the pool.
     """
-    folder = Path(options["path"])
-    parts = options.get("train_parts") or TRAIN_PARTS
+    folder = Path(options.path)
+    parts = options.train_parts or TRAIN_PARTS
     return Dataset(
         train=_pool(folder, parts),
         tests={"cifar5m": partial(_pool, folder, [TEST_PART])},

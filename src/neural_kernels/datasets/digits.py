@@ -6,12 +6,13 @@ split of their own: a fixed random set of them is held out, the same for every s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
+from neural_kernels.datasets.options import DataOptions, TestSet
 from neural_kernels.datasets.pools import Dataset, in_memory
 from neural_kernels.errors import UserError
 
@@ -20,13 +21,19 @@ _HELD_OUT_SEED = 0
 SOURCE = "scikit-learn's digits"
 
 
-def open_dataset(options: Mapping[str, Any]) -> Dataset:
+class Options(DataOptions):
+    """Handwritten digits, which ship with scikit-learn."""
+
+    name: Literal["digits"] = Field("digits", description="The data set digits.")
+
+
+def open_dataset(options: Options) -> Dataset:
     """Images (n, 8, 8, 1) uint8. ``test_sets.digits.examples`` are held out, 397 where it is not given."""
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
     images = x.astype(np.uint8).reshape(-1, 8, 8, 1)
-    held_out = (options.get("test_sets") or {}).get("digits", {}).get("examples") or HELD_OUT
+    held_out = options.test_sets.get("digits", TestSet()).examples or HELD_OUT
     if held_out >= len(images):
         raise UserError(
             f"data.test_sets.digits.examples is {held_out}, expected fewer than the {len(images)} digits"

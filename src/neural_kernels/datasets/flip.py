@@ -10,17 +10,22 @@ the positions beyond the sequence's end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import AfterValidator, Field
 
 from neural_kernels.datasets.csv_files import numbered_rows, open_csv, parse_number
 from neural_kernels.datasets.inputs import Inputs
+from neural_kernels.datasets.options import DataOptions
 from neural_kernels.datasets.pools import LARGEST_EXAMPLE, Chunk, Dataset, Pool
 from neural_kernels.errors import UserError
+from neural_kernels.sections import WHOLE, Distinct, Name, Text
+from neural_kernels.sections import Path as PathText
+from neural_kernels.sentences import refusal
 
 # The twenty amino acids, and the stop or gap that FLIP's AAV sequences hold.
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY*"
@@ -33,6 +38,52 @@ CHUNK_BYTES = 64 * 2**20
 _UNKNOWN = 255
 
 
+def _alphabet(text: str) -> str:
+    twice = [letter for letter in text if text.count(letter) > 1]
+    if twice:
+        raise refusal(f" has {twice[0]!r} twice, expected each letter once")
+    strange = [letter for letter in text if not "!" <= letter <= "~" or letter in ',"?']
+    if strange:
+        raise refusal(f' has {strange[0]!r}, expected visible ASCII letters other than , " and ?')
+    return text
+
+
+class Options(DataOptions):
+    """A table of sequences and measured values, FLIP's or your own."""
+
+    name: Literal["flip"] = Field("flip", description="The data set flip.")
+    path: PathText = Field(
+        description="A .csv or .csv.gz, or a .zip or folder of such tables, relative to the working directory."
+    )
+    table: Name | None = Field(
+        None,
+        description="Which table of a .zip or folder that holds several, <table>.csv, as FLIP has one a split. null is "
+        "the only one there.",
+    )
+    targets: Distinct[Text] | None = Field(
+        None, min_length=1, description="The columns to learn, each an output of its own. null is target."
+    )
+    alphabet: Annotated[str, Field(min_length=1), AfterValidator(_alphabet)] | None = Field(
+        None,
+        description="Letters that a sequence may hold, each once; each is a channel. A lower-case letter that is not "
+        "among them is read as its capital. null is the twenty amino acids and *, ACDEFGHIKLMNPQRSTVWY*.",
+    )
+    sequence_length: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None = Field(
+        None,
+        description="Positions that a sequence is filled up to with the padding symbol. null is the length of the "
+        "longest one in the table; more leaves room for longer ones to predict.",
+    )
+
+    @property
+    def letters(self) -> str:
+        return self.alphabet or ALPHABET
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those to learn."""
+        return self.targets or (TARGET,)
+
+
 @dataclass
 class _Rows:
     """The rows of one part: codes of each sequence, a byte a letter, and the values (outputs) of each."""
@@ -41,7 +92,7 @@ class _Rows:
     values: list[tuple[float, ...]] = field(default_factory=list)
 
 
-def open_dataset(options: Mapping[str, Any]) -> Dataset:
+def open_dataset(options: Options) -> Dataset:
     """The table ``table`` in ``path``; every row is read and checked, and kept a byte a letter.
 
     Test rows come in a random order that is always the same: tables are often sorted, by the number of mutations or
@@ -51,9 +102,8 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
         UserError: a missing file, member or column, a row with an unknown letter, an empty sequence or a value that
             is no number, or a split without training or test rows.
     """
-    alphabet = _alphabet(options)
-    targets = tuple(options.get("targets") or (TARGET,))
-    source, parts = _read(options, alphabet, targets)
+    alphabet, targets = options.letters, options.columns
+    source, parts = _read(options)
     for part in ("train", "test"):
         if not parts[part].codes:
             raise UserError(f"{source}: found no row whose set is {part!r}, expected some")
@@ -68,7 +118,7 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
     return Dataset(pool("train"), {TEST: lambda: pool("test")}, "regression", len(targets), names, validation)
 
 
-def read_inputs(options: Mapping[str, Any], path: Path) -> Inputs:
+def read_inputs(options: Options, path: Path) -> Inputs:
     """The sequences in the column ``sequence`` of a CSV, one-hot as those of the data set, to predict.
 
     Other columns are passed over. A row whose sequence has an unknown letter, or is longer than the data set's
@@ -83,9 +133,9 @@ def read_inputs(options: Mapping[str, Any], path: Path) -> Inputs:
     """
     import pandas as pd
 
-    alphabet = _alphabet(options)
+    alphabet = options.letters
     encode = encoder(alphabet)
-    length = options.get("sequence_length") or _longest(options, alphabet)
+    length = options.sequence_length or _longest(options)
     codes, sequences, problems = [], [], []
     with open_csv(path) as (source, text):
         header, rows = numbered_rows(source, text, required=("sequence",))
@@ -146,32 +196,19 @@ def encoder(alphabet: str) -> Callable[[str], bytes]:
     return encode
 
 
-# ----------------------------------------------------------------------------- options
+# ----------------------------------------------------------------------------- length
 
 
-def _alphabet(options: Mapping[str, Any]) -> str:
-    alphabet = options.get("alphabet") or ALPHABET
-    twice = [letter for letter in alphabet if alphabet.count(letter) > 1]
-    if twice:
-        raise UserError(f"data.alphabet has {twice[0]!r} twice, expected each letter once")
-    strange = [letter for letter in alphabet if not "!" <= letter <= "~" or letter in ',"?']
-    if strange:
-        raise UserError(
-            f'data.alphabet has {strange[0]!r}, expected visible ASCII letters other than , " and ?'
-        )
-    return alphabet
+def _longest(options: Options) -> int:
+    source, parts = _read(options)
+    return _length(options, source, parts.values(), len(options.letters))
 
 
-def _longest(options: Mapping[str, Any], alphabet: str) -> int:
-    source, parts = _read(options, alphabet, tuple(options.get("targets") or (TARGET,)))
-    return _length(options, source, parts.values(), len(alphabet))
-
-
-def _length(options: Mapping[str, Any], source: str, parts: Any, letters: int) -> int:
+def _length(options: Options, source: str, parts: Any, letters: int) -> int:
     longest = max((len(code) for part in parts for code in part.codes), default=0)
     if not longest:
         raise UserError(f"{source}: found no row whose set is train or test, expected some")
-    asked = options.get("sequence_length")
+    asked = options.sequence_length
     if asked is not None and asked < longest:
         raise UserError(
             f"data.sequence_length is {asked}, expected at least {longest}, the longest sequence of {source}"
@@ -188,12 +225,11 @@ def _length(options: Mapping[str, Any], source: str, parts: Any, letters: int) -
 # ----------------------------------------------------------------------------- reading
 
 
-def _read(
-    options: Mapping[str, Any], alphabet: str, targets: tuple[str, ...]
-) -> tuple[str, dict[str, _Rows]]:
+def _read(options: Options) -> tuple[str, dict[str, _Rows]]:
+    alphabet, targets = options.letters, options.columns
     parts = {"train": _Rows(), "validation": _Rows(), "test": _Rows()}
     encode = encoder(alphabet)
-    with open_csv(Path(options["path"]), options.get("table")) as (source, text):
+    with open_csv(Path(options.path), options.table) as (source, text):
         header, rows = numbered_rows(source, text, required=("sequence", "set", *targets))
         sequence_at, set_at = header.index("sequence"), header.index("set")
         targets_at = [header.index(name) for name in targets]

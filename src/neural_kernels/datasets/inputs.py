@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neural_kernels.datasets import npy, npz
+from neural_kernels.datasets.options import DataOptions
 from neural_kernels.datasets.pools import CHUNK_ROWS, check_example, check_finite, is_file, no_file
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs
@@ -41,11 +42,11 @@ class Inputs:
     problems: tuple[str, ...] = ()
 
 
-Reader = Callable[[Mapping[str, Any], Path], Inputs]
+Reader = Callable[[Any, Path], Inputs]
 """From the ``data`` section of a study and a file of the user's to ``Inputs``; UserError for a bad file."""
 
 
-def read_arrays(options: Mapping[str, Any], path: Path) -> Inputs:
+def read_arrays(options: DataOptions, path: Path) -> Inputs:
     """Arrays (n, *input_shape) of a .npy file, or under the key ``x`` of an .npz file; identified by row.
 
     Raises:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from neural_kernels.datasets import ogb
 from neural_kernels.errors import UserError
+from neural_kernels.sections import Listed, NotNegative, Section, Seed
 
 PARTS = ("train", "validation", "test")
 # What a column of a table may call them.
@@ -22,23 +24,19 @@ NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class SplitSettings:
-    """The key ``split`` of the section data (workflow/schemas/data.schema.yaml).
+class SplitSettings(Section):
+    """How molecules are split in train, validation and test."""
 
-    Attributes:
-        method: scaffold, random, column or files.
-        fractions: of train, validation and test, of scaffold and random.
-        seed: of random.
-        column: of the table, of column.
-        folder: of train.csv.gz, valid.csv.gz and test.csv.gz, of files.
-    """
-
-    method: str
-    fractions: Sequence[float] = (0.8, 0.1, 0.1)
-    seed: int = 0
-    column: str | None = None
-    folder: str | None = None
+    method: Literal["scaffold", "random", "column", "files"] = Field(description="How.")
+    fractions: Listed[NotNegative] = Field(
+        (0.8, 0.1, 0.1),
+        min_length=3,
+        max_length=3,
+        description="scaffold and random. Shares of train, validation and test, together 1.",
+    )
+    seed: Seed = Field(0, description="random only.")
+    column: str | None = Field(None, description="column only. Name of the column.")
+    folder: str | None = Field(None, description="files only. Where the files are.")
 
 
 def split_rows(

@@ -8,17 +8,20 @@ any others a regression.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from neural_kernels.datasets import atoms, multitask, number_tables
+from neural_kernels.datasets.options import DataOptions
 from neural_kernels.datasets.pools import Chunk, Dataset, Pool, is_folder, require_file
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Graphs
+from neural_kernels.sections import Path as PathText
 
 ORIGIN = "https://ogb.stanford.edu (the archive of an ogbg-mol data set, unpacked)"
 SPLITS = {"train": "train", "validation": "valid", "test": "test"}
@@ -30,9 +33,18 @@ MOST_OF_A_MOLECULE = 10_000
 LINES = 1_000_000
 
 
-def open_dataset(options: Mapping[str, Any]) -> Dataset:
+class Options(DataOptions):
+    """An ogbg-mol data set of the Open Graph Benchmark."""
+
+    name: Literal["ogb"] = Field("ogb", description="The data set ogb.")
+    path: PathText = Field(
+        description="The folder that holds raw and split, relative to the working directory."
+    )
+
+
+def open_dataset(options: Options) -> Dataset:
     """The folder ``path``, which holds raw/ and split/. Labels, sizes and split are read; atoms and bonds later."""
-    folder = Path(options["path"])
+    folder = Path(options.path)
     if not is_folder(folder):
         raise UserError(f"{folder}: no such folder, expected data from {ORIGIN}")
     labels = read_table(folder / "raw" / "graph-label.csv.gz", np.float64)

@@ -11,31 +11,62 @@ import functools
 import logging
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from neural_kernels.datasets import multitask, ogb
 from neural_kernels.datasets.csv_files import numbered_rows, open_csv, parse_number
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.molecule_splits import SplitSettings, split_rows
 from neural_kernels.datasets.molecules import LONGEST_SMILES, Molecules, parse
+from neural_kernels.datasets.options import DataOptions
 from neural_kernels.datasets.pools import Dataset, require_file
 from neural_kernels.errors import UserError
+from neural_kernels.sections import Distinct, Text
+from neural_kernels.sections import Path as PathText
 
 log = logging.getLogger(__name__)
 
 ORIGIN = "you: a CSV file with a column of SMILES"
-# Of the section data, those that no other data set has.
-KEYS = ("smiles_column", "task_columns", "id_column", "task", "split", "invalid")
-SPLIT_DEFAULTS: dict[str, Any] = {"method": "scaffold", "fractions": [0.8, 0.1, 0.1], "seed": 0}
-
+SMILES = "smiles"
 
 # Texts of numbers that are parsed once.
 _REMEMBERED = 100_000
+
+
+class Options(DataOptions):
+    """Your own table of molecules."""
+
+    name: Literal["smiles"] = Field("smiles", description="The data set smiles.")
+    path: PathText = Field(description="The .csv or .csv.gz file, relative to the working directory.")
+    smiles_column: str | None = Field(None, description="The column of SMILES. null is smiles.")
+    task_columns: Distinct[Text] | None = Field(
+        None,
+        min_length=1,
+        description="The columns to learn, numbers, blank where one is missing. null is every column that has no other "
+        "use.",
+    )
+    id_column: str | None = Field(None, description="A column that is left out.")
+    task: Literal["regression", "multilabel"] | None = Field(
+        None,
+        description="multilabel where every value is 0 or 1, a label that is to be ranked, and regression elsewhere. "
+        "null goes by the values.",
+    )
+    invalid: Literal["error", "drop"] | None = Field(
+        None, description="What becomes of SMILES that RDKit refuses, error or drop. null is error."
+    )
+    split: SplitSettings | None = Field(
+        None,
+        description="How molecules are split in train, validation and test. By Murcko scaffold, as MoleculeNet and OGB "
+        "do it: molecules of one scaffold stay together, the most frequent scaffolds go to train. At random. By a "
+        "column of the table that says train, validation or test. By files: a folder of train.csv.gz, valid.csv.gz and "
+        "test.csv.gz with row numbers from 0, as OGB's. Left out, by scaffold.",
+    )
 
 
 @dataclass(frozen=True)
@@ -49,23 +80,19 @@ class Table:
     parts: tuple[str, ...] | None
 
 
-def open_dataset(options: Mapping[str, Any]) -> Dataset:
+def open_dataset(options: Options) -> Dataset:
     """The molecules of the table ``path``, all of them read.
 
     Raises:
         UserError: a column or a value other than described, a SMILES that is no molecule (with ``invalid: drop``
             such rows are left out), or RDKit is not installed.
     """
-    path = require_file(Path(options["path"]), ORIGIN)
-    settings = SplitSettings(**(SPLIT_DEFAULTS | (options.get("split") or {})))
+    path = require_file(Path(options.path), ORIGIN)
+    settings = options.split or SplitSettings(method="scaffold")
     column = settings.column if settings.method == "column" else None
-    table = read_table(
-        path, _smiles_column(options), options.get("task_columns"), options.get("id_column"), column
-    )
-    task = multitask.task_of(str(path), table.values, options.get("task"), table.tasks)
-    molecules = _molecules(
-        path, table.smiles, settings.method == "scaffold", options.get("invalid") or "error"
-    )
+    table = read_table(path, options.smiles_column or SMILES, options.task_columns, options.id_column, column)
+    task = multitask.task_of(str(path), table.values, options.task, table.tasks)
+    molecules = _molecules(path, table.smiles, settings.method == "scaffold", options.invalid == "drop")
     rows = molecules.rows
     splits = split_rows(settings, path, rows, molecules.scaffolds, table.parts, len(table.smiles))
     labels = table.values[rows]
@@ -83,7 +110,7 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
     )
 
 
-def read_inputs(options: Mapping[str, Any], path: Path) -> Inputs:
+def read_inputs(options: Options, path: Path) -> Inputs:
     """The molecules of another table with the same column of SMILES, for predictions; it needs no values.
 
     Args:
@@ -99,7 +126,7 @@ def read_inputs(options: Mapping[str, Any], path: Path) -> Inputs:
     import pandas as pd
 
     require_file(path, ORIGIN)
-    name, identity = options.get("smiles_column") or "smiles", options.get("id_column")
+    name, identity = options.smiles_column or SMILES, options.id_column
     table = read_table(path, name, [], None, identity, optional=True)
     found = _parsed(table.smiles, False)
     if not len(found.rows):
@@ -116,10 +143,6 @@ def read_inputs(options: Mapping[str, Any], path: Path) -> Inputs:
         for row in missing
     )
     return Inputs(str(path), found.graphs, pd.DataFrame(columns), problems)
-
-
-def _smiles_column(options: Mapping[str, Any]) -> str:
-    return options.get("smiles_column") or "smiles"
 
 
 def read_table(
@@ -216,13 +239,13 @@ def _no_number(path: Path, row: int, tasks: Sequence[str], fields: Sequence[str]
     raise AssertionError("one of the fields is no number")
 
 
-def _molecules(path: Path, smiles: tuple[str, ...], scaffolds: bool, invalid: str) -> Molecules:
+def _molecules(path: Path, smiles: tuple[str, ...], scaffolds: bool, drop: bool) -> Molecules:
     found = _parsed(smiles, scaffolds)
     missing = np.setdiff1d(np.arange(len(smiles)), found.rows)
     if not len(missing):
         return found
     first = f"row {missing[0] + 1}, {smiles[missing[0]][:200]!r}"
-    if invalid == "error" or not len(found.rows):
+    if not drop or not len(found.rows):
         raise UserError(
             f"{path}: {len(missing)} SMILES are no molecules to RDKit or longer than {LONGEST_SMILES:,} characters, "
             f"the first in {first}: mend them, or leave their "

@@ -17,18 +17,22 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from neural_kernels.datasets.file_tree import FileTree, open_tree
+from neural_kernels.datasets.options import DataOptions
 from neural_kernels.datasets.pools import Chunk, Dataset, Pool
 from neural_kernels.errors import UserError
 from neural_kernels.machine.threads import thread_count
+from neural_kernels.sections import WHOLE
+from neural_kernels.sections import Path as PathText
 
 ORIGIN = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 FOLDER = "tiny-imagenet-200"
@@ -37,7 +41,21 @@ CHUNK_IMAGES = 4096
 ANNOTATIONS = "val/val_annotations.txt"
 
 
-def open_dataset(options: Mapping[str, Any]) -> Dataset:
+class Options(DataOptions):
+    """Tiny ImageNet."""
+
+    name: Literal["tiny_imagenet"] = Field("tiny_imagenet", description="The data set tiny_imagenet.")
+    path: PathText = Field(
+        description="The .zip, tiny-imagenet-200, or the folder that holds it, relative to the working directory."
+    )
+    image_size: Annotated[Literal[8, 16, 32, 64], WHOLE] | None = Field(
+        None,
+        description="Pixels on a side of the images: smaller ones are made by averaging squares of pixels. null is 64, "
+        "as they come.",
+    )
+
+
+def open_dataset(options: Options) -> Dataset:
     """Images (n, size, size, 3) uint8 of ``path``: the tree, its parent or the .zip.
 
     ``image_size`` is 64, the default, or a divisor of it: each pixel is then the mean of a square of pixels,
@@ -45,10 +63,8 @@ def open_dataset(options: Mapping[str, Any]) -> Dataset:
 
     All file names and annotations are read and checked; of the images, nothing.
     """
-    size = options.get("image_size") or SIZE
-    if SIZE % size:
-        raise UserError(f"data.image_size is {size}, expected a divisor of {SIZE}")
-    tree = open_tree(Path(options["path"]), FOLDER, "wnids.txt", ORIGIN)
+    size = options.image_size or SIZE
+    tree = open_tree(Path(options.path), FOLDER, "wnids.txt", ORIGIN)
     classes = _classes(tree)
     files, labels = _training_images(tree, classes)
     return Dataset(

@@ -3,9 +3,9 @@ here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -77,10 +77,10 @@ def objective_named(name: str, task: Task, key: str = "tuning.objective") -> Obj
     return objective
 
 
-def ridge_objective(section: Mapping[str, Any], task: Task) -> Objective:
-    """What the ridge is chosen by, from the section ``ridge`` of a study.
+def ridge_objective(name: str | None, task: Task) -> Objective:
+    """What the ridge is chosen by: ``ridge.objective`` of a study, the usual one where that is None.
 
     Raises:
         UserError: an objective of another task.
     """
-    return objective_named(section.get("objective") or USUAL[task], task, "ridge.objective")
+    return objective_named(name or USUAL[task], task, "ridge.objective")

@@ -19,6 +19,7 @@ from neural_kernels.engines.rate import measure_rate
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES, Examples
 from neural_kernels.machine.memory import gibibytes
+from neural_kernels.preprocessing.options import Zca
 from neural_kernels.study import folders
 from neural_kernels.study.folders import at, solution_folder
 from neural_kernels.study.study import Kernel, Study
@@ -174,20 +175,19 @@ def plan_kernel(sizes: KernelSizes, engine: str | None, rate: float | None) -> K
 def kernel_sizes(study: Study, kernel: str, outputs: int) -> KernelSizes:
     """The sizes of one kernel of a study, with as many right-hand sides as the data has ``outputs``."""
     n = study.training_sizes(kernel)[-1]
-    solver = study.config["solver"]
-    preconditioner = solver["preconditioner"]
+    preconditioner = study.solver.preconditioner
     return KernelSizes(
         kernel=kernel,
         parts=study.part_sizes,
         used={"train": n, **study.evaluation_sizes(kernel)},
         edge=study.block_edge(kernel),
-        itemsize=np.dtype(study.config["precision"]).itemsize,
+        itemsize=np.dtype(study.precision).itemsize,
         flipped_images=study.flipped_images,
         outputs=outputs,
         # Labels are only read with the data: where tasks are reported one by one, all may have gaps.
         masks=outputs if study.has_tasks else 0,
-        rank=0 if preconditioner["method"] == "none" else min(preconditioner["rank"], n),
-        direct_up_to=solver["direct_up_to"],
+        rank=0 if preconditioner.method == "none" else min(preconditioner.rank, n),
+        direct_up_to=study.solver.direct_up_to,
     )
 
 
@@ -211,8 +211,8 @@ def calibrate(
         features: of the training set, where they are there already. On sequences that differ only in a window
             they tell what the kernel will take; random examples differ everywhere.
     """
-    precision, architecture = study.config["precision"], kernel.architecture
-    name, engine = engines.select(study.config["engine"], architecture, input_shape)
+    precision, architecture = study.precision, kernel.architecture
+    name, engine = engines.select(study.engine, architecture, input_shape)
     if features is not None and features.shape[1:] != tuple(input_shape):
         features = None  # of other data, before the study changed
     if features is not None:
@@ -279,7 +279,7 @@ def feature_bytes(
             for name in names
             if not at(results, folders.FEATURES, study=study.owner, preprocessing=name).exists()
         }
-    whitened = [name for name in names if study.config["preprocessing"][name]["method"] == "zca"]
+    whitened = [name for name in names if isinstance(study.preprocessing[name], Zca)]
     return one * len(names) + 8 * size**2 * len(whitened)
 
 

@@ -36,10 +36,10 @@ def describe(
     rows = [HEADER, *(_row(plan, edges[plan.sizes.kernel]) for plan in plans)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    budget = study.config["solver"]["memory_gib"] * 2**30
+    budget = study.solver.memory_gib * 2**30
     total, blocks = sum(plan.bytes for plan in plans), sum(plan.blocks for plan in plans)
     lines = [
-        f"study {study.name}: {study.config['title']}",
+        f"study {study.name}: {study.title}",
         "",
         *table,
         "",

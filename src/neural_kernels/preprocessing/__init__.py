@@ -23,6 +23,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs, is_graphs, structure_files, write_structure
 from neural_kernels.machine.threads import blas_threads, each_alone
 from neural_kernels.preprocessing import channels, sketch, targets, transform, zca
+from neural_kernels.preprocessing.options import AsItIs, Preprocessing, Standardize, Zca
 from neural_kernels.preprocessing.sketch import Sketching
 from neural_kernels.preprocessing.transform import Fitted, SavedTransform
 from neural_kernels.progress import progress
@@ -44,7 +45,7 @@ Check = Callable[[int, int], None]
 """Checks rows, from the first to the one after the last, before they are used."""
 
 
-def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
+def preprocess(options: Preprocessing, data: Path, directory: Path) -> None:
     """Write features and targets of every part of ``data`` into ``directory``, ``features.json`` last.
 
     For each part: ``<part>.npy``, float64 of the examples' own shape, channels last, or the nodes of graphs
@@ -59,34 +60,36 @@ def preprocess(options: Mapping[str, Any], data: Path, directory: Path) -> None:
     Where another job is at the same folder, this one waits, and takes what that one finished if it is the same.
 
     Args:
-        options: a ``preprocessing`` entry of a study's config (workflow/schemas/preprocessing.schema.yaml).
+        options: a ``preprocessing`` entry of a study's config.
         data: a folder written by ``neural_kernels.datasets.prepare_data``.
 
     Raises:
         UserError: ``data`` is incomplete or damaged, or its training set does not allow what ``options`` ask for.
     """
     raw = sealed_arrays.open_folder(data / "data.json")
-    summary, used = raw.summary, applicable(options)
+    summary = raw.summary
     features_file = directory / "features.json"
     with made_alone(features_file, f"the features in {directory}") as made:
-        if made and _is_of(read_json(features_file), used, summary):
+        if made and _is_of(read_json(features_file), options, summary):
             log.info("%s was made by another job meanwhile", features_file)
             return
         # A summary beside arrays that it does not describe would be taken for finished features.
         features_file.unlink(missing_ok=True)
-        write_json(features_file, _write_all(used, raw, directory))
+        write_json(features_file, _write_all(options, raw, directory))
 
 
-def _is_of(described: Mapping[str, Any], used: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
-    """Whether features.json describes what ``used`` makes of ``data``."""
-    return described["preprocessing"] == used and described["data_checksums"] == _data_checksums(data)
+def _is_of(described: Mapping[str, Any], options: Preprocessing, data: Mapping[str, Any]) -> bool:
+    """Whether features.json describes what ``options`` make of ``data``."""
+    return described["preprocessing"] == options.plain() and described["data_checksums"] == _data_checksums(
+        data
+    )
 
 
 def _data_checksums(data: Mapping[str, Any]) -> str:
     return checksums.of_bytes(json.dumps(data[sealed_arrays.KEY], sort_keys=True).encode())
 
 
-def _write_all(used: Mapping[str, Any], raw: SealedFolder, directory: Path) -> dict[str, Any]:
+def _write_all(options: Preprocessing, raw: SealedFolder, directory: Path) -> dict[str, Any]:
     """Write every file but features.json; returns what that says."""
     summary = raw.summary
     parts: dict[str, int] = summary["parts"]
@@ -94,7 +97,7 @@ def _write_all(used: Mapping[str, Any], raw: SealedFolder, directory: Path) -> d
     encode, scaling = _target_encoding(summary, labels["train"])
     examples = {part: _read_part(raw, part) for part in parts}
     train, check = examples["train"]
-    fitted = _fit(used, _fit_examples(used, train), check)
+    fitted = _fit(options, _fit_examples(options, train), check)
     hashes, structures, records = {}, {}, {}
     for part, (x, check) in examples.items():
         path = directory / f"{part}.npy"
@@ -114,18 +117,20 @@ def _write_all(used: Mapping[str, Any], raw: SealedFolder, directory: Path) -> d
     records[TRANSFORM_FILE] = sealed_arrays.record_of_file(directory / TRANSFORM_FILE)
     return {key: summary[key] for key in _PASSED_ON} | {
         "target_scaling": scaling,
-        "preprocessing": used,
+        "preprocessing": options.plain(),
         "data_checksums": _data_checksums(summary),
         "feature_hashes": hashes,
         "structures": structures,
-        "rounding": sketch.tolerance(used.get("regularization"), _size(train)),
+        "rounding": sketch.tolerance(
+            options.regularization if isinstance(options, Zca) else None, _size(train)
+        ),
         "flipped_images": _flipped_images(summary, directory),
         sealed_arrays.KEY: records,
     }
 
 
 def check_training_set(
-    options: Mapping[str, Mapping[str, Any]], summary: Mapping[str, Any], labels: np.ndarray, source: str
+    options: Mapping[str, Preprocessing], summary: Mapping[str, Any], labels: np.ndarray, source: str
 ) -> None:
     """Refuse, before any work, what ``preprocess`` would refuse of a training set for its targets and its sizes.
 
@@ -146,8 +151,7 @@ def check_training_set(
             raise UserError(f"{source}: {error}") from None
     graphs, train = is_graphs(tuple(summary["input_shape"])), summary["parts"]["train"]
     for name, entry in options.items():
-        used = applicable(entry)
-        _check_fit(used, graphs, train, f"preprocessing.{name}: ")
+        _check_fit(entry, graphs, train, f"preprocessing.{name}: ")
 
 
 def sketch_file(features: Path) -> Path:
@@ -176,60 +180,41 @@ def _flipped_images(summary: Mapping[str, Any], directory: Path) -> int:
 
 
 _PASSED_ON = ("parts", "test_sets", "input_shape", "task", "outputs", "classes", "class_names")
-_APPLICABLE = {
-    "zca": ("method", "regularization", "per_image_normalization", "fit_examples"),
-    "standardize": ("method", "fit_examples", "each_position"),
-    "none": ("method",),
-}
-
-
-def applicable(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``options`` its method uses; a config's defaults give the keys of every method.
-
-    Raises:
-        UserError: an unknown method.
-    """
-    return {key: options[key] for key in _APPLICABLE[_method(options)] if key in options}
-
-
-def _method(options: Mapping[str, Any]) -> str:
-    method = options["method"]
-    if method not in _APPLICABLE:
-        raise UserError(f"preprocessing method is {method!r}, expected one of {', '.join(_APPLICABLE)}")
-    return method
 
 
 # ----------------------------------------------------------------------------- features
 
 
-def _fit_examples(options: Mapping[str, Any], train: Examples) -> Examples:
+def _fit_examples(options: Preprocessing, train: Examples) -> Examples:
     _check_fit(options, isinstance(train, Graphs), len(train))
-    return train[: options.get("fit_examples")]
+    return train if isinstance(options, AsItIs) else train[: options.fit_examples]
 
 
-def _check_fit(options: Mapping[str, Any], graphs: bool, train: int, where: str = "") -> None:
-    asked = options.get("fit_examples")
+def _check_fit(options: Preprocessing, graphs: bool, train: int, where: str = "") -> None:
+    asked = None if isinstance(options, AsItIs) else options.fit_examples
     if asked is not None and not 1 <= asked <= train:
         raise UserError(
             f"{where}preprocessing fit_examples is {asked}, expected 1 to {train} training examples"
         )
-    if graphs and options.get("each_position", False):
+    if graphs and isinstance(options, Standardize) and options.each_position:
         raise UserError(
             f"{where}preprocessing each_position is true, but the nodes of graphs have no positions"
         )
-    if graphs and options["method"] == "zca":
+    if graphs and isinstance(options, Zca):
         raise UserError(
             f"{where}preprocessing method is zca, but the examples are graphs: expected standardize or none"
         )
 
 
-def _fit(options: Mapping[str, Any], train: Examples, check: Check) -> Fitted:
-    if options["method"] == "none":
-        return None
-    if options["method"] == "standardize":
-        return channels.fit(_batches(_rows(train), "fitting", check), options.get("each_position", False))
-    images = _image_batches(train, check)
-    return zca.fit(images, options["regularization"], options["per_image_normalization"])
+def _fit(options: Preprocessing, train: Examples, check: Check) -> Fitted:
+    match options:
+        case AsItIs():
+            return None
+        case Standardize():
+            return channels.fit(_batches(_rows(train), "fitting", check), bool(options.each_position))
+        case Zca():
+            images = _image_batches(train, check)
+            return zca.fit(images, options.regularization, options.per_image_normalization)
 
 
 def _image_batches(train: Examples, check: Check) -> Callable[[], Iterator[np.ndarray]]:
@@ -326,7 +311,7 @@ class Part:
 
 
 def leading_parts(
-    options: Mapping[str, Any],
+    options: Preprocessing,
     data: Path,
     sizes: Mapping[str, int],
     spectrum: zca.Spectrum | None = None,
@@ -342,16 +327,16 @@ def leading_parts(
         UserError: as ``preprocess``, or fewer examples than asked for.
     """
     raw = sealed_arrays.open_folder(data / "data.json")
-    summary, used = raw.summary, applicable(options)
+    summary = raw.summary
     for part, size in sizes.items():
         if size > summary["parts"].get(part, 0):
             raise UserError(f"{data} has {summary['parts'].get(part, 0)} examples of {part}, expected {size}")
     encode, _ = _target_encoding(summary, raw.load("train_y.npy"))
-    if spectrum is not None and used["method"] == "zca":
-        fitted: Fitted = zca.whiten(spectrum, used["regularization"])
+    if spectrum is not None and isinstance(options, Zca):
+        fitted: Fitted = zca.whiten(spectrum, options.regularization)
     else:
         train, check = _read_part(raw, "train")
-        fitted = _fit(used, _fit_examples(used, train), check)
+        fitted = _fit(options, _fit_examples(options, train), check)
     parts = {}
     for part, size in sizes.items():
         x = raw.examples(f"{part}_x.npy", (0, size))[:size]
@@ -363,8 +348,8 @@ def leading_parts(
     return parts
 
 
-def spectrum_of(options: Mapping[str, Any], data: Path) -> zca.Spectrum:
+def spectrum_of(options: Zca, data: Path) -> zca.Spectrum:
     """What every regularisation of zca shares that is fitted on the training set of ``data``."""
     train, check = _read_part(sealed_arrays.open_folder(data / "data.json"), "train")
     images = _image_batches(_fit_examples(options, train), check)
-    return zca.decompose(images, options["per_image_normalization"])
+    return zca.decompose(images, options.per_image_normalization)

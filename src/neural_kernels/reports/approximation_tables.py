@@ -21,7 +21,8 @@ from neural_kernels.reports.scaling_summary import kernel_labels, task_of
 from neural_kernels.reports.table_pages import Table
 from neural_kernels.solvers.approximations.registry import APPROXIMATIONS
 from neural_kernels.solvers.registry import SOLVERS
-from neural_kernels.study.study import TRUNCATED
+from neural_kernels.study.approximation_settings import TRUNCATED
+from neural_kernels.study.study import Study
 
 COMMITTEE = "bayesian_committee_machine"
 # Methods in the order of legends and tables, and what people read.
@@ -32,7 +33,7 @@ def _name(solver: str) -> str:
     return SOLVERS[solver].title if solver in SOLVERS else NAMES[solver]
 
 
-def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> Table:
+def approximations_table(metrics: pd.DataFrame, study: Study, test_set: str) -> Table:
     """A row for each kernel, method and size: what was chosen, what it gives on one test set and what it took."""
     task = task_of(metrics)
     score = SCORE[task]
@@ -55,10 +56,10 @@ def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> T
                         label,
                         name,
                         f"{size:,}" if size else "",
-                        chosen(ridges, candidate_ends(study.get("ridge"))),
+                        chosen(ridges, candidate_ends(study.ridge_candidates())),
                         chosen(
                             _numbers(part, TRAIN, "jitter"),
-                            candidate_ends((study.get("approximations") or {}).get("jitter")),
+                            candidate_ends(study.jitter_candidates()),
                         ),
                         f"{_numbers(part, VALIDATION, LOSS[task]).mean():.4f}",
                         _mean(_numbers(part, test_set, LOSS[task]), 4),
@@ -88,7 +89,7 @@ def approximations_table(metrics: pd.DataFrame, study: dict, test_set: str) -> T
 
 
 def _notes(
-    metrics: pd.DataFrame, study: dict, labels: dict[str, str], at_end: bool, alerts: bool
+    metrics: pd.DataFrame, study: Study, labels: dict[str, str], at_end: bool, alerts: bool
 ) -> list[str]:
     notes = [
         "Size: rank, training examples of a part, or iterations. Ridge and jitter: relative to the mean diagonal of "
@@ -99,12 +100,11 @@ def _notes(
     used = set(metrics["solver"])
     notes += [f"{one.title}: {one.note}" for name, one in APPROXIMATIONS.items() if one.note and name in used]
     if (metrics["solver"] == TRUNCATED).any():
-        options = (study.get("solver") or {}).get("preconditioner") or {}
-        method = options.get("method", "none")
+        preconditioner, rank = study.solver.preconditioner.method, study.solver.preconditioner.rank
         with_what = (
             "without a preconditioner"
-            if method == "none"
-            else f"with the study's preconditioner ({method}, rank {options['rank']:,}; its time is counted)"
+            if preconditioner == "none"
+            else f"with the study's preconditioner ({preconditioner}, rank {rank:,}; its time is counted)"
         )
         notes.append(
             f"Truncated CG: conjugate gradients {with_what}, stopped on purpose after so many iterations; residual: "

@@ -18,9 +18,10 @@ from neural_kernels.metrics.table import TRAIN
 from neural_kernels.reports import style
 from neural_kernels.reports.approximation_tables import COMMITTEE, NAMES, approximations_table
 from neural_kernels.reports.scaling_panels import PERCENT
-from neural_kernels.reports.scaling_summary import checked, footer, kernel_labels, task_of, title
+from neural_kernels.reports.scaling_summary import checked, footer, kernel_labels, task_of
 from neural_kernels.reports.table_pages import table_pages
-from neural_kernels.study.study import TRUNCATED
+from neural_kernels.study.approximation_settings import TRUNCATED
+from neural_kernels.study.study import Study
 
 # Where the panels stand, inches: left edges and widths of the two columns, then from the bottom up.
 LEFTS, WIDTHS = (1.17, 7.55), (5.85, 3.55)
@@ -39,12 +40,12 @@ class Row:
     logarithmic: bool
 
 
-def write_approximations_report(metrics: pd.DataFrame, study: dict, out: str | Path) -> None:
+def write_approximations_report(metrics: pd.DataFrame, study: Study, out: str | Path) -> None:
     """The report as a PDF of A4 pages: a figure for each kernel and test set, then the table.
 
     Args:
         metrics: a metrics table of one study: approximations and, with size 0, the full solution of each kernel.
-        study: the study's config with its defaults; title, kernels, ridge, solver and approximations are read.
+        study: what its file says, of which title, kernels, ridge, solver and approximations are read.
         out: path of the PDF; it appears whole or not at all, and equal tables give equal bytes.
 
     Raises:
@@ -52,10 +53,10 @@ def write_approximations_report(metrics: pd.DataFrame, study: dict, out: str | P
     """
     metrics = _checked(metrics)
     with style.context():
-        style.write_pdf(report_figures(metrics, study), Path(out), title(metrics, study))
+        style.write_pdf(report_figures(metrics, study), Path(out), study.title)
 
 
-def write_approximations_figure(metrics: pd.DataFrame, study: dict, out: str | Path) -> None:
+def write_approximations_figure(metrics: pd.DataFrame, study: Study, out: str | Path) -> None:
     """The figure of the first kernel and test set alone, as .png or .svg by the name of ``out``.
 
     Raises:
@@ -67,7 +68,7 @@ def write_approximations_figure(metrics: pd.DataFrame, study: dict, out: str | P
         style.write_image(approximations_figure(metrics, study, kernel, test_set), Path(out))
 
 
-def report_figures(metrics: pd.DataFrame, study: dict) -> list[Figure]:
+def report_figures(metrics: pd.DataFrame, study: Study) -> list[Figure]:
     """The pages of the report, to be called within ``style.context()``."""
     test_sets = metrics_table.test_sets(metrics)
     pages = [
@@ -79,7 +80,7 @@ def report_figures(metrics: pd.DataFrame, study: dict) -> list[Figure]:
     return pages + table_pages(tables, footer(metrics, study), len(pages) + 1)
 
 
-def approximations_figure(metrics: pd.DataFrame, study: dict, kernel: str, test_set: str) -> Figure:
+def approximations_figure(metrics: pd.DataFrame, study: Study, kernel: str, test_set: str) -> Figure:
     """Score, loss and seconds of one kernel on one test set: by size on the left, by iterations on the right.
 
     To be called within ``style.context()``.
@@ -100,7 +101,7 @@ def approximations_figure(metrics: pd.DataFrame, study: dict, kernel: str, test_
     width, height = figure.get_size_inches()
     n = int(own["n"].iloc[0])
     heading = f"{kernel_labels(metrics, study)[kernel]}, n = {n:,}, tested on {style.test_set_name(test_set)}"
-    style.draw_title(figure, title(metrics, study), heading)
+    style.draw_title(figure, study.title, heading)
     high = (height - BOTTOM - TOP - BETWEEN * (len(rows) - 1)) / len(rows)
     for column, shown in enumerate(columns):
         left, wide = _place(column, len(columns))

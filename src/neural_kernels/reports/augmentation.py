@@ -20,9 +20,10 @@ from neural_kernels.reports.chosen import AT_END, AT_END_NOTE, candidate_ends, c
 from neural_kernels.reports.contact_sheet import ContactSheet, contact_sheet_figure
 from neural_kernels.reports.convergence import convergence_figures
 from neural_kernels.reports.scaling_panels import PERCENT, draw_points
-from neural_kernels.reports.scaling_summary import curve, kernel_labels, task_of, title
+from neural_kernels.reports.scaling_summary import curve, kernel_labels, task_of
 from neural_kernels.reports.scaling_tables import solves
 from neural_kernels.reports.table_pages import Table, table_pages
+from neural_kernels.study.study import Study
 
 NOTE_WIDTH = 165  # characters
 MOST_TICKS = 6
@@ -48,7 +49,7 @@ class Augmented:
 
 def write_augmentation_report(
     metrics: pd.DataFrame,
-    study: dict,
+    study: Study,
     augmented: Augmented,
     out: str | Path,
     histories: pd.DataFrame | None = None,
@@ -57,7 +58,7 @@ def write_augmentation_report(
 
     Args:
         metrics: a metrics table of one study.
-        study: the study's config with its defaults; title, kernels, data, ridge and solver are read.
+        study: what its file says, of which title, kernels, data, ridge and solver are read.
         histories: residuals of the iterative solves (``reports.convergence``), for a page of their own.
         out: path of the PDF; it appears whole or not at all, and equal input gives equal bytes.
 
@@ -68,12 +69,12 @@ def write_augmentation_report(
     with style.context():
         pages = report_figures(metrics, study, augmented)
         if histories is not None:
-            pages += convergence_figures(histories, study["solver"]["tolerance"])
-        style.write_pdf(pages, Path(out), title(metrics, study))
+            pages += convergence_figures(histories, study.solver.tolerance)
+        style.write_pdf(pages, Path(out), study.title)
 
 
 def write_augmentation_figure(
-    metrics: pd.DataFrame, study: dict, augmented: Augmented, out: str | Path
+    metrics: pd.DataFrame, study: Study, augmented: Augmented, out: str | Path
 ) -> None:
     """The panels of all test sets alone, as .png or .svg by the name of ``out``.
 
@@ -86,7 +87,7 @@ def write_augmentation_figure(
         style.write_image(augmentation_figure(metrics, study, augmented, test_sets), Path(out))
 
 
-def report_figures(metrics: pd.DataFrame, study: dict, augmented: Augmented) -> list[Figure]:
+def report_figures(metrics: pd.DataFrame, study: Study, augmented: Augmented) -> list[Figure]:
     """The pages of the report, to be called within ``style.context()``."""
     test_sets = metrics_table.test_sets(metrics)
     pages = [
@@ -95,18 +96,18 @@ def report_figures(metrics: pd.DataFrame, study: dict, augmented: Augmented) -> 
     ]
     if augmented.sheet is not None:
         pages.append(contact_sheet_figure(augmented.sheet, _recipe(study)))
-    footer = f"{title(metrics, study)}  ·  study {metrics['study'].iloc[0]}"
+    footer = f"{study.title}  ·  study {metrics['study'].iloc[0]}"
     tables = [factors_table(metrics, study, augmented.images, test_set) for test_set in test_sets]
     pages += table_pages(tables, footer, len(pages) + 1)
     return pages + table_pages([solves(metrics, study)], footer, len(pages) + 1)
 
 
-def _recipe(study: dict) -> str:
-    options = (study.get("data") or {}).get("augmentation") or {"factor": 1}
-    if options["factor"] <= 2:
+def _recipe(study: Study) -> str:
+    options = study.data.augmentation
+    if options is None or options.factor <= 2:
         return "Every image and its horizontal flip."
     return (
-        f"One operation of magnitude {options['magnitude']:g}, a crop after padding by {options['padding']} pixels "
+        f"One operation of magnitude {options.magnitude:g}, a crop after padding by {options.padding} pixels "
         "and a flip, drawn at random for each copy."
     )
 
@@ -115,7 +116,7 @@ def _recipe(study: dict) -> str:
 
 
 def augmentation_figure(
-    metrics: pd.DataFrame, study: dict, augmented: Augmented, test_sets: list[str]
+    metrics: pd.DataFrame, study: Study, augmented: Augmented, test_sets: list[str]
 ) -> Figure:
     """Scores above losses, a column for each of ``test_sets``; of a single one, side by side.
 
@@ -128,7 +129,7 @@ def augmentation_figure(
     figure.text(
         style.MARGIN / width,
         1 - 0.42 / height,
-        title(metrics, study),
+        study.title,
         size=style.TITLE,
         fontweight="bold",
         va="top",
@@ -228,7 +229,7 @@ def _notes(
 # ------------------------------------------------------------------------------------------- table
 
 
-def factors_table(metrics: pd.DataFrame, study: dict, images: int, test_set: str) -> Table:
+def factors_table(metrics: pd.DataFrame, study: Study, images: int, test_set: str) -> Table:
     """A row for each kernel and factor: the ridge, the losses, the score, and its change from the first factor."""
     task = task_of(metrics)
     score, scale = SCORE[task], 100 if SCORE[task] in PERCENT else 1
@@ -251,7 +252,7 @@ def factors_table(metrics: pd.DataFrame, study: dict, images: int, test_set: str
                     label,
                     f"{n // images:,}",
                     f"{n:,}",
-                    chosen(ridges, candidate_ends(study.get("ridge"))),
+                    chosen(ridges, candidate_ends(study.ridge_candidates())),
                     f"{_value(part, VALIDATION, LOSS[task]):.4f}",
                     f"{_value(part, test_set, LOSS[task]):.4f}",
                     f"{value:.2f}",

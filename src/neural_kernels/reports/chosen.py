@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,15 +13,9 @@ AT_END = "*"
 AT_END_NOTE = f"{AT_END} the smallest or largest candidate: a better one may lie beyond."
 
 
-def candidate_ends(section: dict | None) -> tuple[float, float] | None:
-    """Smallest and largest candidate of a section of the config, None where there is no choice."""
-    if not section:
-        return None
-    if "candidates" in section:
-        ends = min(section["candidates"]), max(section["candidates"])
-    else:
-        ends = 10.0 ** section["log10_smallest"], 10.0 ** section["log10_largest"]
-    return ends if ends[0] < ends[1] else None
+def candidate_ends(candidates: Sequence[float]) -> tuple[float, float] | None:
+    """Smallest and largest of a study's candidates, ascending; None where there is no choice."""
+    return (candidates[0], candidates[-1]) if candidates and candidates[0] < candidates[-1] else None
 
 
 def chosen(values: np.ndarray, ends: tuple[float, float] | None) -> str:

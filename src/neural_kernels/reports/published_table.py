@@ -74,7 +74,7 @@ def runs_of(study: Study, kernel: str, metrics: pd.DataFrame) -> Iterator[Run]:
             f"results/{study.name}/metrics.parquet has other training sizes of kernel {kernel} than {where}: "
             "run the study again"
         )
-    label = kernel_labels(metrics, study.config)[kernel].removesuffix(", float32")
+    label = kernel_labels(metrics, study)[kernel].removesuffix(", float32")
     sizes = study.evaluation_sizes(kernel)
     for n in study.training_sizes(kernel):
         part = own.loc[own["n"] == n]
@@ -100,7 +100,7 @@ def runs_of(study: Study, kernel: str, metrics: pd.DataFrame) -> Iterator[Run]:
 
 
 def _method(study: Study, n: int) -> Method:
-    data = study.config["data"]["name"]
+    data = study.data.name
     if data == "cifar5m":
         return "cifar5m"
     if data != "cifar10":
@@ -212,7 +212,15 @@ def _cells(row: Line, tests: tuple[str, ...], letters: Mapping[str, str]) -> lis
         return [_method_name(row.method, 0), *[""] * (len(tests) + 4), NOTHING_RUN]
     if isinstance(entry, Published):
         shown = [f"{entry.accuracy[test]:.1f}" if test in entry.accuracy else "" for test in tests]
-        return [entry.label, *shown, entry.n, entry.factor, "", "", f"published [{letters[entry.source]}]"]
+        return [
+            entry.label,
+            *shown,
+            entry.n or "",
+            entry.factor or "",
+            "",
+            "",
+            f"published [{letters[entry.source]}]",
+        ]
     shown = [f"{entry.accuracy[test]:.1f}" if test in entry.accuracy else "" for test in tests]
     counts = [f"{entry.tested[test]:,}" for test in tests if test in entry.accuracy]
     return [

@@ -17,10 +17,10 @@ from neural_kernels.reports.scaling_summary import (
     fits_table,
     footer,
     solves_table,
-    title,
 )
 from neural_kernels.reports.scaling_tables import exponents, results, solves
 from neural_kernels.reports.table_pages import table_pages
+from neural_kernels.study.study import Study
 
 __all__ = ["final_table", "fits_table", "solves_table", "write_scaling_figure", "write_scaling_report"]
 
@@ -28,13 +28,13 @@ COLUMNS_A_PAGE = 4
 
 
 def write_scaling_report(
-    metrics: pd.DataFrame, study: dict, out: str | Path, histories: pd.DataFrame | None = None
+    metrics: pd.DataFrame, study: Study, out: str | Path, histories: pd.DataFrame | None = None
 ) -> None:
     """The report as a PDF of A4 pages: panels, exponents and results, how each solve went and converged.
 
     Args:
         metrics: a metrics table (``neural_kernels.metrics_table``) of one study.
-        study: the study's config with its defaults; title, seed, kernels and fit are read.
+        study: what its file says, of which title, seed, kernels and fit are read.
         histories: residuals of the iterative solves (``reports.convergence``), for a page of their own.
         out: path of the PDF; it appears whole or not at all, and equal tables give equal bytes.
 
@@ -45,11 +45,11 @@ def write_scaling_report(
     with style.context():
         pages = report_figures(metrics, study)
         if histories is not None:
-            pages += convergence_figures(histories, study["solver"]["tolerance"])
-        style.write_pdf(pages, Path(out), title(metrics, study))
+            pages += convergence_figures(histories, study.solver.tolerance)
+        style.write_pdf(pages, Path(out), study.title)
 
 
-def write_scaling_figure(metrics: pd.DataFrame, study: dict, out: str | Path) -> None:
+def write_scaling_figure(metrics: pd.DataFrame, study: Study, out: str | Path) -> None:
     """The panels of all test sets alone, as .png or .svg by the name of ``out``.
 
     Raises:
@@ -60,7 +60,7 @@ def write_scaling_figure(metrics: pd.DataFrame, study: dict, out: str | Path) ->
         style.write_image(scaling_figure(metrics, study, metrics_table.test_sets(metrics)), Path(out))
 
 
-def report_figures(metrics: pd.DataFrame, study: dict) -> list[Figure]:
+def report_figures(metrics: pd.DataFrame, study: Study) -> list[Figure]:
     """The pages of the report, to be called within ``style.context()``."""
     test_sets = metrics_table.test_sets(metrics)
     pages = [

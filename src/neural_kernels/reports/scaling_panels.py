@@ -13,21 +13,20 @@ from matplotlib.lines import Line2D
 from neural_kernels.metrics.scaling_laws import NoFit, PowerLaw
 from neural_kernels.reports import style
 from neural_kernels.reports.scaling_summary import (
-    CONFIDENCE,
     Curve,
     curve,
     fit_curve,
     kernel_labels,
     shown_metrics,
 )
-from neural_kernels.reports.scaling_summary import title as study_title
+from neural_kernels.study.study import Study
 
 LEGEND_HANDLE = 0.3  # inches before the text of a legend entry
 LOWEST_PANEL = 2.0  # inches
 PERCENT = ("accuracy", "top5_accuracy")
 
 
-def scaling_figure(metrics: pd.DataFrame, study: dict, test_sets: list[str]) -> Figure:
+def scaling_figure(metrics: pd.DataFrame, study: Study, test_sets: list[str]) -> Figure:
     """A row for the loss and each score, a column for each of ``test_sets``; of a single one, side by side.
 
     To be called within ``style.context()``.
@@ -54,7 +53,7 @@ def scaling_figure(metrics: pd.DataFrame, study: dict, test_sets: list[str]) -> 
     ]
     layout.place(max(sum(0.05 + 0.145 * (text.count("\n") + 1) for text in texts) for texts in legends))
     figure = style.new_figure(layout.size)
-    style.draw_title(figure, study_title(metrics, study))
+    style.draw_title(figure, study.title)
     panels: list[list[Axes]] = []
     for column, test_set in enumerate(test_sets):
         first = panels[0] if panels else [None] * len(shown)
@@ -77,9 +76,9 @@ def scaling_figure(metrics: pd.DataFrame, study: dict, test_sets: list[str]) -> 
     return figure
 
 
-def _notes(curves: list[Curve], study: dict, labels: dict[str, str], fitted: bool) -> str:
+def _notes(curves: list[Curve], study: Study, labels: dict[str, str], fitted: bool) -> str:
     """What stands below the panels."""
-    percent = 100 * (study.get("fit") or {}).get("confidence", CONFIDENCE)
+    percent = 100 * study.fit.confidence
     sentences = []
     if fitted:
         sentences.append(
@@ -298,9 +297,9 @@ def exponent(law: PowerLaw | NoFit) -> str:
     return f"{style.ALPHA} = {law.alpha:.3f} [{law.alpha_low:.3f}, {law.alpha_high:.3f}]"
 
 
-def evaluated_on(study: dict, labels: dict[str, str]) -> str:
+def evaluated_on(study: Study, labels: dict[str, str]) -> str:
     """Which kernels saw only part of the test sets, a sentence, or nothing."""
-    kernels = study.get("kernels") or {}
-    fewer = {label: (kernels.get(kernel) or {}).get("test_examples") for kernel, label in labels.items()}
+    kernels = study.kernels
+    fewer = {label: kernels[kernel].test_examples for kernel, label in labels.items() if kernel in kernels}
     parts = [f"{label} on the first {count:,}" for label, count in fewer.items() if count]
     return f"Test examples of each set: {', '.join(parts)}." if parts else ""

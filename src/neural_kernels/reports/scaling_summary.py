@@ -12,6 +12,7 @@ from neural_kernels.metrics.evaluation import LOSS, RANKINGS, SCORE, TOP5, Task
 from neural_kernels.metrics.scaling_laws import NoFit, PowerLaw, fit_power_law
 from neural_kernels.metrics.table import TRAIN
 from neural_kernels.reports.chosen import count_passed_over
+from neural_kernels.study.study import Study
 
 CONFIDENCE = 0.95
 KIND_NAMES = {"ntk": "NTK", "nngp": "NNGP"}
@@ -68,13 +69,13 @@ def shown_metrics(metrics: pd.DataFrame) -> list[str]:
     return [LOSS[task], SCORE[task], *([TOP5] if (metrics["metric"] == TOP5).any() else [])]
 
 
-def kernel_labels(metrics: pd.DataFrame, study: dict) -> dict[str, str]:
+def kernel_labels(metrics: pd.DataFrame, study: Study) -> dict[str, str]:
     """Kernel name to what people read, in the study's order: FC3 as "FC3 NTK", FC3_NTK as the same.
 
     Single precision is named, because it is not the default and costs accuracy (paper, section 2).
     """
     known = metrics.drop_duplicates("kernel").set_index("kernel")
-    order = [str(kernel) for kernel in study.get("kernels") or {} if kernel in known.index]
+    order = [str(kernel) for kernel in study.kernels if kernel in known.index]
     order += [str(kernel) for kernel in known.index if kernel not in order]
     labels = {kernel: _with_kind(kernel, KIND_NAMES[str(known.loc[kernel, "kind"])]) for kernel in order}
     names = list(labels.values())
@@ -96,25 +97,24 @@ def curve(metrics: pd.DataFrame, kernel: str, test_set: str, metric: str) -> Cur
     return Curve(kernel, test_set, metric, *columns)
 
 
-def fit_curve(points: Curve, study: dict) -> PowerLaw | NoFit:
+def fit_curve(points: Curve, study: Study) -> PowerLaw | NoFit:
     """Power law of a loss curve by the study's ``fit`` settings, without solves that did not converge."""
-    settings = study.get("fit") or {}
     used = points.converged
     law = fit_power_law(
         points.n[used],
         points.value[used],
-        n_min=settings.get("n_min"),
-        n_max=settings.get("n_max"),
-        bootstrap=settings.get("bootstrap", 1000),
-        confidence=settings.get("confidence", CONFIDENCE),
-        seed=study.get("seed", 0),
+        n_min=study.fit.n_min,
+        n_max=study.fit.n_max,
+        bootstrap=study.fit.bootstrap,
+        confidence=study.fit.confidence,
+        seed=study.seed,
     )
     if isinstance(law, NoFit) and not used.all():
         return NoFit(f"{law.reason} ({int((~used).sum())} solves that did not converge left out)")
     return law
 
 
-def fits_table(metrics: pd.DataFrame, study: dict) -> pd.DataFrame:
+def fits_table(metrics: pd.DataFrame, study: Study) -> pd.DataFrame:
     """A row for each kernel and test set: the exponent, its interval and range, or why there is no fit.
 
     Columns: study, kernel, label, architecture, kind, precision, test_set, metric, alpha, alpha_low,
@@ -122,7 +122,7 @@ def fits_table(metrics: pd.DataFrame, study: dict) -> pd.DataFrame:
     did not converge), reason (empty where there is a fit). Numbers of a missing fit are NaN or <NA>.
     """
     metric = LOSS[task_of(metrics)]
-    confidence = (study.get("fit") or {}).get("confidence", CONFIDENCE)
+    confidence = study.fit.confidence
     records = []
     for kernel, label in kernel_labels(metrics, study).items():
         first = metrics.loc[metrics["kernel"] == kernel].iloc[0]
@@ -164,7 +164,7 @@ def fits_table(metrics: pd.DataFrame, study: dict) -> pd.DataFrame:
     )
 
 
-def final_table(metrics: pd.DataFrame, study: dict) -> pd.DataFrame:
+def final_table(metrics: pd.DataFrame, study: Study) -> pd.DataFrame:
     """A row for each kernel, test set and metric at the largest n of that kernel.
 
     Columns: study, kernel, label, test_set, n, metric, mean, sd (over draws, NaN for one), draws,
@@ -194,7 +194,7 @@ def final_table(metrics: pd.DataFrame, study: dict) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def solves_table(metrics: pd.DataFrame, study: dict) -> pd.DataFrame:
+def solves_table(metrics: pd.DataFrame, study: Study) -> pd.DataFrame:
     """A row for each kernel, solver, n and way of stopping, with its draws taken together.
 
     Columns: kernel, label, engine, precision, solver, n, draws, ridge_low, ridge_high, iterations (the
@@ -230,11 +230,6 @@ def solves_table(metrics: pd.DataFrame, study: dict) -> pd.DataFrame:
     )
 
 
-def title(metrics: pd.DataFrame, study: dict) -> str:
-    """The study's title, or its name where the config gives none."""
-    return str(study.get("title") or metrics["study"].iloc[0])
-
-
-def footer(metrics: pd.DataFrame, study: dict) -> str:
+def footer(metrics: pd.DataFrame, study: Study) -> str:
     """What stands at the foot of every page of tables."""
-    return f"{title(metrics, study)}  ·  study {metrics['study'].iloc[0]}"
+    return f"{study.title}  ·  study {metrics['study'].iloc[0]}"

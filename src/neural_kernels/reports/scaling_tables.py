@@ -10,7 +10,6 @@ from neural_kernels.reports import style
 from neural_kernels.reports.chosen import passed_over_note
 from neural_kernels.reports.scaling_panels import PERCENT, evaluated_on
 from neural_kernels.reports.scaling_summary import (
-    CONFIDENCE,
     final_table,
     fits_table,
     kernel_labels,
@@ -19,6 +18,7 @@ from neural_kernels.reports.scaling_summary import (
     task_of,
 )
 from neural_kernels.reports.table_pages import Table
+from neural_kernels.study.study import Study
 
 RESAMPLED = {
     "draws": "the bootstrap resamples draws within n",
@@ -26,7 +26,7 @@ RESAMPLED = {
 }
 
 
-def exponents(metrics: pd.DataFrame, study: dict) -> Table:
+def exponents(metrics: pd.DataFrame, study: Study) -> Table:
     """Exponent, interval, range and R^2 of each kernel on each test set."""
     fits = fits_table(metrics, study)
     rows = []
@@ -47,7 +47,7 @@ def exponents(metrics: pd.DataFrame, study: dict) -> Table:
                 left_out,
             ]
         )
-    percent = 100 * (study.get("fit") or {}).get("confidence", CONFIDENCE)
+    percent = 100 * study.fit.confidence
     header = [
         "Kernel",
         "Test set",
@@ -77,16 +77,16 @@ def exponents(metrics: pd.DataFrame, study: dict) -> Table:
     )
 
 
-def _range_rule(study: dict) -> str:
-    fit = study.get("fit") or {}
+def _range_rule(study: Study) -> str:
+    fit = study.fit
     first = "the shallow start is found and left out"
-    if fit.get("n_min"):
-        first = f"n from {fit['n_min']:,} (config)"
-    last = f", n up to {fit['n_max']:,} (config)" if fit.get("n_max") else ""
+    if fit.n_min is not None:
+        first = f"n from {fit.n_min:,} (config)"
+    last = f", n up to {fit.n_max:,} (config)" if fit.n_max is not None else ""
     return f"Range: {first}{last}."
 
 
-def results(metrics: pd.DataFrame, study: dict) -> Table:
+def results(metrics: pd.DataFrame, study: Study) -> Table:
     """Loss and scores of each kernel on each test set at the largest n that it was solved for."""
     final = final_table(metrics, study)
     loss, *scores = shown_metrics(metrics)
@@ -125,7 +125,7 @@ def _result(row: dict) -> str:
     return f"{scale * row['mean']:.{digits}f}{spread}"
 
 
-def solves(metrics: pd.DataFrame, study: dict) -> Table:
+def solves(metrics: pd.DataFrame, study: Study) -> Table:
     """How each solve went: what was asked for, what it took and what stopped it."""
     table = solves_table(metrics, study)
     rows = [
@@ -144,14 +144,14 @@ def solves(metrics: pd.DataFrame, study: dict) -> Table:
         for solve in table.to_dict("records")
     ]
     alerts = frozenset(np.flatnonzero(~table["converged"].to_numpy(dtype=bool)).tolist())
-    validated = (study.get("data") or {}).get("validation_examples") != 0
+    validated = study.data.validation_examples != 0
     chosen = "chosen on the validation set" if validated else "given in the config, not chosen here"
     notes = [
         f"Ridge: {chosen}, relative to the mean diagonal of the kernel. Residual: true relative residual, the "
         "largest of all right-hand sides and draws. Iterations: the most of all draws. Seconds: the mean over "
         "draws."
     ]
-    direct = (study.get("solver") or {}).get("direct_up_to", np.inf)
+    direct = study.solver.direct_up_to
     if validated and table["n"].min() <= direct < table["n"].max():
         notes.append(
             f"Above n = {direct:,} the ridge is the one that was chosen at the largest n solved directly."

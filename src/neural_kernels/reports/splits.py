@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from neural_kernels.reports.scaling_tables import exponents
 from neural_kernels.reports.split_tables import all_kernels, beside_published
 from neural_kernels.reports.table_pages import table_pages
 from neural_kernels.study.split_comparison import Comparison
+from neural_kernels.study.study import Study
 
 COLUMNS_A_PAGE = 4
 PANELS_A_ROW, PANELS_A_PAGE = 3, 6
@@ -38,11 +39,11 @@ LARGEST_PANEL = 4.3
 class Run:
     """What a study of one split has found.
 
-    ``config`` is the study's config with its defaults, ``metrics`` its table, and ``predictions`` has for each
-    kernel the table of ``split_stages.predict_tests`` at its largest n.
+    ``metrics`` is its table, and ``predictions`` has for each kernel the table of ``stages.splits.predict_tests`` at
+    its largest n.
     """
 
-    config: dict
+    study: Study
     metrics: pd.DataFrame
     predictions: Mapping[str, pd.DataFrame]
 
@@ -63,7 +64,7 @@ def summary(comparison: Comparison, runs: Mapping[str, Run]) -> pd.DataFrame:
             continue
         own = [
             _kernel_record(comparison, runs[split], kernel, label)
-            for kernel, label in kernel_labels(runs[split].metrics, runs[split].config).items()
+            for kernel, label in kernel_labels(runs[split].metrics, runs[split].study).items()
         ]
         best = min(own, key=lambda record: record["validation_mse"])
         records += [{"split": split, **record, "chosen": record is best, **published} for record in own]
@@ -103,16 +104,16 @@ def write_splits_report(comparison: Comparison, runs: Mapping[str, Run], out: Pa
     table = summary(comparison, runs)
     with style.context():
         pages = prediction_figures(comparison, runs, table)
-        metrics, config = by_split(comparison, runs)
+        metrics, study = by_split(comparison, runs)
         shown = metrics_table.test_sets(metrics)
         for first in range(0, len(shown), COLUMNS_A_PAGE):
-            pages.append(scaling_figure(metrics, config, shown[first : first + COLUMNS_A_PAGE]))
+            pages.append(scaling_figure(metrics, study, shown[first : first + COLUMNS_A_PAGE]))
             _draw_note(pages[-1], comparison.note)
         foot = f"{comparison.title}  ·  comparison {comparison.name}"
         tables = [
             beside_published(comparison, table),
             all_kernels(comparison, table),
-            exponents(metrics, config),
+            exponents(metrics, study),
         ]
         pages += table_pages(tables, foot, len(pages) + 1)
         style.write_pdf(pages, out, comparison.title)
@@ -124,15 +125,21 @@ def write_splits_figure(comparison: Comparison, runs: Mapping[str, Run], out: Pa
         style.write_image(prediction_figures(comparison, runs, summary(comparison, runs))[0], out)
 
 
-def by_split(comparison: Comparison, runs: Mapping[str, Run]) -> tuple[pd.DataFrame, dict]:
-    """One metrics table with a test set for each split, and the config of one study of all, for ``panels``."""
+def by_split(comparison: Comparison, runs: Mapping[str, Run]) -> tuple[pd.DataFrame, Study]:
+    """One metrics table with a test set for each split, and one study of all, for ``scaling_panels``."""
     tables = []
     for split, run in runs.items():
         tested = run.metrics.loc[run.metrics["split"] == comparison.test_set]
         tables.append(tested.assign(study=comparison.name, split=split))
-    config = next(iter(runs.values())).config
-    kernels: dict[str, dict] = {name: {} for run in runs.values() for name in run.config["kernels"]}
-    shared = {"title": comparison.title, "seed": config["seed"], "fit": config["fit"], "kernels": kernels}
+    first = next(iter(runs.values())).study
+    # How far each split has tested them is in no panel of all.
+    kernels = {
+        name: replace(kernel, test_examples=None)
+        for run in runs.values()
+        for name, kernel in run.study.kernels.items()
+    }
+    sections = first.sections.model_copy(update={"title": comparison.title})
+    shared = replace(first, sections=sections, kernels=kernels)
     return metrics_table.concat(tables), shared
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from neural_kernels.reports import style
 from neural_kernels.reports.scaling_panels import draw_points
 from neural_kernels.reports.scaling_summary import curve
+from neural_kernels.study.sections import PublishedFigure
 
 # Around the panels and between them, inches.
 LEFT, RIGHT, TOP, BOTTOM, ACROSS, BETWEEN = 1.05, 0.55, 1.25, 1.6, 1.0, 0.22
@@ -28,7 +28,7 @@ def means_figure(
     heading: tuple[str, str],
     labels: Mapping[str, str],
     test_set: str,
-    published: Sequence[Mapping[str, Any]],
+    published: Sequence[PublishedFigure],
 ) -> Figure:
     """The mean scores ``names`` against n, side by side, with a line for each published figure.
 
@@ -47,11 +47,9 @@ def means_figure(
                 ax, curve(metrics, kernel, test_set, metric), place, logarithmic=False
             )
             ax.plot(sizes, centres, color=style.COLOURS[place % len(style.COLOURS)], linewidth=1.3)
-        entries = [entry for entry in published if entry["metric"] == metric]
+        entries = [entry for entry in published if entry.metric == metric]
         for entry in entries:
-            ax.axhline(
-                entry["value"], color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), gid="published"
-            )
+            ax.axhline(entry.value, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), gid="published")
         n = metrics["n"].to_numpy()
         ax.set_xscale("log")
         ax.set_xlim(n.min() / 1.15, n.max() * 1.15)
@@ -70,17 +68,17 @@ def means_figure(
     return figure
 
 
-def _name_lines(ax: Axes, entries: Sequence[Mapping[str, Any]]) -> None:
+def _name_lines(ax: Axes, entries: Sequence[PublishedFigure]) -> None:
     """The names of published figures at the left, each on its line or as near as another name lets it."""
     low, high = ax.get_ylim()
     floor = -np.inf
-    for entry in sorted(entries, key=lambda entry: entry["value"]):
-        place = max((entry["value"] - low) / (high - low), floor + APART)
+    for entry in sorted(entries, key=lambda entry: entry.value):
+        place = max((entry.value - low) / (high - low), floor + APART)
         floor = place
         ax.text(
             0.012,
             place,
-            f"{entry['name']} {entry['value']:g}",
+            f"{entry.name} {entry.value:g}",
             transform=ax.transAxes,
             size=style.SMALL,
             color=style.MUTED,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,21 +14,23 @@ from neural_kernels.metrics.table import VALIDATION
 from neural_kernels.metrics.task_scores import SCORES
 from neural_kernels.reports import style
 from neural_kernels.reports.convergence import convergence_figures
-from neural_kernels.reports.scaling_summary import checked, footer, kernel_labels, task_of, title
+from neural_kernels.reports.scaling_summary import checked, footer, kernel_labels, task_of
 from neural_kernels.reports.scaling_tables import solves
 from neural_kernels.reports.table_pages import Table, table_pages
 from neural_kernels.reports.task_panels import each_task_figure, means_figure
+from neural_kernels.study.sections import PublishedFigure
+from neural_kernels.study.study import Study
 
 
 def write_tasks_report(
-    metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, out: Path, histories: pd.DataFrame
+    metrics: pd.DataFrame, scores: pd.DataFrame, study: Study, out: Path, histories: pd.DataFrame
 ) -> None:
     """The report as a PDF of A4 pages: mean scores against n, each task, tables, and how iterative solves converged.
 
     Args:
         metrics: a metrics table of one study.
         scores: the scores of each of its tasks (``neural_kernels.task_scores``).
-        study: the study's config with its defaults; title, kernels, data, ridge, solver and tasks are read.
+        study: what its file says, of which title, kernels, data, ridge, solver and tasks are read.
         out: path of the PDF; it appears whole or not at all, and equal input gives equal bytes.
         histories: residuals of the iterative solves (``reports.convergence``).
 
@@ -45,11 +46,11 @@ def write_tasks_report(
         tables = [means_table(metrics, scores, study, test_set) for test_set in test_sets]
         tables += [tasks_table(metrics, scores, study, test_set) for test_set in test_sets]
         pages += table_pages([*tables, solves(metrics, study)], foot, len(pages) + 1)
-        pages += convergence_figures(histories, study["solver"]["tolerance"])
-        style.write_pdf(pages, out, title(metrics, study))
+        pages += convergence_figures(histories, study.solver.tolerance)
+        style.write_pdf(pages, out, study.title)
 
 
-def write_tasks_figure(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, out: Path) -> None:
+def write_tasks_figure(metrics: pd.DataFrame, scores: pd.DataFrame, study: Study, out: Path) -> None:
     """The mean scores of the first test set alone, as .png or .svg by the name of ``out``."""
     metrics = checked(metrics)
     with style.context():
@@ -63,34 +64,34 @@ def at_largest(metrics: pd.DataFrame, scores: pd.DataFrame, test_set: str) -> pd
     return scores.loc[chosen & (scores["split"] == test_set)]
 
 
-def _means_page(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, test_set: str) -> Figure:
+def _means_page(metrics: pd.DataFrame, scores: pd.DataFrame, study: Study, test_set: str) -> Figure:
     tasks = scores["task"].nunique()
     name = style.test_set_name(test_set)
     heading = (
-        title(metrics, study),
+        study.title,
         f"Mean over {tasks} tasks, {name} set" if tasks > 1 else f"{name.capitalize()} set",
     )
     names, labels = SCORES[task_of(metrics)], kernel_labels(metrics, study)
     return means_figure(metrics, names, heading, labels, test_set, _published(study, test_set))
 
 
-def _each_page(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, test_set: str) -> Figure:
-    heading = title(metrics, study), f"Each task on the {style.test_set_name(test_set)} set, at the largest n"
+def _each_page(metrics: pd.DataFrame, scores: pd.DataFrame, study: Study, test_set: str) -> Figure:
+    heading = study.title, f"Each task on the {style.test_set_name(test_set)} set, at the largest n"
     labels, score = kernel_labels(metrics, study), SCORES[task_of(metrics)][0]
     return each_task_figure(
         at_largest(metrics, scores, test_set), score, heading, labels, chosen_kernel(metrics)
     )
 
 
-def _published(study: dict, test_set: str) -> list[dict[str, Any]]:
-    entries = (study.get("tasks") or {}).get("published") or []
-    return [entry for entry in entries if entry["test_set"] == test_set]
+def _published(study: Study, test_set: str) -> list[PublishedFigure]:
+    tasks = study.sections.tasks
+    return [] if tasks is None else [entry for entry in tasks.published if entry.test_set == test_set]
 
 
 # -------------------------------------------------------------------------------------------- tables
 
 
-def means_table(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, test_set: str) -> Table:
+def means_table(metrics: pd.DataFrame, scores: pd.DataFrame, study: Study, test_set: str) -> Table:
     """The mean scores of each kernel at its largest n, then the published ones with their sources."""
     shown = SCORES[task_of(metrics)]
     rows: list[list[str]] = []
@@ -104,9 +105,9 @@ def means_table(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, test_s
         rows.append([label, f"{own['n'].iloc[0]:,}", *means, "this study"])
     ours = len(rows)
     for entry in _published(study, test_set):
-        spread = f" ± {entry['spread']:g}" if "spread" in entry else ""
-        cells = [f"{entry['value']:g}{spread}" if entry["metric"] == metric else "" for metric in shown]
-        rows.append([entry["name"], "", *cells, entry["source"]])
+        spread = f" ± {entry.spread:g}" if entry.spread is not None else ""
+        cells = [f"{entry.value:g}{spread}" if entry.metric == metric else "" for metric in shown]
+        rows.append([entry.name, "", *cells, entry.source])
     counted = at_largest(metrics, scores, test_set)
     counted = counted.loc[counted["kernel"] == counted["kernel"].iloc[0]]
     there = int(counted[shown[0]].notna().sum())
@@ -137,7 +138,7 @@ def _mean(own: pd.DataFrame, metric: str) -> str:
     return f"{values.mean():.4f}" if len(values) else ""
 
 
-def tasks_table(metrics: pd.DataFrame, scores: pd.DataFrame, study: dict, test_set: str) -> Table:
+def tasks_table(metrics: pd.DataFrame, scores: pd.DataFrame, study: Study, test_set: str) -> Table:
     """Each task at the largest n, by the kernel with the best validation loss."""
     task = task_of(metrics)
     found = at_largest(metrics, scores, test_set)

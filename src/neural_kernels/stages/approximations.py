@@ -79,12 +79,8 @@ def _approximate(
         part: tuple(features.load(f"{part}_{name}.npy", queries.size) for name in ("targets", "labels"))
         for part, queries in problem.queries.items()
     }
-    chosen_by = [
-        study.config["approximations"]["draws"],
-        study.config["seed"],
-        study.jitter_candidates(),
-        task,
-    ]
+    draws = _draws(study)
+    chosen_by = [draws, study.seed, study.jitter_candidates(), task]
     asked = [method, size, facts, chosen_by, asdict(replace(settings, threads=1, memory_budget=0))]
     identity = _identity(problem, asked, answers)
     if sealed_parquet.has_problem(path, identity):
@@ -97,8 +93,8 @@ def _approximate(
         shutil.rmtree(own_kernels, ignore_errors=True)
         return
     tables = []
-    for draw in range(study.config["approximations"]["draws"]):
-        seed = study.config["seed"] + draw
+    for draw in range(draws):
+        seed = study.seed + draw
         chosen = solve_approximately(problem, method, size, seed, settings, study.jitter_candidates())
         log.info("%s of size %d, draw %d: chosen %s", method, size, draw, _hyperparameters(chosen))
         row = facts | {
@@ -166,8 +162,8 @@ def _problem(
                 kernel.architecture,
                 features.examples(f"{part}.npy", (0, size))[:size],
                 kind=kernel.kind,
-                engine=study.config["engine"],
-                precision=study.config["precision"],
+                engine=study.engine,
+                precision=study.precision,
             ).astype(np.float64)
 
         def among(
@@ -197,7 +193,7 @@ def _kernel_among(
     """
     grid = blocks.Grid(len(x), len(x), edge, symmetric=True)
     description = cross.description | {"columns": cross.description["rows"]}
-    store = blocks.declare_store(folder, grid, study.config["precision"], description)
+    store = blocks.declare_store(folder, grid, study.precision, description)
     count = grid.block_rows
     for i in progress(range(count), total=count, description=f"kernel among {folder.name}"):
         # Also one of a folder that a kill left half removed.
@@ -210,10 +206,16 @@ def _kernel_among(
                 x,
                 x,
                 kind=kernel.kind,
-                engine=study.config["engine"],
-                tile=study.config["blocks"].get("tile"),
+                engine=study.engine,
+                tile=study.blocks.tile,
             )
     return store
+
+
+def _draws(study: Study) -> int:
+    section = study.sections.approximations
+    assert section is not None, "a method and a size were asked for"
+    return section.draws
 
 
 def collect_approximations(study: Study, results: Path) -> None:
@@ -235,9 +237,8 @@ def report_approximations(study: Study, results: Path) -> None:
     from neural_kernels.reports import approximations
 
     table = metrics_table.read(at(results, folders.APPROXIMATIONS, study=study.name))
-    config = {"study": study.name, **study.config}
     figure = at(results, folders.APPROXIMATIONS_FIGURE, study=study.name)
     pdf = at(results, folders.APPROXIMATIONS_REPORT, study=study.name)
-    approximations.write_approximations_figure(table, config, figure)
-    approximations.write_approximations_report(table, config, pdf)
+    approximations.write_approximations_figure(table, study, figure)
+    approximations.write_approximations_report(table, study, pdf)
     log.info("%s", pdf)

@@ -34,13 +34,12 @@ def report_augmentation(study: Study, results: Path) -> None:
         study.augmentation_factors(kernel)
     histories = sealed_parquet.read(at(results, folders.CONVERGENCE, study=study.name))
     table = metrics_table.read(at(results, folders.METRICS, study=study.name))
-    config = {"study": study.name, **study.config}
     tested = {kernel: study.evaluation_sizes(kernel) for kernel in study.kernels}
     augmented = augmentation.Augmented(study.images, tested, _contact_sheet(study, results))
     figure = at(results, folders.AUGMENTATION_FIGURE, study=study.name)
     pdf = at(results, folders.AUGMENTATION_REPORT, study=study.name)
-    augmentation.write_augmentation_figure(table, config, augmented, figure)
-    augmentation.write_augmentation_report(table, config, augmented, pdf, histories)
+    augmentation.write_augmentation_figure(table, study, augmented, figure)
+    augmentation.write_augmentation_report(table, study, augmented, pdf, histories)
     log.info("%s", pdf)
 
 

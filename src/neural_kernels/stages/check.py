@@ -42,7 +42,7 @@ def check_study(study: Study, results: Path) -> datasets.DataSummary:
     Raises:
         UserError: the first thing that would stop the study.
     """
-    summary = datasets.check_data(study.config["data"])
+    summary = datasets.check_data(study.data)
     for part, count in study.part_sizes.items():
         if summary.parts[part] < count:
             raise UserError(
@@ -50,14 +50,14 @@ def check_study(study: Study, results: Path) -> datasets.DataSummary:
             )
     check_fit(study, summary)
     prepared = (data_folder(study, results) / "data.json").exists()
-    data = 0 if prepared else datasets.stored_bytes(study.config["data"])
+    data = 0 if prepared else datasets.stored_bytes(study.data)
     planning.check_disk(study, summary.input_shape, summary.outputs, results, data)
     # Last, since it may take minutes: the files are read whole.
-    labels = datasets.examine_data(study.config["data"], study.config["seed"])
+    labels = datasets.examine_data(study.data, study.seed)
     if study.owner == study.name:  # another study's seed chose its training set
-        used = {name: study.config["preprocessing"][name] for name in _preprocessings(study)}
-        source = study.config["data"].get("path") or study.config["data"]["name"]
-        preprocessing.check_training_set(used, asdict(summary), labels, str(source))
+        used = {name: study.preprocessing[name] for name in _preprocessings(study)}
+        source = study.data.source
+        preprocessing.check_training_set(used, asdict(summary), labels, source)
     log.info("study %s: config, data, engines and disk are in order", study.name)
     return summary
 

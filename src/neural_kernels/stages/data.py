@@ -17,18 +17,18 @@ def prepare_data(study: Study, results: Path) -> None:
     """Raw files to examples in their fixed order, once all that is known beforehand has been checked."""
     check_owner(study)
     check_study(study, results)
-    datasets.prepare_data(study.config["data"], data_folder(study, results), study.config["seed"])
+    datasets.prepare_data(study.data, data_folder(study, results), study.seed)
 
 
 def preprocess_data(study: Study, results: Path, name: str) -> None:
     """Examples to features and targets."""
     check_owner(study)
-    if name not in study.config["preprocessing"]:
-        known = ", ".join(study.config["preprocessing"])
+    if name not in study.preprocessing:
+        known = ", ".join(study.preprocessing)
         raise UserError(f"study {study.name} has no preprocessing {name!r}, expected one of {known}")
     folder = at(results, FEATURES, study=study.owner, preprocessing=name).parent
     data = data_folder(study, results)
     described = read_json(data / "data.json")
     needed = planning.feature_bytes(study, described["input_shape"], described["outputs"], results, name)
     planning.check_room(folder, needed, "its features")
-    preprocessing.preprocess(study.config["preprocessing"][name], data, folder)
+    preprocessing.preprocess(study.preprocessing[name], data, folder)

@@ -143,7 +143,7 @@ def kernel_facts(study: Study, results: Path, kernel: Kernel, window: tuple[int,
         "kernel": kernel.name,
         "architecture": kernel.architecture.name,
         "kind": kernel.kind,
-        "precision": study.config["precision"],
+        "precision": study.precision,
         "engine": ", ".join(sorted(engines_used)),
         "preprocessing": kernel.preprocessing,
     }

@@ -37,29 +37,30 @@ RESULTS = Path("results")
 
 def settings(*sections: str) -> Callable[[Study], dict[str, Any]]:
     """A function of a study: these sections of its config."""
-    return lambda study: {section: study.config.get(section) for section in sections}
+    return lambda study: study.plain(*sections)
 
 
 def kernel_settings(study: Study, kernel: str) -> dict[str, Any]:
     """What a kernel is; how far it is used does not change that."""
-    options = study.config["kernels"][kernel_named(study, kernel).name]
+    options = study.plain("kernels")["kernels"][kernel_named(study, kernel).name]
     limits = ("largest_training_size", "validation_examples", "test_examples")
     return {key: value for key, value in options.items() if key not in limits}
 
 
 def preprocessing_settings(study: Study, preprocessing: str) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = study.config["preprocessing"].get(preprocessing)
+    found: dict[str, Any] | None = study.plain("preprocessing")["preprocessing"].get(preprocessing)
     return found
 
 
 def approximation_settings(study: Study) -> dict[str, Any]:
     """How an approximation is chosen; which others there are does not change it."""
     check_approximated(study)
-    return {key: study.config["approximations"][key] for key in ("jitter", "draws")}
+    section = study.plain("approximations")["approximations"]
+    return {key: section[key] for key in ("jitter", "draws")}
 
 
 def tested_sets(study: Study) -> Any:
-    return study.config["data"]["test_sets"]
+    return study.plain("data")["data"]["test_sets"]
 
 
 def tuning_identity(study: Study) -> dict[str, Any]:

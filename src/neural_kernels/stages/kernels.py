@@ -50,7 +50,7 @@ def declare_kernel(study: Study, results: Path, kernel_name: str, part: str) -> 
         "columns": {"part": "train", "hash": known.sides["columns"].hash},
     }
     grid = Grid(rows, columns, study.block_edge(kernel_name), symmetric=part == "train")
-    store = blocks.declare_store(directory, grid, study.config["precision"], description)
+    store = blocks.declare_store(directory, grid, study.precision, description)
     kernel_features.keep(store, part, folder, known)
     return store
 
@@ -96,8 +96,8 @@ def compute_block(
             features.examples(f"{part}.npy", store.grid.row_range(i)),
             features.examples("train.npy", store.grid.column_range(j)),
             kind=kernel.kind,
-            engine=study.config["engine"],
-            tile=study.config["blocks"].get("tile"),
+            engine=study.engine,
+            tile=study.blocks.tile,
             flipped_images=flipped_images,
             force=force,
         )

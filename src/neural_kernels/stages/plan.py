@@ -37,7 +37,7 @@ def plan_study(
         kernel_named(study, str(name))
     at_hand = input_shape is None
     if input_shape is None:
-        summary = datasets.check_data(study.config["data"])
+        summary = datasets.check_data(study.data)
         input_shape, outputs = summary.input_shape, summary.outputs
     plans = []
     for kernel in study.kernels.values():

@@ -103,7 +103,7 @@ def predict_inputs(
     model = load_model(study, results, kernel_name, size)
     outputs = predictions_table.outputs_of(model.described)
     inputs = datasets.read_inputs(
-        study.config["data"], path, tuple(model.described["input_shape"]), model.transform.kind
+        study.data, path, tuple(model.described["input_shape"]), model.transform.kind
     )
     predictions_table.check_names(inputs.source, inputs.identifiers, outputs, wanted.variance, wanted.samples)
     settings = solver_settings(study, [model.solution.record.ridge], threads)
@@ -178,14 +178,14 @@ def _cross_kernel(model: Model, results: Path, folder: Path, inputs: Inputs) -> 
     path = folder / "inputs.npy"
     inputs_hash = preprocess_inputs(model.transform, inputs.examples, path)
     features = open_features_folder(model.study, results, model.kernel)
-    config = model.study.config
+    study = model.study
     shape = tuple(model.described["input_shape"])
     return CrossKernel(
         architecture=model.kernel.architecture,
         kind=model.kernel.kind,
-        engine=config["engine"],
-        precision=config["precision"],
-        tile=config["blocks"].get("tile"),
+        engine=study.engine,
+        precision=study.precision,
+        tile=study.blocks.tile,
         description=model.store.description,
         train=features.examples("train.npy", (0, model.n))[: model.n],
         inputs=open_examples(path, shape),
@@ -330,7 +330,7 @@ def _uncertainty(
                 predicted.prior, predicted.explained[:, group], amplitude[task]
             )
     residuals = predicted.residuals if _iterative(model) else None
-    tolerance = model.study.config["solver"]["tolerance"]
+    tolerance = model.study.solver.tolerance
     if residuals is not None and (residuals > tolerance).any():
         log.warning(
             "%d of %d posterior variances: the solve did not converge, largest residual %.1e, and the variance is "

@@ -56,12 +56,11 @@ def report_scaling(study: Study, results: Path) -> None:
 
     histories = sealed_parquet.read(path(folders.CONVERGENCE))
     table = metrics_table.read(path(folders.METRICS))
-    config = {"study": study.name, **study.config}
-    fits = scaling.fits_table(table, config)
-    scaling.write_scaling_figure(table, config, path(folders.SCALING_FIGURE))
-    scaling.write_scaling_report(table, config, path(folders.SCALING_REPORT), histories)
+    fits = scaling.fits_table(table, study)
+    scaling.write_scaling_figure(table, study, path(folders.SCALING_FIGURE))
+    scaling.write_scaling_report(table, study, path(folders.SCALING_REPORT), histories)
     write_table(path(folders.FITS), fits)
-    write_table(path(folders.FINAL), scaling.final_table(table, config))
+    write_table(path(folders.FINAL), scaling.final_table(table, study))
     log.info("%s", path(folders.SCALING_REPORT))
 
 

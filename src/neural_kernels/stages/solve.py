@@ -114,7 +114,7 @@ def _solve_draw(
         settings,
         validation,
         checkpoints=solvers.CheckpointSettings(
-            own_folder / "checkpoint" / checkpoints, 60 * study.config["solver"]["checkpoint_minutes"]
+            own_folder / "checkpoint" / checkpoints, 60 * study.solver.checkpoint_minutes
         ),
         communicator=communicator,
     )
@@ -170,7 +170,7 @@ def _problem(
     size = study.evaluation_sizes(kernel.name)["validation"]
     blocks.set_aside_faulty(store, store.grid.blocks(size, window[1]))
     validation = open_features_folder(study, results, kernel).load("validation_targets.npy", size)
-    facts += [study.config["ridge"], fingerprints.content(store, store.grid.blocks(size, window[1]))]
+    facts += [study.ridge.plain(), fingerprints.content(store, store.grid.blocks(size, window[1]))]
     return fingerprints.problem(facts, targets, validation)
 
 
@@ -185,19 +185,21 @@ def _outcome(record: Record) -> str:
 
 
 def solver_settings(study: Study, ridges: list[float], threads: int | None) -> solvers.Settings:
-    """The config's solver section as the solvers take it, its memory without what this process holds by now."""
-    options = study.config["solver"]
+    """The study's solver section as the solvers take it, its memory without what this process holds by now."""
+    section = study.solver
     settings = solvers.Settings(
         ridges=ridges,
-        direct_up_to=options["direct_up_to"],
+        direct_up_to=section.direct_up_to,
         stopping=solvers.Stopping(
-            tolerance=options["tolerance"],
-            max_iterations=options["max_iterations"],
-            residual_every=options["residual_every"],
+            tolerance=section.tolerance,
+            max_iterations=section.max_iterations,
+            residual_every=section.residual_every,
         ),
-        block=options["block"],
-        preconditioner=solvers.PreconditionerSettings(**options["preconditioner"], seed=study.config["seed"]),
-        memory_budget=memory.left(options["memory_gib"]),
+        block=section.block,
+        preconditioner=solvers.PreconditionerSettings(
+            section.preconditioner.method, section.preconditioner.rank, seed=study.seed
+        ),
+        memory_budget=memory.left(section.memory_gib),
     )
     return settings if threads is None else replace(settings, threads=min(threads, settings.threads))
 
@@ -207,7 +209,7 @@ def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, 
     size = study.evaluation_sizes(kernel.name)["validation"]
     blocks.set_aside_faulty(store, store.grid.blocks(size, window[1]))
     n = window[1] - window[0]
-    needed, free = size * n * store.dtype.itemsize, memory.left(study.config["solver"]["memory_gib"])
+    needed, free = size * n * store.dtype.itemsize, memory.left(study.solver.memory_gib)
     if needed + 2 * store.largest_block_bytes > free:
         raise UserError(
             f"the kernel rows of {size} validation examples with n = {n} take "
@@ -217,7 +219,7 @@ def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, 
     cross = blocks.read_submatrix(store, (0, size), window)
     features = open_features_folder(study, results, kernel)
     targets = features.load("validation_targets.npy", size)
-    objective = ridge_objective(study.config["ridge"], features.summary["task"])
+    objective = ridge_objective(study.ridge.objective, features.summary["task"])
     if not np.isfinite(objective.loss(np.zeros_like(targets), targets)):
         raise UserError(
             f"{features.summary_file.parent}: none of the tasks has both labels among the {size} validation examples, "

@@ -91,7 +91,7 @@ def report_splits(comparison: Comparison, results: Path) -> None:
         predictions = {name: sealed_parquet.read(path) for name, path in kernels.items()}
         if any(table["output"].any() for table in predictions.values()):
             raise UserError(f"study {study.name} predicts several targets, expected one to compare by")
-        runs[split] = splits.Run({"study": study.name, **study.config}, metrics, predictions)
+        runs[split] = splits.Run(study, metrics, predictions)
     table, figure, pdf = (
         at(results, pattern, comparison=comparison.name)
         for pattern in (folders.SPLITS_TABLE, folders.SPLITS_FIGURE, folders.SPLITS_REPORT)

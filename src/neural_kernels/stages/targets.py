@@ -176,8 +176,8 @@ def _check_below(name: str, file: str, config: Path) -> None:
     study = load_study(path)
     section, _, rest = file.partition("/")
     named = rest.split("/")[0]
-    if section == "features" and named not in study.config["preprocessing"]:
-        known = ", ".join(study.config["preprocessing"])
+    if section == "features" and named not in study.preprocessing:
+        known = ", ".join(study.preprocessing)
         raise UserError(f"study {name} has no preprocessing {named!r}, expected one of {known}")
     if section == "tuning":
         check_tuned(study)

@@ -20,13 +20,12 @@ def report_tasks(study: Study, results: Path) -> None:
     """Figure and PDF of the scores of each task, and their means beside published ones."""
     histories = sealed_parquet.read(at(results, folders.CONVERGENCE, study=study.name))
     table = metrics_table.read(at(results, folders.METRICS, study=study.name))
-    config = {"study": study.name, **study.config}
     scores = task_scores.read(
         task_scores_file(study, results, kernel, n)
         for kernel in study.kernels
         for n in study.training_sizes(kernel)
     )
     pdf = at(results, folders.TASKS_REPORT, study=study.name)
-    tasks.write_tasks_figure(table, scores, config, at(results, folders.TASKS_FIGURE, study=study.name))
-    tasks.write_tasks_report(table, scores, config, pdf, histories)
+    tasks.write_tasks_figure(table, scores, study, at(results, folders.TASKS_FIGURE, study=study.name))
+    tasks.write_tasks_report(table, scores, study, pdf, histories)
     log.info("%s", pdf)

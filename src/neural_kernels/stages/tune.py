@@ -31,6 +31,7 @@ from neural_kernels.machine.threads import thread_limit
 from neural_kernels.metrics.evaluation import Task
 from neural_kernels.metrics.objectives import Objective, objective_named
 from neural_kernels.preprocessing import Part, zca
+from neural_kernels.preprocessing.options import Preprocessing, Zca
 from neural_kernels.storage import checksums, locks
 from neural_kernels.storage.files import damaged, read_json, write_json
 from neural_kernels.study import folders
@@ -115,15 +116,15 @@ class _Run:
             objective=self.objective.name,
             training_examples=n,
             validation_examples=self.validation_examples,
-            precision=self.study.config["precision"],
+            precision=self.study.precision,
             identity=self.identity,
         )
 
     def parts(self, candidate: Candidate, n: int, tests: Mapping[str, int] | None = None) -> dict[str, Part]:
         """Features of ``n`` training examples, the validation examples, and so many of each of ``tests``."""
         sizes = {"train": n, "validation": self.validation_examples, **(tests or {})}
-        spectrum = self._spectrum(candidate.preprocessing)
-        return preprocessing.leading_parts(candidate.preprocessing, self.data, sizes, spectrum)
+        spectrum = self._spectrum(candidate.options())
+        return preprocessing.leading_parts(candidate.options(), self.data, sizes, spectrum)
 
     def assess(
         self,
@@ -134,10 +135,8 @@ class _Run:
         largest_seconds: float | None = None,
     ) -> TrialRecord:
         """The record of ``candidate``, trained, judged and tested on ``parts``."""
-        config, n = self.study.config, len(parts["train"].features)
-        computation = Computation(
-            config["engine"], config["precision"], self.study.ridge_candidates(), largest_seconds
-        )
+        study, n = self.study, len(parts["train"].features)
+        computation = Computation(study.engine, study.precision, study.ridge_candidates(), largest_seconds)
         try:
             assessment = assess(candidate, parts, self.objective, computation)
         except Unusable as error:
@@ -148,12 +147,12 @@ class _Run:
         log.info("%s with n = %d: %s", name, n, _outcome(record))
         return record
 
-    def _spectrum(self, options: Mapping[str, Any]) -> zca.Spectrum | None:
+    def _spectrum(self, options: Preprocessing) -> zca.Spectrum | None:
         """What ``start_tuning`` fitted, where it was for the same images and the same normalisation."""
         path = self.path(folders.TUNING_STARTED)
         started = read_json(path)
         check_identity(path, started["identity"], self.identity)
-        if options["method"] != "zca" or _fit_options(options) != started["whitening"]:
+        if not isinstance(options, Zca) or _fit_options(options) != started["whitening"]:
             return None
         spectrum = self.folder / "whitening.npz"
         if not _is_spectrum(spectrum, started):
@@ -198,7 +197,7 @@ def _journal(run: _Run, job: int) -> Journal:
         raise UserError("tuning needs the package optuna: install neural-kernels with the extra tuning")
     from neural_kernels.tuning.journal import make_sampler, open_journal
 
-    sampler = make_sampler(run.tuning, run.study.config["seed"], job)
+    sampler = make_sampler(run.tuning, run.study.seed, job)
     path = run.folder / "journal.log"
     return open_journal(path, run.study.name, run.objective.direction, run.identity, sampler)
 
@@ -220,15 +219,15 @@ def start_tuning(study: Study, results: Path, threads: int | None = None) -> Non
 def _start(run: _Run, threads: int | None) -> None:
     study, path, spectrum = run.study, run.path(folders.TUNING_STARTED), run.folder / "whitening.npz"
     shape = tuple(read_json(run.data / "data.json")["input_shape"])
-    engines.select(study.config["engine"], run.tuning.baseline.build(), shape)
+    engines.select(study.engine, run.tuning.baseline.build(), shape)
     _journal(run, job=0)
-    options = run.tuning.space.candidate(next(run.tuning.space.corners())).preprocessing
+    options = run.tuning.space.candidate(next(run.tuning.space.corners())).options()
     started: dict[str, Any] = {"identity": run.identity, "whitening": _fit_options(options)}
     if _is_started(path, spectrum, started):
         log.info("%s is there already, whole: nothing to fit", path)
         return
     path.unlink(missing_ok=True)
-    if options["method"] == "zca":
+    if isinstance(options, Zca):
         with thread_limit(threads):
             found = preprocessing.spectrum_of(options, run.data)
         zca.save_spectrum(spectrum, found)
@@ -248,9 +247,10 @@ def _is_started(path: Path, spectrum: Path, started: Mapping[str, Any]) -> bool:
     return same and (started["whitening"]["method"] != "zca" or _is_spectrum(spectrum, found))
 
 
-def _fit_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def _fit_options(options: Preprocessing) -> dict[str, Any]:
     """What of a preprocessing decides the spectrum of the covariance."""
-    return {key: options.get(key) for key in ("method", "per_image_normalization", "fit_examples")}
+    plain = options.plain()
+    return {key: plain.get(key) for key in ("method", "per_image_normalization", "fit_examples")}
 
 
 def run_trial(study: Study, results: Path, number: int, threads: int | None = None) -> TrialRecord:
@@ -397,7 +397,7 @@ def report_tuning(study: Study, results: Path) -> None:
     trials = run.records()
     found = Results(
         study=study.name,
-        title=study.config["title"],
+        title=study.title,
         tuning=tuning,
         objective=run.objective,
         trials=trials,

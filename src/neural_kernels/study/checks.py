@@ -1,18 +1,17 @@
-"""What a study's schema cannot say: sizes, ladders and grids that have to fit together."""
+"""What no section of a study can say alone: sizes, ladders and grids that have to fit together."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from neural_kernels.errors import UserError
+from neural_kernels.study.approximation_settings import TRUNCATED
+from neural_kernels.study.candidate_grids import Grid
 
 if TYPE_CHECKING:
     from neural_kernels.study.study import Study
-
-# The approximation whose size is a number of iterations, in the config and the metrics table.
-TRUNCATED = "truncated_cg"
 
 MOST_SIZES = 1000
 """Of one ladder of training sizes."""
@@ -27,7 +26,7 @@ def check_study(path: Path, study: Study) -> None:
     Raises:
         UserError: the first thing that does not, with its key.
     """
-    _check_grids(path, study.config)
+    _check_grids(path, study)
     _check_sizes(path, study)
     _check_blocks(path, study)
 
@@ -37,23 +36,23 @@ def ladder_steps(smallest: int, largest: int, factor: float) -> float:
     return math.log(largest / smallest) / math.log(factor)
 
 
-def _check_grids(path: Path, config: dict[str, Any]) -> None:
+def _check_grids(path: Path, study: Study) -> None:
     """Grids and ranges of the config whose ends are the wrong way round."""
-    sections = {
-        "ridge": config["ridge"],
-        "approximations.jitter": config.get("approximations", {}).get("jitter"),
-    }
-    for where, grid in sections.items():
-        if grid is None or "candidates" in grid:
+    approximations = study.sections.approximations
+    grids: dict[str, Grid] = {"ridge": study.ridge}
+    if approximations is not None:
+        grids["approximations.jitter"] = approximations.jitter
+    for where, grid in grids.items():
+        if grid.candidates is not None:
             continue
-        low, high = grid["log10_smallest"], grid["log10_largest"]
-        if low > high or (low == high and grid["count"] > 1):
+        smallest, largest = grid.log10_smallest, grid.log10_largest
+        if smallest > largest or (smallest == largest and grid.count > 1):
             raise UserError(
-                f"{path}: {where} goes from log10_smallest {low:g} to log10_largest {high:g} in {grid['count']} "
+                f"{path}: {where} goes from log10_smallest {smallest:g} to log10_largest {largest:g} in {grid.count} "
                 "candidates, expected the smaller one first"
             )
-    low, high = config["fit"].get("n_min"), config["fit"].get("n_max")
-    if None not in (low, high) and low > high:
+    low, high = study.fit.n_min, study.fit.n_max
+    if low is not None and high is not None and low > high:
         raise UserError(f"{path}: fit.n_min is {low}, expected at most fit.n_max, {high}")
 
 
@@ -77,7 +76,7 @@ def _chooses(study: Study) -> bool:
 
 
 def _check_sizes(path: Path, study: Study) -> None:
-    if study.config["data"]["validation_examples"] == 0 and _chooses(study):
+    if study.data.validation_examples == 0 and _chooses(study):
         raise UserError(
             f"{path}: data.validation_examples is 0, expected a validation set to choose by, or one number in "
             "ridge.candidates and no approximations"
@@ -85,23 +84,23 @@ def _check_sizes(path: Path, study: Study) -> None:
     available = study.training_examples
     if study.tuning is not None:
         study.tuning.check_sizes(f"{path}: tuning", study.part_sizes)
-    ladder = study.config["training_sizes"]
-    largest = max(ladder["sizes"]) if "sizes" in ladder else ladder.get("largest", available)
+    ladder = study.sections.training_sizes
+    largest = ladder.largest or available if ladder.sizes is None else max(ladder.sizes)
     if largest > available:
         raise UserError(
             f"{path}: training_sizes asks for n = {largest}, but data.train_examples gives {available}"
             + (" with its augmented copies" if study.augmentation_factor > 1 else "")
         )
-    if "sizes" not in ladder and ladder["smallest"] > largest:
-        raise UserError(
-            f"{path}: training_sizes.smallest is {ladder['smallest']}, expected at most the largest, {largest}"
-        )
-    if "sizes" not in ladder:
-        steps = ladder_steps(ladder["smallest"], largest, ladder["factor"])
+    if ladder.sizes is None:
+        if ladder.smallest > largest:
+            raise UserError(
+                f"{path}: training_sizes.smallest is {ladder.smallest}, expected at most the largest, {largest}"
+            )
+        steps = ladder_steps(ladder.smallest, largest, ladder.factor)
         if steps > MOST_SIZES:
             raise UserError(
-                f"{path}: training_sizes.factor is {ladder['factor']}, which gives {steps:.0e} sizes from "
-                f"{ladder['smallest']} to {largest}, expected at most {MOST_SIZES:,}"
+                f"{path}: training_sizes.factor is {ladder.factor}, which gives {steps:.0e} sizes from "
+                f"{ladder.smallest} to {largest}, expected at most {MOST_SIZES:,}"
             )
     for name, kernel in study.kernels.items():
         if not study.training_sizes(name):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from neural_kernels.errors import UserError
 from neural_kernels.names import check_name, is_name
-from neural_kernels.storage.strict_yaml import read_yaml
+from neural_kernels.storage.strict_yaml import read_yaml, shown
 
 COMPARISONS, TABLES = "comparisons", "tables"
 """Folders in that of the studies."""
@@ -23,7 +23,7 @@ _KINDS: dict[str, Kind] = {COMPARISONS: "comparison", TABLES: "table"}
 
 
 def read_config(path: Path, prefix: str = "") -> Any:
-    """What the study in ``path`` says, over the file that its key ``like`` names.
+    """What ``path`` holds, with the sections that it does not give of the file that its key ``like`` names.
 
     Args:
         prefix: how the file was come by, for messages.
@@ -35,8 +35,10 @@ def read_config(path: Path, prefix: str = "") -> Any:
     if kind(path) == "comparison":
         raise UserError(f"{prefix}{path} compares studies, expected one of those that it names")
     config = read(path, "study", prefix)
-    if not isinstance(config, dict) or not isinstance(config.get("like"), str):
+    if not isinstance(config, dict) or config.get("like") is None:
         return config
+    if not isinstance(config["like"], str):
+        raise UserError(f"{path}: like is {shown(config['like'])}, expected string")
     check_name(f"{path}: like", config["like"])
     other = read(path.with_name(f"{config['like']}.yaml"), "study", f"{path}: like: ")
     if not isinstance(other, dict):
@@ -44,7 +46,7 @@ def read_config(path: Path, prefix: str = "") -> Any:
     if "like" in other:
         raise UserError(f"{path}: like is {config['like']!r}, which is like another study itself")
     # Its own title, so that two reports do not go by one name.
-    return _over({key: value for key, value in other.items() if key != "title"}, config)
+    return {key: value for key, value in other.items() if key != "title"} | config
 
 
 def kind(path: Path) -> Kind:
@@ -73,10 +75,3 @@ def _similar(path: Path) -> str:
     known = names(path.parent) if is_name(path.stem) else []
     found = difflib.get_close_matches(path.stem, list(known), n=3)
     return f" (similar: {', '.join(found)})" if found else ""
-
-
-def _over(below: Any, above: Any) -> Any:
-    """``above``, and of the mappings in it what ``below`` says and they do not."""
-    if not isinstance(below, dict) or not isinstance(above, dict):
-        return above
-    return below | {key: _over(below.get(key), value) for key, value in above.items()}

@@ -5,16 +5,18 @@ It is no study: it names kernels of studies, starts none of them, and shows thos
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from neural_kernels.errors import UserError
 from neural_kernels.names import check_name
+from neural_kernels.sections import Distinct, Listed, NotNegative, Section, TestSetName, Text, parse
 from neural_kernels.study import config_files
 from neural_kernels.study.folders import METRICS, at
-from neural_kernels.study.schema import check_schema
 from neural_kernels.study.study import Study, load_study
 
 Method = Literal["none", "flips", "augmentation", "cifar5m", "finite"]
@@ -22,16 +24,44 @@ Method = Literal["none", "flips", "augmentation", "cifar5m", "finite"]
 OWN_METHODS: tuple[Method, ...] = ("none", "flips", "augmentation", "cifar5m")
 
 
-@dataclass(frozen=True)
-class Published:
-    """Numbers of others: ``accuracy`` in percent by test set; ``n`` and ``factor`` as printed, or empty."""
+class Published(Section):
+    """Numbers of others, as printed."""
 
-    method: Method
-    label: str
-    source: str
-    accuracy: Mapping[str, float]
-    n: str = ""
-    factor: str = ""
+    method: Method = Field(
+        description="Rows that they stand below; finite is for networks that were trained, the last ones."
+    )
+    label: Text = Field(description="The method as printed.")
+    source: Text = Field(description="Who published it.")
+    n: Text | None = Field(None, description="Training examples as printed.")
+    factor: Text | None = Field(None, description="Augmentation factor as printed.")
+    accuracy: Mapping[str, Annotated[NotNegative, Field(le=100)]] = Field(
+        min_length=1, description="Test set to accuracy in %."
+    )
+
+
+class GroupSection(Section):
+    """A group of rows."""
+
+    name: Text = Field(description="What the group is called.")
+    runs: Distinct[Annotated[str, Field(pattern="^[^/]+/[^/]+$")]] = Field(
+        max_length=1000, description="Kernels of studies on CIFAR-10 or CIFAR-5m, as <study>/<kernel>."
+    )
+    published: Listed[Published] = Field(
+        max_length=1000, description="Published numbers, in their order within a method."
+    )
+
+
+class TableFile(Section):
+    """A table of what was run beside what is published, config/tables/<table>.yaml: results/<table>.pdf and .md."""
+
+    title: Text = Field(description="Heading of the table.")
+    test_sets: Distinct[TestSetName] = Field(
+        min_length=1, max_length=100, description="Names of the test sets, a column each."
+    )
+    printed_in: Text = Field(description="Where the published numbers were read.")
+    architectures: Listed[GroupSection] = Field(
+        min_length=1, max_length=100, description="Groups of rows, in their order."
+    )
 
 
 @dataclass(frozen=True)
@@ -93,33 +123,26 @@ def load_table(path: Path) -> ComparisonTable:
         UserError: the file is missing, is not YAML or does not fit the schema, names a kernel of a study twice,
             or has a published number for a test set that is no column.
     """
-    config = config_files.read(path, "table")
-    check_schema(str(path), config, "comparison.schema.yaml")
-    groups = tuple(_group(path, entry, config["test_sets"]) for entry in config["architectures"])
+    config = parse(str(path), TableFile, config_files.read(path, "table"))
+    groups = tuple(_group(path, entry, config.test_sets) for entry in config.architectures)
     runs = [run for group in groups for run in group.runs]
     for run in runs:
         if runs.count(run) > 1:
             raise UserError(f"{path}: {'/'.join(run)} is in the runs of two architectures, expected one")
     return ComparisonTable(
-        path.stem,
-        config["title"],
-        tuple(config["test_sets"]),
-        config["printed_in"],
-        groups,
-        path.parent.parent,
+        path.stem, config.title, config.test_sets, config.printed_in, groups, path.parent.parent
     )
 
 
-def _group(path: Path, entry: Mapping[str, Any], test_sets: list[str]) -> Group:
-    published = tuple(Published(**numbers) for numbers in entry["published"])
-    for numbers in published:
+def _group(path: Path, entry: GroupSection, test_sets: Sequence[str]) -> Group:
+    for numbers in entry.published:
         for test_set in numbers.accuracy:
             if test_set not in test_sets:
                 raise UserError(
-                    f"{path}: {entry['name']}, {numbers.label!r} has an accuracy on {test_set!r}, expected one of "
+                    f"{path}: {entry.name}, {numbers.label!r} has an accuracy on {test_set!r}, expected one of "
                     f"{', '.join(test_sets)}"
                 )
-    runs = tuple((study, kernel) for study, kernel in (run.split("/") for run in entry["runs"]))
+    runs = tuple((study, kernel) for study, kernel in (run.split("/") for run in entry.runs))
     for name in (name for run in runs for name in run):
-        check_name(f"{path}: {entry['name']}, runs", name)
-    return Group(entry["name"], runs, published)
+        check_name(f"{path}: {entry.name}, runs", name)
+    return Group(entry.name, runs, entry.published)

@@ -1,24 +1,31 @@
-"""A study: one config file, checked against the schema, with its defaults filled in."""
+"""A study: one config file, as values that are checked and have their defaults."""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from neural_kernels import architectures, datasets
 from neural_kernels.architectures import Architecture
-from neural_kernels.engines import Kind
+from neural_kernels.datasets import Data
+from neural_kernels.engines import Kind, Precision
 from neural_kernels.errors import UserError
+from neural_kernels.names import check_name
+from neural_kernels.preprocessing.options import Preprocessing, parse_preprocessing
+from neural_kernels.sections import parse
+from neural_kernels.storage.strict_yaml import shown
 from neural_kernels.study import config_files
-from neural_kernels.study.checks import TRUNCATED, check_study, ladder_steps
-from neural_kernels.study.schema import check_schema, complete, validate
+from neural_kernels.study.candidate_grids import Ridge
+from neural_kernels.study.checks import check_study, ladder_steps
+from neural_kernels.study.kernel_section import KernelSection
+from neural_kernels.study.sections import Blocks, Fit, Sections
+from neural_kernels.study.solver_settings import SolverSection
 from neural_kernels.tuning.candidate import KEYS as TUNED_KEYS
-from neural_kernels.tuning.candidate import read_candidate
+from neural_kernels.tuning.candidate import Candidate, read_candidate
 from neural_kernels.tuning.settings import Tuning, parse_tuning
 
 # What a study takes over from the one that its key kernels_from names.
@@ -41,16 +48,65 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Study:
-    """A validated study. ``owner`` is the study whose folder holds the data and blocks.
+    """A validated study.
 
-    ``tuning`` is None in a study that searches no hyperparameters.
+    Attributes:
+        owner: the study whose folder holds the data and blocks.
+        sections: what its file says, and that of ``owner``; those that much is asked of are properties.
+        kernels: by name, those that it uses.
+        tuning: None in a study that searches no hyperparameters.
     """
 
     name: str
     owner: str
-    config: dict[str, Any]
-    kernels: dict[str, Kernel]
+    sections: Sections
+    kernels: Mapping[str, Kernel]
     tuning: Tuning | None = None
+
+    @property
+    def title(self) -> str:
+        return self.sections.title
+
+    @property
+    def seed(self) -> int:
+        return self.sections.seed
+
+    @property
+    def data(self) -> Data:
+        return self.sections.data
+
+    @property
+    def preprocessing(self) -> Mapping[str, Preprocessing]:
+        return self.sections.preprocessing
+
+    @property
+    def precision(self) -> Precision:
+        return self.sections.precision
+
+    @property
+    def engine(self) -> str:
+        return self.sections.engine
+
+    @property
+    def blocks(self) -> Blocks:
+        return self.sections.blocks
+
+    @property
+    def ridge(self) -> Ridge:
+        return self.sections.ridge
+
+    @property
+    def solver(self) -> SolverSection:
+        return self.sections.solver
+
+    @property
+    def fit(self) -> Fit:
+        return self.sections.fit
+
+    def plain(self, *keys: str) -> dict[str, Any]:
+        """Sections by their keys in the file, as it would hold them with their defaults; None for one left out."""
+        found = self.sections.model_dump(mode="json", include=set(keys))
+        return {key: found.get(key) for key in keys}
 
     @functools.cached_property
     def part_sizes(self) -> dict[str, int]:
@@ -62,17 +118,12 @@ class Study:
         Raises:
             UserError: a size is left out, and the data files are missing or damaged.
         """
-        data = self.config["data"]
-        tests = {name: (entry or {}).get("examples") for name, entry in (data.get("test_sets") or {}).items()}
-        train = data.get("train_examples")
-        validation = data["validation_examples"]
-        if tests and None not in (train, validation, *tests.values()):
-            return {
-                "train": self.augmentation_factor * train,
-                "validation": validation,
-                **tests,
-            }
-        return datasets.check_data(data).parts
+        tests = {name: test_set.examples for name, test_set in self.data.test_sets.items()}
+        asked = {"train": self.data.train_examples, "validation": self.data.validation_examples, **tests}
+        known = {part: size for part, size in asked.items() if size is not None}
+        if not tests or len(known) < len(asked):
+            return datasets.check_data(self.data).parts
+        return known | {"train": self.augmentation_factor * known["train"]}
 
     @property
     def training_examples(self) -> int:
@@ -82,12 +133,12 @@ class Study:
     @property
     def augmentation_factor(self) -> int:
         """Examples of the training set for each of its images: 1 without data augmentation."""
-        return (self.config["data"].get("augmentation") or {"factor": 1})["factor"]
+        return 1 if self.data.augmentation is None else self.data.augmentation.factor
 
     @property
     def has_tasks(self) -> bool:
         """Whether the scores of each task are kept and reported."""
-        return self.config.get("tasks") is not None
+        return self.sections.tasks is not None
 
     @property
     def images(self) -> int:
@@ -128,17 +179,17 @@ class Study:
 
     def block_edge(self, kernel: str) -> int:
         """Rows and columns of a block of one kernel."""
-        return self.kernels[kernel].block_edge or self.config["blocks"]["edge"]
+        return self.kernels[kernel].block_edge or self.blocks.edge
 
     def training_sizes(self, kernel: str) -> list[int]:
         """The ladder of training sizes n of one kernel, ascending."""
-        ladder = self.config["training_sizes"]
-        if "sizes" in ladder:
-            sizes = sorted(ladder["sizes"])
+        ladder = self.sections.training_sizes
+        if ladder.sizes is not None:
+            sizes = sorted(ladder.sizes)
         else:
-            largest = ladder.get("largest", self.training_examples)
-            steps = math.floor(ladder_steps(ladder["smallest"], largest, ladder["factor"]) + 1e-9)
-            powers = (round(ladder["smallest"] * ladder["factor"] ** step) for step in range(steps + 1))
+            largest = ladder.largest or self.training_examples
+            steps = math.floor(ladder_steps(ladder.smallest, largest, ladder.factor) + 1e-9)
+            powers = (round(ladder.smallest * ladder.factor**step) for step in range(steps + 1))
             # Neighbours are equal where the factor is close to 1.
             sizes = sorted({*powers, largest})
         limit = self.kernels[kernel].largest_training_size
@@ -150,7 +201,7 @@ class Study:
         A window of augmented copies would hold the images of another draw.
         """
         largest = min(self.training_sizes(kernel)[-1], self.images)
-        return max(1, min(self.config["draws"], largest // n))
+        return max(1, min(self.sections.draws, largest // n))
 
     def windows(self, n: int, kernel: str) -> list[tuple[int, int]]:
         """First example and end of each draw of size ``n``."""
@@ -158,7 +209,7 @@ class Study:
 
     def method(self, n: int) -> Literal["direct", "iterative"]:
         """How training size ``n`` is solved: by Cholesky, or by conjugate gradients above the size for that."""
-        return "direct" if n <= self.config["solver"]["direct_up_to"] else "iterative"
+        return "direct" if n <= self.solver.direct_up_to else "iterative"
 
     def ridge_source(self, n: int, kernel: str) -> int | None:
         """The training size whose ridge size ``n`` takes over, None where it chooses its own.
@@ -166,156 +217,166 @@ class Study:
         A sweep over ridges would repeat the most costly step, so that sizes that are solved iteratively
         take the ridge chosen at the largest size that is solved directly.
         """
-        if len(self.ridge_candidates()) == 1:
+        if len(self.ridge.numbers) == 1:
             return None
         direct = [size for size in self.training_sizes(kernel) if self.method(size) == "direct"]
         return direct[-1] if direct and self.method(n) == "iterative" else None
 
     def ridge_candidates(self) -> list[float]:
         """Candidates for the diagonal regulariser, relative to the mean diagonal, ascending."""
-        return _candidates(self.config["ridge"])
+        return list(self.ridge.numbers)
 
     def jitter_candidates(self) -> list[float]:
         """Candidates for the jitter of low-rank approximations, relative to the mean diagonal, ascending."""
-        return _candidates(self.config["approximations"]["jitter"])
+        section = self.sections.approximations
+        return [] if section is None else list(section.jitter.numbers)
 
     def approximations(self) -> list[tuple[str, int]]:
         """Method and size of each approximation of the full solution; none in a study that has no such section."""
-        section = self.config.get("approximations")
-        if section is None:
-            return []
-        sizes = {TRUNCATED: section["iterations"]}
-        return [
-            (method, size)
-            for method in section["methods"]
-            for size in sorted(sizes.get(method, section["sizes"]))
-        ]
-
-
-def _candidates(grid: dict[str, Any]) -> list[float]:
-    """The numbers of a section that gives candidates, or the exponents of a logarithmic grid; ascending."""
-    if "candidates" in grid:
-        return sorted(grid["candidates"])
-    exponents = np.linspace(grid["log10_smallest"], grid["log10_largest"], grid["count"])
-    return sorted(10.0 ** float(exponent) for exponent in exponents)
+        section = self.sections.approximations
+        return [] if section is None else section.asked
 
 
 def load_study(path: Path) -> Study:
     """The study in ``path``, config/<study>.yaml.
 
     Raises:
-        UserError: the file is missing, is not YAML, or does not fit the schema; the sentence names
+        UserError: the file is missing, is not YAML, or does not say what a study needs; the sentence names
             the key.
     """
-    config = _read(path)
-    owner = path.stem
-    if "kernels_from" in config:
-        owner = config["kernels_from"]
-        shared = _read(path.with_name(f"{owner}.yaml"), f"{path}: kernels_from: ")
-        if "kernels_from" in shared:
-            raise UserError(
-                f"{path}: kernels_from is {owner!r}, which takes its kernels from another study itself"
-            )
-        for key in SHARED:
-            config[key] = shared[key]
-        for name in config.get("use_kernels", []):
-            if name not in config["kernels"]:
-                known = ", ".join(config["kernels"])
-                raise UserError(
-                    f"{path}: use_kernels names {name!r}, expected one of {owner}'s kernels: {known}"
-                )
-        wanted = config.get("use_kernels", list(config["kernels"]))
-        config["kernels"] = {name: config["kernels"][name] for name in wanted}
-    for name, options in config["kernels"].items():
-        _take_over_files(path, name, options, config)
-    kernels = {name: _kernel(path, name, options, config) for name, options in config["kernels"].items()}
-    tuning = parse_tuning(f"{path}: tuning", config) if "tuning" in config else None
-    study = Study(path.stem, owner, config, kernels, tuning)
+    owner, sections = _read(path)
+    sections = _with_files(path, sections)
+    kernels = {name: _kernel(path, name, section, sections) for name, section in sections.kernels.items()}
+    study = Study(path.stem, owner, sections, kernels, _tuning(path, sections))
     check_study(path, study)
     return study
 
 
-def _read(path: Path, prefix: str = "") -> dict[str, Any]:
-    config = config_files.read_config(path, prefix)
-    validate(str(path), config, "config.schema.yaml")
-    # Before defaults are filled in: what is there was given.
-    _check_sharing(str(path), config)
-    _check_tuned(str(path), config)
-    complete(config, "config.schema.yaml")
-    return config
+def _read(path: Path) -> tuple[str, Sections]:
+    """The study whose data and kernels the one in ``path`` uses, and what its file says together with that one's."""
+    config = _config(path)
+    if not isinstance(config, dict) or config.get("kernels_from") is None:
+        return path.stem, _own(path, config)
+    for key in SHARED:
+        if key in config:
+            raise UserError(f"{path}: {key} may not be given together with kernels_from")
+    owner = config["kernels_from"]
+    if not isinstance(owner, str):
+        raise UserError(f"{path}: kernels_from is {shown(owner)}, expected string")
+    check_name(f"{path}: kernels_from", owner)
+    other = path.with_name(f"{owner}.yaml")
+    shared = _config(other, f"{path}: kernels_from: ")
+    if isinstance(shared, dict) and shared.get("kernels_from") is not None:
+        raise UserError(
+            f"{path}: kernels_from is {owner!r}, which takes its kernels from another study itself"
+        )
+    owned = _own(other, shared)
+    sections = parse(str(path), Sections, config | {key: getattr(owned, key) for key in SHARED})
+    for name in sections.use_kernels or ():
+        if name not in sections.kernels:
+            known = ", ".join(sections.kernels)
+            raise UserError(f"{path}: use_kernels names {name!r}, expected one of {owner}'s kernels: {known}")
+    used = {name: sections.kernels[name] for name in sections.use_kernels or sections.kernels}
+    return owner, sections.model_copy(update={"kernels": used})
 
 
-def _check_sharing(path: str, config: dict[str, Any]) -> None:
-    if "kernels_from" in config:
-        for key in SHARED:
-            if key in config:
-                raise UserError(f"{path}: {key} may not be given together with kernels_from")
-        return
-    for key in ("data", "preprocessing", "kernels"):
-        if key not in config:
-            raise UserError(f"{path}: the file lacks the key {key!r} (or kernels_from)")
-    if "use_kernels" in config:
-        raise UserError(f"{path}: use_kernels is given without kernels_from")
+def _config(path: Path, prefix: str = "") -> Any:
+    return config_files.read_config(path, prefix)
 
 
-def _check_tuned(path: str, config: dict[str, Any]) -> None:
-    for name, options in config.get("kernels", {}).items():
-        for key in TUNED_KEYS:
-            if "tuned" in options and key in options:
-                raise UserError(f"{path}: kernels.{name}.{key} may not be given together with tuned")
+def _own(path: Path, config: Any) -> Sections:
+    """The sections of a study that uses no other's kernels."""
+    if isinstance(config, dict) and not config.keys() - Sections.model_fields.keys():
+        for key in ("data", "preprocessing", "kernels"):
+            if config.get(key) is None:
+                raise UserError(f"{path}: the file lacks the key {key!r} (or kernels_from)")
+        if "use_kernels" in config:
+            raise UserError(f"{path}: use_kernels is given without kernels_from")
+    return parse(str(path), Sections, config)
 
 
-def _take_over_files(path: Path, name: str, options: dict[str, Any], config: dict[str, Any]) -> None:
-    """Put what a kernel's files say in their place: an architecture, or all that was tuned."""
-    where = f"{path}: kernels.{name}"
-    try:
-        if "tuned" in options:
-            _take_over_tuned(name, options, config)
-        elif "file" in options["architecture"]:
-            others = options["architecture"].keys() - {"file"}
-            if others:
-                raise UserError(f"architecture has {min(others)} beside file, which stands alone")
-            options["architecture"] = read_candidate(Path(options["architecture"]["file"]))["architecture"]
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+def _with_files(path: Path, sections: Sections) -> Sections:
+    """``sections`` with what the kernels' files say in their place: an architecture, or all that was tuned."""
+    kernels, preprocessing = dict(sections.kernels), dict(sections.preprocessing)
+    for name, kernel in sections.kernels.items():
+        try:
+            if kernel.tuned is not None:
+                kernels[name], preprocessing[name] = _tuned(name, kernel, kernel.tuned, preprocessing)
+            elif kernel.architecture is not None and "file" in kernel.architecture:
+                kernels[name] = _with_file(kernel, kernel.architecture)
+        except UserError as error:
+            raise UserError(f"{path}: kernels.{name}: {error}") from None
+    return sections.model_copy(update={"kernels": kernels, "preprocessing": preprocessing})
 
 
-def _take_over_tuned(name: str, options: dict[str, Any], config: dict[str, Any]) -> None:
-    file = options["tuned"]
+def _with_file(kernel: KernelSection, given: Mapping[str, Any]) -> KernelSection:
+    others = given.keys() - {"file"}
+    if others:
+        raise UserError(f"architecture has {min(others)} beside file, which stands alone")
+    return kernel.model_copy(update={"architecture": read_candidate(Path(given["file"]))["architecture"]})
+
+
+def _tuned(
+    name: str, kernel: KernelSection, file: str, others: Mapping[str, Preprocessing]
+) -> tuple[KernelSection, Preprocessing]:
     found = read_candidate(Path(file))
     for key in TUNED_KEYS:
         if key not in found:
             raise UserError(f"{file} lacks the key {key!r}")
     if found["kind"] not in get_args(Kind):
         raise UserError(f"{file}: kind is {found['kind']!r}, expected one of {', '.join(get_args(Kind))}")
-    if name in config["preprocessing"]:
+    if name in others:
         raise UserError(
             f"the preprocessing in {file} gets the kernel's name, but preprocessing.{name} is there"
         )
-    check_schema(f"{file}, preprocessing", found["preprocessing"], "preprocessing.schema.yaml")
-    config["preprocessing"][name] = found["preprocessing"]
-    options |= {"architecture": found["architecture"], "kind": found["kind"], "preprocessing": name}
+    preprocessing = parse_preprocessing(f"{file}, preprocessing", found["preprocessing"])
+    own = {"architecture": found["architecture"], "kind": found["kind"], "preprocessing": name}
+    return kernel.model_copy(update=own), preprocessing
 
 
-def _kernel(path: Path, name: str, options: dict[str, Any], config: dict[str, Any]) -> Kernel:
+def _kernel(path: Path, name: str, section: KernelSection, sections: Sections) -> Kernel:
     where = f"{path}: kernels.{name}"
-    if options["preprocessing"] not in config["preprocessing"]:
-        known = ", ".join(config["preprocessing"])
-        raise UserError(f"{where}.preprocessing is {options['preprocessing']!r}, expected one of {known}")
+    assert section.architecture is not None, "the section is checked"
+    assert section.preprocessing is not None, "the section is checked"
+    if section.preprocessing not in sections.preprocessing:
+        known = ", ".join(sections.preprocessing)
+        raise UserError(f"{where}.preprocessing is {section.preprocessing!r}, expected one of {known}")
     try:
-        architecture = architectures.build(**options["architecture"])
+        architecture = architectures.build(**section.architecture)
     except UserError as error:
         raise UserError(f"{where}.architecture: {error}") from None
     return Kernel(
         name,
         architecture,
-        options["kind"],
-        options["preprocessing"],
-        options.get("largest_training_size"),
-        options.get("validation_examples"),
-        options.get("test_examples"),
-        options.get("block_edge"),
+        section.kind,
+        section.preprocessing,
+        section.largest_training_size,
+        section.validation_examples,
+        section.test_examples,
+        section.block_edge,
     )
+
+
+def _tuning(path: Path, sections: Sections) -> Tuning | None:
+    section, where = sections.tuning, f"{path}: tuning"
+    if section is None:
+        return None
+    kernel = sections.kernels.get(section.baseline)
+    if kernel is None:
+        known = ", ".join(sections.kernels)
+        raise UserError(f"{where}.baseline is {section.baseline!r}, expected one of the kernels {known}")
+    assert kernel.architecture is not None, "the section is checked"
+    assert kernel.preprocessing is not None, "the section is checked"
+    used = sections.preprocessing[kernel.preprocessing].plain()
+    # Where the files are and what is tested on changes no trial.
+    data = {key: value for key, value in sections.data.plain().items() if key not in ("path", "test_sets")}
+    identity = {
+        "data": data,
+        "seed": sections.seed,
+        "precision": sections.precision,
+        "ridge": sections.ridge.plain(),
+    }
+    return parse_tuning(where, section, Candidate(kernel.architecture, kernel.kind, used), identity)
 
 
 def kernel_named(study: Study, name: str) -> Kernel:

@@ -13,6 +13,7 @@ from neural_kernels import architectures
 from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Kind
 from neural_kernels.errors import UserError
+from neural_kernels.preprocessing.options import Preprocessing, parse_preprocessing
 from neural_kernels.storage.files import write_atomically
 from neural_kernels.storage.strict_yaml import read_yaml
 
@@ -40,6 +41,14 @@ class Candidate:
             UserError: a parameter that the family refuses.
         """
         return architectures.build(**self.architecture)
+
+    def options(self) -> Preprocessing:
+        """The preprocessing as a value.
+
+        Raises:
+            UserError: a key or a value that its method refuses.
+        """
+        return parse_preprocessing("preprocessing", self.preprocessing)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from neural_kernels.engines import Kind
 from neural_kernels.errors import UserError
-from neural_kernels.preprocessing import applicable
+from neural_kernels.preprocessing import options as preprocessing_options
 from neural_kernels.storage.strict_yaml import shown
 from neural_kernels.tuning.candidate import Candidate
 
@@ -173,7 +173,8 @@ def parse_space(where: str, section: Mapping[str, Any]) -> SearchSpace:
                 fixed[part][name] = value
     if not found:
         raise UserError(f"{where} has no hyperparameter, expected choices or a range somewhere")
-    fixed["preprocessing"] = applicable(fixed["preprocessing"])
+    used = preprocessing_options.KEYS[fixed["preprocessing"]["method"]]
+    fixed["preprocessing"] = {key: value for key, value in fixed["preprocessing"].items() if key in used}
     free = {h.name: h for h in found if not h.when}
     for hyperparameter in found:
         at = _place(where, hyperparameter.section, hyperparameter.name)

@@ -1,0 +1,55 @@
+"""The section ``solver`` of a study: how its linear systems are solved."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from neural_kernels.sections import WHOLE, Million, Number, Section, UpToAMillion
+
+
+class Preconditioner(Section):
+    """Low-rank factor of the kernel that preconditions conjugate gradients."""
+
+    method: Literal["random", "greedy", "none"] = Field(
+        "random",
+        description="Randomly pivoted Cholesky, whose pivots follow from the study's seed; greedy (partial pivoted) "
+        "Cholesky, as in the paper; or none.",
+    )
+    rank: Million = Field(500, description="Rank of the factor.")
+
+
+class SolverSection(Section):
+    """How the linear systems are solved."""
+
+    direct_up_to: Annotated[int, Field(ge=0, le=10**7), WHOLE] = Field(
+        16384,
+        description="Largest n that is solved by dense Cholesky; above it, preconditioned conjugate gradients.",
+    )
+    tolerance: Number = Field(
+        1e-6,
+        ge=1e-16,
+        lt=1,
+        description="Relative residual |b - A x| / |b| at which a right-hand side has converged.",
+    )
+    max_iterations: Million = Field(1000, description="Iterations of conjugate gradients.")
+    residual_every: Million = Field(20, description="Iterations between recomputations of the true residual.")
+    block: bool = Field(
+        True,
+        description="Block conjugate gradients where all right-hand sides have the same labels known: they share their "
+        "directions, and take fewer passes over the kernel. False gives each its own, as in the paper.",
+    )
+    preconditioner: Preconditioner = Field(
+        Preconditioner(),
+        description="Low-rank factor of the kernel that preconditions conjugate gradients.",
+    )
+    memory_gib: UpToAMillion = Field(
+        8,
+        description="The most resident memory of a process that solves, approximates or predicts, the program itself "
+        "included (some 0.3 GiB). Kernel blocks take what is left; what does not fit is streamed from disk at every "
+        "iteration.",
+    )
+    checkpoint_minutes: UpToAMillion = Field(
+        5, description="Minutes between checkpoints of conjugate gradients."
+    )
