@@ -107,12 +107,12 @@ SeveralExamples = Annotated[int, Field(ge=2, le=10**9), WHOLE]
 Million = Annotated[int, Field(ge=1, le=10**6), WHOLE]
 Thousand = Annotated[int, Field(ge=1, le=1000), WHOLE]
 
-_NUMBER = WrapValidator(_as_written), PlainSerializer(lambda value: value, return_type=Any)
-Number = Annotated[float, *_NUMBER]
-Positive = Annotated[float, Field(gt=0), *_NUMBER]
-UpToAMillion = Annotated[float, Field(gt=0, le=10**6), *_NUMBER]
-NotNegative = Annotated[float, Field(ge=0), *_NUMBER]
-Exponent = Annotated[float, Field(ge=-30, le=15), *_NUMBER]
+NUMBER = WrapValidator(_as_written), PlainSerializer(lambda value: value, return_type=Any)
+Number = Annotated[float, *NUMBER]
+Positive = Annotated[float, Field(gt=0), *NUMBER]
+UpToAMillion = Annotated[float, Field(gt=0, le=10**6), *NUMBER]
+NotNegative = Annotated[float, Field(ge=0), *NUMBER]
+Exponent = Annotated[float, Field(ge=-30, le=15), *NUMBER]
 
 
 # ------------------------------------------------------------------------------------- lists
@@ -133,8 +133,16 @@ def _differ(value: Any) -> Any:
 # A list of a file as a tuple.
 LIST = Strict(False)
 Listed = Annotated[tuple[T, ...], LIST]
-Distinct = Annotated[
-    tuple[T, ...], LIST, Field(json_schema_extra={"uniqueItems": True}), BeforeValidator(_differ)
+_UNIQUE = {"uniqueItems": True}
+Distinct = Annotated[tuple[T, ...], LIST, Field(json_schema_extra=_UNIQUE), BeforeValidator(_differ)]
+NotEmpty = Annotated[
+    tuple[T, ...], LIST, Field(min_length=1, json_schema_extra=_UNIQUE), BeforeValidator(_differ)
+]
+UpToAThousand = Annotated[
+    tuple[T, ...],
+    LIST,
+    Field(min_length=1, max_length=1000, json_schema_extra=_UNIQUE),
+    BeforeValidator(_differ),
 ]
 
 

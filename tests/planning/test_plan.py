@@ -22,8 +22,8 @@ def test_a_plan_says_what_it_knows_and_warns():
     assert "WARNING: a block of CV8 takes 111 hours of one node: smaller ones would be more jobs" in text
     assert "WARNING: the largest solve" not in text
     assert "118.7 TiB for 41,920 blocks and 256.0 GiB for features" in text
-    small = {**CIFAR5M.config, "solver": {**CIFAR5M.config["solver"], "memory_gib": 50}}
-    small = dataclasses.replace(CIFAR5M, config=small)
+    solver = CIFAR5M.solver.model_copy(update={"memory_gib": 50})
+    small = dataclasses.replace(CIFAR5M, sections=CIFAR5M.sections.model_copy(update={"solver": solver}))
     text = describe(small, plans(small, 1000.0), 2**38, Path("results"), node_memory=2**38)
     assert "WARNING: the largest solve of CV8 takes 80.4 GiB besides kernel blocks" in text
     text = describe(DEMO, plans(DEMO, None), 10**6, Path("results"))

@@ -1,11 +1,40 @@
-"""Metrics tables with known power laws, for the tests of the reports."""
+"""Studies, and metrics tables with known power laws, for the tests of the reports."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from neural_kernels import architectures
 from neural_kernels.metrics import table as metrics_table
+from neural_kernels.sections import parse
+from neural_kernels.study.sections import Sections
+from neural_kernels.study.study import Kernel, Study
+
+
+def a_study(kernels: Mapping[str, int | None] | None = None, **sections: Any) -> Study:
+    """The study ``demo`` with some sections as its file would have them.
+
+    Args:
+        kernels: by name the number of examples of each test set that they are evaluated on, None for all.
+    """
+    own = {name: {"architecture": {"name": "FC"}, "preprocessing": "plain"} for name in kernels or ["FC"]}
+    config = {
+        "title": "demo",
+        "data": {"name": "digits"},
+        "preprocessing": {"plain": {"method": "none"}},
+        "kernels": own,
+        **sections,
+    }
+    architecture = architectures.build("FC")
+    used = {
+        name: Kernel(name, architecture, "ntk", "plain", None, None, tested, None)
+        for name, tested in (kernels or {}).items()
+    }
+    return Study("demo", "demo", parse("demo.yaml", Sections, config), used)
 
 
 def exponent(kernel: int, test_set: int) -> float:

@@ -3,12 +3,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from studies import a_study
 
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import style
@@ -28,12 +30,13 @@ METHODS = [
     "bayesian_committee_machine_independent",
 ]
 SIZES = [2**k for k in range(6, 13)]
-STUDY = {
+SECTIONS: dict[str, Any] = {
     "title": "A title",
     "ridge": {"candidates": [1e-4, 1e-2, 1.0]},
     "solver": {"preconditioner": {"method": "none", "rank": 500}},
-    "approximations": {"jitter": {"log10_smallest": -6, "log10_largest": 0, "count": 4}},
+    "approximations": {"sizes": [64], "jitter": {"log10_smallest": -6, "log10_largest": 0, "count": 4}},
 }
+STUDY = a_study(**SECTIONS)
 
 
 def table(
@@ -183,7 +186,7 @@ def test_only_solves_that_failed_are_alerts() -> None:
 
 
 def test_the_preconditioner_of_the_truncated_iteration_is_named() -> None:
-    study = STUDY | {"solver": {"preconditioner": {"method": "greedy", "rank": 500}}}
+    study = a_study(**SECTIONS | {"solver": {"preconditioner": {"method": "greedy", "rank": 500}}})
     notes = approximations_table(table(), study, "cifar10").notes
     assert any("greedy, rank 500" in note for note in notes)
 

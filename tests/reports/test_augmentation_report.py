@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from studies import metrics
+from studies import a_study, metrics
 
 from neural_kernels.reports import style
 from neural_kernels.reports.augmentation import (
@@ -24,12 +24,12 @@ from neural_kernels.reports.contact_sheet import ContactSheet, contact_sheet_fig
 
 IMAGES = 100
 SIZES = [100, 200, 400, 800, 2000]
-STUDY = {
-    "title": "A title",
-    "data": {"augmentation": {"factor": 20, "magnitude": 4, "padding": 4}},
-    "ridge": {"candidates": [1e-4, 1e-2, 1.0]},
-    "solver": {"tolerance": 1e-4},
-}
+STUDY = a_study(
+    title="A title",
+    data={"name": "digits", "augmentation": {"factor": 20, "magnitude": 4, "padding": 4}},
+    ridge={"candidates": [1e-4, 1e-2, 1.0]},
+    solver={"tolerance": 1e-4},
+)
 
 
 def sheet(images: int = 20, copies: int = 8, channels: int = 3, size: int = 32) -> ContactSheet:

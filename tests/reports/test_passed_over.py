@@ -20,14 +20,16 @@ def test_the_table_of_solves_says_where_and_how_many():
     metrics = studies.metrics(["FC3", "CV8"], ["cifar10"], [500, 1000])
     metrics = with_passed_over(metrics, "FC3", 500, 3)
     metrics = with_passed_over(metrics, "CV8", 500, 0)
-    (note,) = [note for note in solves(metrics, {}).notes if "passed over" in note]
+    (note,) = [note for note in solves(metrics, studies.a_study()).notes if "passed over" in note]
     assert note.endswith("singular to rounding there: FC3 NTK, n = 500: 3.")
 
 
 def test_nothing_is_said_where_none_was_passed_over():
     assert passed_over_note([("a", 0), ("b", 0)]) == []
     assert not [
-        note for note in solves(studies.metrics(["FC3"], ["cifar10"], [500]), {}).notes if "passed" in note
+        note
+        for note in solves(studies.metrics(["FC3"], ["cifar10"], [500]), studies.a_study()).notes
+        if "passed" in note
     ]
 
 
@@ -35,6 +37,6 @@ def test_nothing_is_said_where_none_was_passed_over():
 def test_a_direct_solve_above_the_tolerance_is_in_bold_red(table):
     metrics = studies.metrics(["FC3"], ["cifar10"], [250, 500], unconverged=(("FC3", 500),))
     assert set(metrics["stopped_by"]) == {"direct"}
-    shown = table(metrics, {})
+    shown = table(metrics, studies.a_study())
     assert shown.alerts == {len(shown.rows) - 1}
     assert any(note.startswith("Bold red") for note in shown.notes)

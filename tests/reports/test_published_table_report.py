@@ -155,7 +155,7 @@ def test_a_solve_that_did_not_converge_is_red_and_said(tmp_path: Path) -> None:
         ({"sizes": [10, 20]}, "other training sizes of kernel FC3"),
         ({"tests": {"cifar10_1": 100}}, "other test sets"),
         ({"kernels": ("CV8",)}, "has no kernel 'FC3', expected one of CV8"),
-        ({"data": "digits"}, "has data digits, expected cifar10 or cifar5m"),
+        ({"data": "tiny_imagenet"}, "has data tiny_imagenet, expected cifar10 or cifar5m"),
     ],
 )
 def test_metrics_of_another_config_are_refused(tmp_path: Path, study: dict, sentence: str) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from studies import exponent, metrics
+from studies import a_study, exponent, metrics
 
 from neural_kernels.reports import style
 from neural_kernels.reports.scaling import report_figures, write_scaling_figure, write_scaling_report
@@ -78,7 +78,7 @@ def test_no_text_overlaps_or_leaves_the_page(
     kernels: list[str], test_sets: list[str], sizes: list[int], kind: dict[str, bool]
 ) -> None:
     table = metrics(kernels, test_sets, sizes, draws=2, unconverged=((kernels[0], 2048),), **kind)
-    for figure in report_figures(table, {"title": "A title", "kernels": {"FC3": {"test_examples": 1000}}}):
+    for figure in report_figures(table, a_study({"FC3": 1000}, title="A title")):
         assert overlaps(figure) == []
         renderer = figure.canvas.get_renderer()
         for text in all_text(figure):
@@ -93,7 +93,7 @@ def test_no_text_overlaps_or_leaves_the_page(
 @pytest.mark.parametrize("test_sets", [FOUR, FOUR[:1]])
 @pytest.mark.parametrize("top5", [False, True])
 def test_legends_and_panels_stay_apart(test_sets: list[str], top5: bool) -> None:
-    figure = scaling_figure(metrics(EIGHT, test_sets, SIZES, top5=top5), {}, test_sets)
+    figure = scaling_figure(metrics(EIGHT, test_sets, SIZES, top5=top5), a_study(), test_sets)
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     boxes = [part.get_tightbbox(renderer) for part in (*figure.axes, *figure.legends)]
@@ -104,7 +104,7 @@ def test_legends_and_panels_stay_apart(test_sets: list[str], top5: bool) -> None
 
 def test_the_panels_show_the_points_the_fit_and_what_is_beyond() -> None:
     table = metrics(["FC3", "CV8"], ["cifar5m", "cifar10"], SIZES)
-    figure = scaling_figure(table, {"fit": {"n_min": 64, "n_max": 1024}}, ["cifar5m", "cifar10"])
+    figure = scaling_figure(table, a_study(fit={"n_min": 64, "n_max": 1024}), ["cifar5m", "cifar10"])
     assert len(figure.axes) == 4
     loss, accuracy, second, _ = figure.axes
     assert (loss.get_title(), second.get_title()) == ("CIFAR-5m", "CIFAR-10")
@@ -133,7 +133,7 @@ def test_the_panels_show_the_points_the_fit_and_what_is_beyond() -> None:
 
 def test_top5_accuracy_has_a_panel_and_a_column_of_its_own() -> None:
     table = metrics(["FC3"], ["tiny_imagenet"], SIZES, top5=True)
-    panels, tables, _ = report_figures(table, {})
+    panels, tables, _ = report_figures(table, a_study())
     assert [ax.get_ylabel() for ax in panels.axes] == ["Test loss", "Accuracy (%)", "Top-5 accuracy (%)"]
     # Of one test set, all three side by side.
     assert len({ax.get_position().y0 for ax in panels.axes}) == 1
@@ -147,13 +147,13 @@ def test_top5_accuracy_has_a_panel_and_a_column_of_its_own() -> None:
 
 
 def test_the_legend_has_the_exponent_and_its_interval() -> None:
-    figure = scaling_figure(metrics(["FC3"], ["digits"], SIZES), {}, ["digits"])
+    figure = scaling_figure(metrics(["FC3"], ["digits"], SIZES), a_study(), ["digits"])
     (text,) = figure.legends[0].get_texts()
     assert text.get_text() == f"FC3 NTK  {style.ALPHA} = 0.100 [0.100, 0.100]"
 
 
 def test_draws_are_dots_around_their_mean() -> None:
-    figure = scaling_figure(metrics(["FC3"], ["digits"], SIZES, draws=3), {}, ["digits"])
+    figure = scaling_figure(metrics(["FC3"], ["digits"], SIZES, draws=3), a_study(), ["digits"])
     (draws,) = [line for line in figure.axes[0].lines if line.get_gid() == "draws"]
     assert draws.get_xdata().tolist() == [n for n in SIZES[:7] for _ in range(3)] + [2048, 2048]
     assert any("dots: single draws" in text.get_text() for text in figure.texts)
@@ -161,23 +161,23 @@ def test_draws_are_dots_around_their_mean() -> None:
 
 def test_unconverged_solves_are_open_and_said() -> None:
     table = metrics(["FC3", "CV8"], ["a", "b"], SIZES, unconverged=(("FC3", 4096), ("CV8", 4096)))
-    figure = scaling_figure(table, {}, ["a", "b"])
+    figure = scaling_figure(table, a_study(), ["a", "b"])
     for ax in figure.axes:
         opened = [line.get_xdata().tolist() for line in ax.lines if line.get_markerfacecolor() == "white"]
         assert opened == [[4096], [4096]]
     (note,) = [text for text in figure.texts if "did not converge" in text.get_text()]
     assert note.get_text() == "Open markers: 2 solves that did not converge, left out of the fits."
-    words = [text.get_text() for page in report_figures(table, {})[1:] for text in page.texts]
+    words = [text.get_text() for page in report_figures(table, a_study())[1:] for text in page.texts]
     assert "1 unconverged left out" in words
     assert any("(not converged)" in word or word == "converged)" for word in words)
 
 
 def test_without_a_fit_there_is_no_line_and_the_legend_says_so() -> None:
-    figure = scaling_figure(metrics(["FC3"], ["digits"], [64, 128]), {}, ["digits"])
+    figure = scaling_figure(metrics(["FC3"], ["digits"], [64, 128]), a_study(), ["digits"])
     assert not [line for line in figure.axes[0].lines if line.get_gid() in ("fit", "beyond")]
     assert figure.legends[0].get_texts()[0].get_text() == "FC3 NTK  no fit"
     assert not any("least squares" in text.get_text() for text in figure.texts)
-    words = [text.get_text() for text in report_figures(metrics(["FC3"], ["d"], [64]), {})[1].texts]
+    words = [text.get_text() for text in report_figures(metrics(["FC3"], ["d"], [64]), a_study())[1].texts]
     assert any("needs 4 training sizes" in word for word in words)
 
 
@@ -185,15 +185,15 @@ def test_a_loss_of_zero_is_left_out_of_the_panel(tmp_path: Path) -> None:
     table = metrics(["FC3"], ["a"], SIZES)
     for zero in (table["n"] == 4096, table["n"] > 0):
         table.loc[zero & (table["metric"] == "loss"), "value"] = 0.0
-        figure = scaling_figure(table, {}, ["a"])
+        figure = scaling_figure(table, a_study(), ["a"])
         assert figure.legends[0].get_texts()[0].get_text() == "FC3 NTK  no fit"
-        write_scaling_report(table, {}, tmp_path / "report.pdf")
+        write_scaling_report(table, a_study(), tmp_path / "report.pdf")
         assert pages(tmp_path / "report.pdf") == 3
 
 
 def test_single_precision_and_fewer_test_examples_are_named() -> None:
     table = metrics(["FC3", "CV8"], ["digits"], SIZES, single_precision=("CV8",))
-    figures = report_figures(table, {"kernels": {"FC3": {}, "CV8": {"test_examples": 1000}}})
+    figures = report_figures(table, a_study({"FC3": None, "CV8": 1000}))
     for figure, legend in ((figures[0], True), (figures[1], False)):
         texts = [t.get_text() for t in (figure.legends[0].get_texts() if legend else figure.texts)]
         assert any("CV8 NTK, float32" in text for text in texts)
@@ -202,7 +202,7 @@ def test_single_precision_and_fewer_test_examples_are_named() -> None:
 
 @pytest.mark.parametrize(("direct_up_to", "said"), [(1024, True), (4096, False), (8, False)])
 def test_a_ridge_that_was_taken_over_is_said_to_be(direct_up_to: int, said: bool) -> None:
-    study = {"solver": {"direct_up_to": direct_up_to}}
+    study = a_study(solver={"direct_up_to": direct_up_to})
     text = " ".join(t.get_text() for t in report_figures(metrics(["FC3"], ["a"], SIZES), study)[-1].texts)
     assert (f"Above n = {direct_up_to:,} the ridge" in text) == said
 
@@ -210,14 +210,14 @@ def test_a_ridge_that_was_taken_over_is_said_to_be(direct_up_to: int, said: bool
 def test_a_kernel_without_one_of_the_test_sets_is_reported_all_the_same(tmp_path: Path) -> None:
     table = metrics(["FC3", "CV8"], ["a", "b"], SIZES)
     table = table.loc[~((table["kernel"] == "CV8") & (table["split"] == "b"))]
-    write_scaling_report(table, {}, tmp_path / "report.pdf")
+    write_scaling_report(table, a_study(), tmp_path / "report.pdf")
     assert pages(tmp_path / "report.pdf") == 3
 
 
 @pytest.mark.parametrize(("test_sets", "expected"), [(["a"], 3), (list("abcdef"), 4)])
 def test_the_pdf_has_its_pages(tmp_path: Path, test_sets: list[str], expected: int) -> None:
     out = tmp_path / "results" / "demo_scaling.pdf"
-    write_scaling_report(metrics(["FC3"], test_sets, SIZES), {"title": "Demo"}, out)
+    write_scaling_report(metrics(["FC3"], test_sets, SIZES), a_study(title="Demo"), out)
     assert pages(out) == expected
     content = out.read_bytes()
     assert content.startswith(b"%PDF-")
@@ -229,15 +229,15 @@ def test_the_pdf_has_its_pages(tmp_path: Path, test_sets: list[str], expected: i
 def test_equal_tables_give_equal_files(tmp_path: Path) -> None:
     table = metrics(["FC3", "CV8"], ["a"], SIZES, draws=2)
     for name in ("one.pdf", "two.pdf"):
-        write_scaling_report(table, {}, tmp_path / name)
+        write_scaling_report(table, a_study(), tmp_path / name)
     assert (tmp_path / "one.pdf").read_bytes() == (tmp_path / "two.pdf").read_bytes()
     for name in ("one.svg", "two.svg"):
-        write_scaling_figure(table, {}, tmp_path / name)
+        write_scaling_figure(table, a_study(), tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
 
 
 def test_the_figure_is_an_image(tmp_path: Path) -> None:
-    write_scaling_figure(metrics(["FC3"], ["a"], SIZES), {}, tmp_path / "figure.png")
+    write_scaling_figure(metrics(["FC3"], ["a"], SIZES), a_study(), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -245,7 +245,7 @@ def test_tables_that_cannot_be_reported_are_refused(tmp_path: Path) -> None:
     table = metrics(["FC3"], ["a"], SIZES)
     two = pd.concat([table, table.assign(study="other")], ignore_index=True)
     with pytest.raises(ValueError, match="of the studies demo, other"):
-        write_scaling_report(two, {}, tmp_path / "report.pdf")
+        write_scaling_report(two, a_study(), tmp_path / "report.pdf")
     with pytest.raises(ValueError, match="expected loss or mse"):
-        write_scaling_report(table.loc[table["split"] == "train"], {}, tmp_path / "report.pdf")
+        write_scaling_report(table.loc[table["split"] == "train"], a_study(), tmp_path / "report.pdf")
     assert list(tmp_path.iterdir()) == []

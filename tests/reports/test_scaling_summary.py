@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from studies import exponent, metrics
+from studies import a_study, exponent, metrics
 
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports.scaling_summary import (
@@ -18,7 +18,7 @@ SIZES = [2**k for k in range(5, 13)]
 
 
 def test_fits_have_the_exponents_of_the_data() -> None:
-    fits = fits_table(metrics(["FC3", "CV8"], ["a", "b"], SIZES), {"fit": {"bootstrap": 100}})
+    fits = fits_table(metrics(["FC3", "CV8"], ["a", "b"], SIZES), a_study(fit={"bootstrap": 100}))
     assert list(zip(fits["kernel"], fits["test_set"], strict=True)) == [
         ("FC3", "a"),
         ("FC3", "b"),
@@ -33,7 +33,7 @@ def test_fits_have_the_exponents_of_the_data() -> None:
 
 def test_the_range_of_the_config_is_the_range_of_the_fit() -> None:
     fits = fits_table(
-        metrics(["FC3"], ["a"], SIZES), {"fit": {"n_min": 64, "n_max": 1024, "confidence": 0.9}}
+        metrics(["FC3"], ["a"], SIZES), a_study(fit={"n_min": 64, "n_max": 1024, "confidence": 0.9})
     )
     assert fits.loc[0, ["n_min", "n_max", "points", "confidence"]].tolist() == [64, 1024, 5, 0.9]
 
@@ -41,14 +41,14 @@ def test_the_range_of_the_config_is_the_range_of_the_fit() -> None:
 def test_unconverged_solves_are_left_out_and_counted() -> None:
     table = metrics(["FC3"], ["a"], SIZES, unconverged=(("FC3", 4096),))
     table.loc[(table["n"] == 4096) & (table["metric"] == "loss"), "value"] = 5.0
-    fit = fits_table(table, {}).iloc[0]
+    fit = fits_table(table, a_study()).iloc[0]
     assert fit["alpha"] == pytest.approx(exponent(0, 0), rel=1e-10)
     assert (fit["n_max"], fit["left_out"]) == (2048, 1)
 
 
 def test_a_missing_fit_has_a_reason_and_no_numbers() -> None:
     table = metrics(["FC3"], ["a"], [64, 128, 256, 2048], unconverged=(("FC3", 2048),))
-    fit = fits_table(table, {}).iloc[0]
+    fit = fits_table(table, a_study()).iloc[0]
     assert "its range has 3" in fit["reason"]
     assert "1 solves that did not converge" in fit["reason"]
     assert pd.isna(fit[["alpha", "alpha_low", "n_min", "points"]]).all()
@@ -57,7 +57,7 @@ def test_a_missing_fit_has_a_reason_and_no_numbers() -> None:
 def test_final_results_are_means_over_draws_at_each_kernels_largest_n() -> None:
     table = metrics(["FC3", "CV8"], ["a"], [64, 128], draws=2)
     short = table.loc[(table["kernel"] == "FC3") | (table["n"] == 64)]
-    final = final_table(short, {})
+    final = final_table(short, a_study())
     assert final.loc[final["kernel"] == "FC3", "n"].tolist() == [128, 128]
     assert final.loc[final["kernel"] == "CV8", "n"].tolist() == [64, 64]
     row = final.loc[(final["kernel"] == "CV8") & (final["metric"] == "loss")].iloc[0]
@@ -75,7 +75,7 @@ def test_solves_take_draws_together_and_keep_failures_apart() -> None:
     table = metrics(["FC3"], ["a"], [512, 2048, 8192], draws=4)
     failed = (table["n"] == 2048) & (table["draw"] == 3)
     table.loc[failed, ["stopped_by", "converged"]] = ["max_iterations", False]
-    solves = solves_table(table, {}).set_index(["n", "converged"])
+    solves = solves_table(table, a_study()).set_index(["n", "converged"])
     assert solves["draws"].to_dict() == {(512, True): 4, (2048, False): 1, (2048, True): 3, (8192, True): 1}
     good = solves.loc[(2048, True)]
     assert (good["ridge_low"], good["ridge_high"]) == (pytest.approx(1e-6), pytest.approx(1e-4))
@@ -85,12 +85,12 @@ def test_solves_take_draws_together_and_keep_failures_apart() -> None:
 
 def test_labels_follow_the_config_and_name_kind_and_precision() -> None:
     table = metrics(["b", "FC3_NNGP", "CV8"], ["a"], [64], single_precision=("CV8",))
-    labels = kernel_labels(table, {"kernels": {"CV8": {}, "FC3_NNGP": {}, "absent": {}}})
+    labels = kernel_labels(table, a_study(dict.fromkeys(("CV8", "FC3_NNGP", "absent"))))
     assert labels == {"CV8": "CV8 NTK, float32", "FC3_NNGP": "FC3 NNGP", "b": "b NTK"}
 
 
 def test_labels_stay_apart_where_the_names_differ_in_the_kind_alone() -> None:
-    labels = kernel_labels(metrics(["FC3", "FC3_NTK"], ["a"], [64]), {})
+    labels = kernel_labels(metrics(["FC3", "FC3_NTK"], ["a"], [64]), a_study())
     assert labels == {"FC3": "FC3", "FC3_NTK": "FC3_NTK"}
 
 

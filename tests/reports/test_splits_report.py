@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from studies import metrics
+from studies import a_study, metrics
 
 from neural_kernels.reports import style
 from neural_kernels.reports.split_tables import all_kernels, beside_published
@@ -13,7 +13,7 @@ from neural_kernels.reports.splits import Run, by_split, prediction_figures, sum
 from neural_kernels.study.split_comparison import Comparison, Published
 
 KERNELS = ["FC", "Conv1D"]
-CONFIG = {"study": "demo", "seed": 0, "fit": {}, "kernels": {key: {} for key in KERNELS}}
+STUDY = a_study(dict.fromkeys(KERNELS))
 NAMES = ["mut_des", "one_vs_many", "two_vs_many", "seven_vs_many", "low_vs_high", "sampled"]
 
 
@@ -28,11 +28,11 @@ def run(unconverged: tuple = ()) -> Run:
     table.loc[second & (table["split"] == "validation"), "value"] = 0.01
     table.loc[second & (table["metric"] == "spearman"), "value"] -= 0.1
     pearson = table.loc[table["metric"] == "spearman"].assign(metric="pearson")
-    return Run(CONFIG, pd.concat([table, pearson], ignore_index=True), predictions)
+    return Run(STUDY, pd.concat([table, pearson], ignore_index=True), predictions)
 
 
 def comparison(names: list[str], note: str = "Mind this.") -> Comparison:
-    published = (Published("Others", "somebody", {names[0]: 0.79}),)
+    published = (Published(name="Others", source="somebody", values={names[0]: 0.79}),)
     # Studies are looked at by the stages alone: here a name says that there is one.
     studies = {name: None if name == "mut_des" else name for name in names}
     return Comparison("aav", "A title", note, "test", studies, published)  # type: ignore[arg-type]
@@ -70,10 +70,10 @@ def test_solves_that_did_not_converge_are_alerts():
 
 
 def test_each_split_is_a_test_set_of_one_table():
-    table, config = by_split(comparison(NAMES[:3]), {name: run() for name in NAMES[1:3]})
+    table, study = by_split(comparison(NAMES[:3]), {name: run() for name in NAMES[1:3]})
     assert list(table["split"].unique()) == NAMES[1:3]
     assert set(table["study"]) == {"aav"}
-    assert list(config["kernels"]) == KERNELS
+    assert list(study.kernels) == KERNELS
 
 
 @pytest.mark.parametrize("count", [1, 5])

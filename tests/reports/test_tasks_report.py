@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from studies import a_study
 
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics import task_scores
@@ -16,14 +17,14 @@ PUBLISHED = [
     {"name": "PAS", "metric": "average_precision", "value": 0.3012, "test_set": "test", "source": "c"},
     {"name": "Elsewhere", "metric": "average_precision", "value": 0.9, "test_set": "other", "source": "d"},
 ]  # fmt: skip
-STUDY = {
-    "title": "Many assays",
-    "kernels": {"Small": {}, "Large": {}},
-    "data": {"validation_examples": 100},
-    "ridge": {"candidates": [1e-3]},
-    "solver": {"direct_up_to": 4096, "tolerance": 1e-6},
-    "tasks": {"published": PUBLISHED},
-}
+STUDY = a_study(
+    {"Small": None, "Large": None},
+    title="Many assays",
+    data={"name": "digits", "validation_examples": 100},
+    ridge={"candidates": [1e-3]},
+    solver={"direct_up_to": 4096, "tolerance": 1e-6},
+    tasks={"published": PUBLISHED},
+)
 
 
 def made_up(count, task="multilabel", single=()):
@@ -35,7 +36,7 @@ def made_up(count, task="multilabel", single=()):
     labels[:, list(single)] = np.minimum(labels[:, list(single)], 0)
     if task == "regression":
         labels = random.normal(size=labels.shape)
-    for place, kernel in enumerate(STUDY["kernels"]):
+    for place, kernel in enumerate(STUDY.kernels):
         for n in SIZES:
             facts = dict.fromkeys(metrics_table.FACTS, "x") | {
                 "study": "many", "kernel": kernel, "kind": "ntk", "precision": "float64", "n": n, "size": 0, "draw": 0,

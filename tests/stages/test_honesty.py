@@ -1,5 +1,7 @@
 """What a study says of a solve that rounding limits, from its record to its metrics."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tiny_studies import study_with_blocks
@@ -50,9 +52,10 @@ def test_ridges_passed_over_are_in_the_record_and_the_metrics(made):
     assert table.loc[table["metric"] == "ridges_passed_over", "value"].tolist() == [2.0]
 
 
-def test_a_residual_above_the_tolerance_is_not_converged_in_the_metrics(made, monkeypatch):
+def test_a_residual_above_the_tolerance_is_not_converged_in_the_metrics(made):
     study, results = made
-    monkeypatch.setitem(study.config["solver"], "tolerance", 1e-30)
+    solver = study.solver.model_copy(update={"tolerance": 1e-30})
+    study = dataclasses.replace(study, sections=study.sections.model_copy(update={"solver": solver}))
     solve(study, results, "FC", N, threads=1)
     evaluate_predictions(study, results, "FC", N)
     table = metrics_table.read(metrics_file(study, results, "FC", N))

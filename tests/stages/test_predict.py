@@ -106,7 +106,7 @@ def predicted(run, output, x=NEW, kernel="FC", **options):
 def textbook(run, n, task, new=NEW):
     """Mean, joint covariance and noise of one task at ``new`` (Rasmussen and Williams 2006, algorithm 2.1)."""
     study, results = run
-    order = np.random.default_rng(study.config["seed"]).permutation(70)
+    order = np.random.default_rng(study.seed).permutation(70)
     train = order[15:65]
     x_mean, x_std = X[train].mean(axis=0), X[train].std(axis=0)
     y_mean, y_std = Y[train, task].mean(), Y[train, task].std()

@@ -18,6 +18,7 @@ from neural_kernels.architectures import build
 from neural_kernels.engines import kernel_matrix
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.preprocessing import preprocess
+from neural_kernels.preprocessing.options import parse_preprocessing
 from neural_kernels.stages import tune as tuning_stages
 from neural_kernels.storage.files import read_json
 from neural_kernels.study.study import load_study
@@ -58,7 +59,7 @@ def trial(results, number):
 
 def directly(results, tmp_path, candidate, n, m, part, ridge):
     """Predictions for ``part``, with the preprocessing of the workflow and dense NumPy."""
-    preprocess(candidate["preprocessing"], results / "tiny" / "data", tmp_path)
+    preprocess(parse_preprocessing("", candidate["preprocessing"]), results / "tiny" / "data", tmp_path)
     architecture = build(**candidate["architecture"])
     x = np.load(tmp_path / "train.npy")[:n]
     kernel = kernel_matrix(architecture, x, kind=candidate["kind"])
@@ -152,7 +153,7 @@ def test_another_study_can_name_the_winner(run, tmp_path):
     assert kernel.architecture.fingerprint() == build(**best["architecture"]).fingerprint()
     assert study.kernels["Layers"].architecture == kernel.architecture
     assert (kernel.kind, study.kernels["Layers"].kind) == (best["kind"], "nngp")
-    assert study.config["preprocessing"][kernel.preprocessing] == best["preprocessing"]
+    assert study.preprocessing[kernel.preprocessing].plain() == best["preprocessing"]
     assert study.training_sizes("Tuned")[-1] <= 30
 
 

@@ -13,6 +13,7 @@ from neural_kernels.engines import kernel_matrix, variances
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import made_up, open_examples
 from neural_kernels.planning import costs as planning
+from neural_kernels.preprocessing.options import Zca
 from neural_kernels.stages.data import prepare_data, preprocess_data
 from neural_kernels.stages.kernels import compute_block, declare_kernel
 from neural_kernels.storage.files import read_json
@@ -61,7 +62,7 @@ def test_blocks_are_the_kernel_of_the_standardised_graphs(study, tmp_path):
     prepare_data(study, tmp_path)
     for name in ("plain", "scaled"):
         preprocess_data(study, tmp_path, name)
-    order = np.random.default_rng(study.config["seed"]).permutation(30)
+    order = np.random.default_rng(study.seed).permutation(30)
     chosen = GRAPHS[order[6:26]]
     mean, scale = chosen.nodes.mean(axis=0), chosen.nodes.std(axis=0)
     expected = {"train": chosen, "validation": GRAPHS[order[:6]], "test": GRAPHS[30:]}
@@ -102,7 +103,7 @@ def test_the_hash_of_features_is_also_of_the_edges(study, tmp_path):
 
 def test_whitening_graphs_is_refused(study, tmp_path):
     prepare_data(study, tmp_path)
-    options = {"method": "zca", "regularization": 0.1, "per_image_normalization": False}
+    options = Zca(per_image_normalization=False)
     with pytest.raises(UserError, match="method is zca, but the examples are graphs"):
         preprocessing.preprocess(options, tmp_path / "small/data", tmp_path / "features")
 

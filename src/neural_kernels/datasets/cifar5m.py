@@ -27,7 +27,7 @@ from neural_kernels.datasets.pools import (
     is_file,
     require_file,
 )
-from neural_kernels.sections import WHOLE, Distinct
+from neural_kernels.sections import WHOLE, NotEmpty
 from neural_kernels.sections import Path as PathText
 
 ORIGIN = "https://github.com/preetum/cifar5m"
@@ -40,9 +40,8 @@ class Options(DataOptions):
 
     name: Literal["cifar5m"] = Field("cifar5m", description="The data set cifar5m.")
     path: PathText = Field(description="The folder of the .npz parts, relative to the working directory.")
-    train_parts: Distinct[Annotated[int, Field(ge=0, le=4), WHOLE]] | None = Field(
+    train_parts: NotEmpty[Annotated[int, Field(ge=0, le=4), WHOLE]] | None = Field(
         None,
-        min_length=1,
         description="The parts that the training pool is made of. null is all five, 0 to 4.",
     )
 

@@ -23,7 +23,7 @@ from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.options import DataOptions
 from neural_kernels.datasets.pools import LARGEST_EXAMPLE, Chunk, Dataset, Pool
 from neural_kernels.errors import UserError
-from neural_kernels.sections import WHOLE, Distinct, Name, Text
+from neural_kernels.sections import WHOLE, Name, NotEmpty, Text
 from neural_kernels.sections import Path as PathText
 from neural_kernels.sentences import refusal
 
@@ -60,8 +60,8 @@ class Options(DataOptions):
         description="Which table of a .zip or folder that holds several, <table>.csv, as FLIP has one a split. null is "
         "the only one there.",
     )
-    targets: Distinct[Text] | None = Field(
-        None, min_length=1, description="The columns to learn, each an output of its own. null is target."
+    targets: NotEmpty[Text] | None = Field(
+        None, description="The columns to learn, each an output of its own. null is target."
     )
     alphabet: Annotated[str, Field(min_length=1), AfterValidator(_alphabet)] | None = Field(
         None,

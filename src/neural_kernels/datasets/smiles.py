@@ -27,7 +27,7 @@ from neural_kernels.datasets.molecules import LONGEST_SMILES, Molecules, parse
 from neural_kernels.datasets.options import DataOptions
 from neural_kernels.datasets.pools import Dataset, require_file
 from neural_kernels.errors import UserError
-from neural_kernels.sections import Distinct, Text
+from neural_kernels.sections import NotEmpty, Text
 from neural_kernels.sections import Path as PathText
 
 log = logging.getLogger(__name__)
@@ -45,9 +45,8 @@ class Options(DataOptions):
     name: Literal["smiles"] = Field("smiles", description="The data set smiles.")
     path: PathText = Field(description="The .csv or .csv.gz file, relative to the working directory.")
     smiles_column: str | None = Field(None, description="The column of SMILES. null is smiles.")
-    task_columns: Distinct[Text] | None = Field(
+    task_columns: NotEmpty[Text] | None = Field(
         None,
-        min_length=1,
         description="The columns to learn, numbers, blank where one is missing. null is every column that has no other "
         "use.",
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from neural_kernels.sections import Distinct, Examples, Million, Section, Thousand
+from neural_kernels.sections import Examples, Million, NotEmpty, Section, Thousand, UpToAThousand
 from neural_kernels.study.candidate_grids import Jitter
 
 # The approximation whose size is a number of iterations, in the config and the metrics table.
@@ -28,24 +28,19 @@ class ApproximationsSection(Section):
     At the largest training size of each kernel: results/<study>.pdf. Ridges are the study's candidates.
     """
 
-    methods: Distinct[Method] = Field(
+    methods: NotEmpty[Method] = Field(
         ("nystrom", "subset_of_regressors", "block_diagonal", "bayesian_committee_machine", "truncated_cg"),
-        min_length=1,
         description="nystrom and subset_of_regressors of some rank, block_diagonal and bayesian_committee_machine in "
         "parts of some size, and truncated_cg, the study's conjugate gradients stopped after some iterations. The "
         "Bayesian committee machine predicts test examples together, as many as a part has; "
         "bayesian_committee_machine_independent predicts each on its own, and is not tried unless it is listed.",
     )
-    sizes: Distinct[Examples] = Field(
-        min_length=1,
-        max_length=1000,
+    sizes: UpToAThousand[Examples] = Field(
         description="Ranks of the low-rank methods, and training examples of a part of the others; of "
         "bayesian_committee_machine also the most test examples that are predicted together.",
     )
-    iterations: Distinct[Million] = Field(
+    iterations: UpToAThousand[Million] = Field(
         (1, 2, 4, 8, 16, 32, 64, 128),
-        min_length=1,
-        max_length=1000,
         description="Iterations after which conjugate gradients are stopped.",
     )
     jitter: Jitter = Field(

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from neural_kernels.metrics.objective_names import ObjectiveName
-from neural_kernels.sections import Distinct, Exponent, NotNegative, Number, Section, Thousand
+from neural_kernels.sections import NUMBER, Exponent, NotNegative, Number, Section, Thousand, UpToAThousand
 
 
 class Grid(Section):
@@ -18,10 +18,8 @@ class Grid(Section):
     log10_smallest: Exponent
     log10_largest: Exponent
     count: Thousand = Field(description="Number of candidates.")
-    candidates: Distinct[Number] | None = Field(
+    candidates: UpToAThousand[Number] | None = Field(
         None,
-        min_length=1,
-        max_length=1000,
         description="The candidates themselves, in place of the logarithmic grid.",
     )
 
@@ -40,10 +38,8 @@ class Ridge(Grid):
     log10_smallest: Exponent = Field(-8, description="log10 of the smallest eps.")
     log10_largest: Exponent = Field(2, description="log10 of the largest eps.")
     count: Thousand = Field(20, description="Number of candidates.")
-    candidates: Distinct[Annotated[Number, Field(ge=1e-30)]] | None = Field(
+    candidates: UpToAThousand[Annotated[float, Field(ge=1e-30), *NUMBER]] | None = Field(
         None,
-        min_length=1,
-        max_length=1000,
         description="The candidates themselves, in place of the logarithmic grid.",
     )
     objective: ObjectiveName | None = Field(
@@ -63,9 +59,7 @@ class Jitter(Grid):
     log10_smallest: Exponent = Field(-6, description="log10 of the smallest jitter.")
     log10_largest: Exponent = Field(0, description="log10 of the largest jitter.")
     count: Thousand = Field(4, description="Number of candidates.")
-    candidates: Distinct[NotNegative] | None = Field(
+    candidates: UpToAThousand[NotNegative] | None = Field(
         None,
-        min_length=1,
-        max_length=1000,
         description="The candidates themselves, in place of the logarithmic grid.",
     )

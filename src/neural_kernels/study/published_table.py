@@ -14,7 +14,7 @@ from pydantic import Field
 
 from neural_kernels.errors import UserError
 from neural_kernels.names import check_name
-from neural_kernels.sections import Distinct, Listed, NotNegative, Section, TestSetName, Text, parse
+from neural_kernels.sections import NUMBER, Distinct, Listed, Section, TestSetName, Text, parse
 from neural_kernels.study import config_files
 from neural_kernels.study.folders import METRICS, at
 from neural_kernels.study.study import Study, load_study
@@ -34,7 +34,7 @@ class Published(Section):
     source: Text = Field(description="Who published it.")
     n: Text | None = Field(None, description="Training examples as printed.")
     factor: Text | None = Field(None, description="Augmentation factor as printed.")
-    accuracy: Mapping[str, Annotated[NotNegative, Field(le=100)]] = Field(
+    accuracy: Mapping[str, Annotated[float, Field(ge=0, le=100), *NUMBER]] = Field(
         min_length=1, description="Test set to accuracy in %."
     )
 

@@ -11,8 +11,8 @@ from neural_kernels.datasets import Data
 from neural_kernels.engines import Precision
 from neural_kernels.preprocessing.options import Preprocessing
 from neural_kernels.sections import (
+    NUMBER,
     WHOLE,
-    Distinct,
     Examples,
     Line,
     Listed,
@@ -24,6 +24,7 @@ from neural_kernels.sections import (
     Seed,
     SeveralExamples,
     TestSetName,
+    UpToAThousand,
 )
 from neural_kernels.study.approximation_settings import ApproximationsSection
 from neural_kernels.study.candidate_grids import Ridge
@@ -54,10 +55,8 @@ class Ladder(Section):
     factor: Number = Field(
         2, gt=1, le=10**6, description="Ratio of neighbouring sizes. The ladder may have at most 1,000 sizes."
     )
-    sizes: Distinct[SeveralExamples] | None = Field(
+    sizes: UpToAThousand[SeveralExamples] | None = Field(
         None,
-        min_length=1,
-        max_length=1000,
         description="The sizes themselves, in place of smallest, largest and factor.",
     )
 
@@ -83,7 +82,7 @@ class PublishedFigure(Section):
         description="What it is; rmse in the units of the data, the mean over tasks."
     )
     value: Number = Field(description="The figure.")
-    spread: Annotated[Number, Field(gt=0)] | None = Field(
+    spread: Annotated[float, Field(gt=0), *NUMBER] | None = Field(
         None, description="Its standard deviation as published."
     )
     test_set: TestSetName = Field("test", description="On which test set.")
@@ -123,10 +122,8 @@ class Sections(Section):
         "set of blocks. The keys data, preprocessing, kernels, precision, engine and blocks are then taken from that "
         "study and may not be given here.",
     )
-    use_kernels: Distinct[Name] | None = Field(
+    use_kernels: UpToAThousand[Name] | None = Field(
         None,
-        min_length=1,
-        max_length=1000,
         description="With kernels_from: which of that study's kernels to use. Left out, all of them.",
     )
     data: Data = Field(description="The examples that the study draws from, and how many it takes of them.")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from neural_kernels.datasets import DataSummary
 from neural_kernels.errors import UserError
-from neural_kernels.sections import Line, Listed, Name, Number, Section, TestSetName, Text, parse
+from neural_kernels.sections import NUMBER, Line, Listed, Name, Section, TestSetName, Text, parse
 from neural_kernels.study import config_files
 from neural_kernels.study.study import Study, load_study
 
@@ -21,7 +21,7 @@ class Published(Section):
 
     name: Text = Field(description="Header of the column.")
     source: Text = Field(description="Where the figures are from, and what they are.")
-    values: Mapping[str, Annotated[Number, Field(ge=-1, le=1)]] = Field(
+    values: Mapping[str, Annotated[float, Field(ge=-1, le=1), *NUMBER]] = Field(
         description="Spearman correlation of each split."
     )
 

@@ -14,12 +14,11 @@ from neural_kernels.errors import UserError
 from neural_kernels.metrics.objective_names import ObjectiveName
 from neural_kernels.preprocessing.options import Method
 from neural_kernels.sections import (
+    NUMBER,
     WHOLE,
     Examples,
     Listed,
     Name,
-    NotNegative,
-    Number,
     Section,
     SeveralExamples,
     Thousand,
@@ -46,7 +45,7 @@ class SearchedPreprocessing(Section):
     """As an entry of the study's section preprocessing; of zca, regularization can be searched."""
 
     method: Method = Field(description="zca, standardize or none.")
-    regularization: Annotated[NotNegative, Field(le=10**6)] | dict[str, Any] = Field(
+    regularization: Annotated[float, Field(ge=0, le=10**6), *NUMBER] | dict[str, Any] = Field(
         0.1,
         union_mode="left_to_right",
         description="zca only. Added to the covariance's diagonal, relative to its mean eigenvalue.",
@@ -109,7 +108,7 @@ class TuningSection(Section):
         3,
         description="How often a trial is begun before it is recorded as failed; a killed one is taken up again.",
     )
-    largest_seconds: Annotated[Number, Field(gt=0, le=10**9)] | None = Field(
+    largest_seconds: Annotated[float, Field(gt=0, le=10**9), *NUMBER] | None = Field(
         None,
         description="A trial whose kernel would take longer, by the rate measured where it runs, is recorded as "
         "pruned. null lets every trial run. Which ones are pruned depends on the machine.",
