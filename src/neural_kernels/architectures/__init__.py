@@ -23,6 +23,7 @@ from neural_kernels.architectures.families import (
 )
 from neural_kernels.architectures.layers import (
     ACTIVATIONS,
+    SQRT2,
     Abs,
     Activation,
     Affine,
@@ -49,6 +50,7 @@ from neural_kernels.architectures.layers import (
 __all__ = [
     "ACTIVATIONS",
     "FAMILIES",
+    "SQRT2",
     "Abs",
     "Activation",
     "Affine",
