@@ -8,24 +8,39 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import pytest
+from pydantic import Field
 
 from neural_kernels import architectures as arch
 from neural_kernels import blocks, datasets, engines, solvers
 from neural_kernels.blocks.computation import compute_block
+from neural_kernels.datasets.options import DataOptions
 from neural_kernels.datasets.pools import Dataset, in_memory
 from neural_kernels.engines import jax_engine
 from neural_kernels.errors import UserError
 from neural_kernels.solvers import pivots, registry
 from neural_kernels.solvers.approximations.registry import APPROXIMATIONS
 from neural_kernels.solvers.pivoted_cholesky import greedy
+from neural_kernels.solvers.settings import NO_PRECONDITIONER
 from neural_kernels.solvers.solution import Record, Solution
 from neural_kernels.solvers.system import Opened, System
+from neural_kernels.study import approximation_settings
+from neural_kernels.study.sections import Sections
+from neural_kernels.study.solver_settings import Preconditioner
 
 ROOT = Path(__file__).parents[1]
-OPTIONS = {"name": "toy", "path": "nowhere", "validation_examples": 20, "train_examples": 60}
+
+
+class ToyOptions(DataOptions):
+    """The keys of the toy data set: those that all have."""
+
+    name: Literal["toy"] = Field("toy", description="The data set toy.")
+
+
+OPTIONS = ToyOptions(validation_examples=20, train_examples=60)
 
 
 # ------------------------------------------------------------------------------ an activation
@@ -205,3 +220,12 @@ def test_every_file_that_the_recipes_name_is_there():
 def test_titles_of_solvers_and_approximations_tell_them_apart():
     titles = [entry.title for entry in (*registry.SOLVERS.values(), *APPROXIMATIONS.values())]
     assert len(set(titles)) == len(titles)
+
+
+def test_a_config_can_name_all_that_is_registered():
+    assert set(get_args(approximation_settings.Method)) == set(APPROXIMATIONS)
+    named = get_args(Preconditioner.model_fields["method"].annotation)
+    assert set(named) == {*pivots.PIVOTS, NO_PRECONDITIONER}
+    assert get_args(Sections.model_fields["engine"].annotation) == ("auto", *engines.ENGINES)
+    names = [options.model_fields["name"].default for options in datasets.OPTIONS]
+    assert set(names) == set(datasets.DATASETS)

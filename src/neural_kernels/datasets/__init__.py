@@ -217,8 +217,12 @@ def read_inputs(options: DataOptions, path: Path, input_shape: tuple[int | None,
         input_shape, kind: of a training example, its shape and the kind of its dtype.
 
     Raises:
-        UserError: a bad file.
+        UserError: a data set that has no such files, or a bad file.
     """
+    if options.name not in INPUTS:
+        raise UserError(
+            f"data.name is {options.name!r}, expected one that new examples can be read for: {', '.join(INPUTS)}"
+        )
     return inputs.check_inputs(INPUTS[options.name](options, path), input_shape, kind)
 
 
