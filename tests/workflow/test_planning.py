@@ -1,6 +1,7 @@
 """What it takes to plan, before any job starts."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,6 @@ def test_a_short_name_is_a_copy_of_the_report_that_its_study_has(project):
 
 def test_rules_have_their_paths_from_one_place_but_for_logs():
     for rules in (ROOT / "workflow/rules").glob("*.smk"):
-        said = [line for line in rules.read_text().splitlines() if '"results/' in line]
-        assert all("/logs/" in line for line in said), (rules, said)
+        said = re.findall(r'"results/[^"]+', rules.read_text())
+        assert all("/logs/" in path for path in said), (rules, said)
     assert len((ROOT / "workflow/rules/common.smk").read_text().splitlines()) < 120
