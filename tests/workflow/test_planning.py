@@ -1,12 +1,13 @@
 """What it takes to plan, before any job starts."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from workflow_projects import TINY, jobs, make_project
+from workflow_projects import ROOT, TINY, jobs, make_project
 
 PROGRAM = Path(__file__).parents[1] / "helpers" / "counted_planning.py"
 COMPARISON = "title: Several\nsplits: {one: tiny, two: mine, three: guest}\ntest_set: digits\n"
@@ -47,3 +48,10 @@ def test_a_short_name_is_a_copy_of_the_report_that_its_study_has(project):
         assert run.returncode == 0, run.stdout
         asked = jobs(run.stdout)
         assert (asked["copy_report"], asked[report]) == (1, 1)
+
+
+def test_rules_have_their_paths_from_one_place_but_for_logs():
+    for rules in (ROOT / "workflow/rules").glob("*.smk"):
+        said = re.findall(r'"results/[^"]+', rules.read_text())
+        assert all("/logs/" in path for path in said), (rules, said)
+    assert len((ROOT / "workflow/rules/common.smk").read_text().splitlines()) < 120
