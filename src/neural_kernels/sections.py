@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
@@ -36,11 +37,14 @@ from neural_kernels.storage.strict_yaml import shown
 
 T = TypeVar("T")
 
+# Looking for plugins of pydantic's in all that is installed would take a tenth of the start of every job.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 
 class Section(BaseModel):
     """Keys of a config and their values; others are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -109,7 +113,6 @@ Thousand = Annotated[int, Field(ge=1, le=1000), WHOLE]
 
 NUMBER = WrapValidator(_as_written), PlainSerializer(lambda value: value, return_type=Any)
 Number = Annotated[float, *NUMBER]
-Positive = Annotated[float, Field(gt=0), *NUMBER]
 UpToAMillion = Annotated[float, Field(gt=0, le=10**6), *NUMBER]
 NotNegative = Annotated[float, Field(ge=0), *NUMBER]
 Exponent = Annotated[float, Field(ge=-30, le=15), *NUMBER]

@@ -107,7 +107,7 @@ def main() -> None:
     import neural_kernels.stages.tune  # noqa: F401
     from neural_kernels.study.study import load_study
 
-    # Schemas are parsed once for all children; what lives is not looked at by each of their collectors.
+    # What parses a study is made once for all children; what lives is not looked at by each of their collectors.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tiny.yaml"
         path.write_text(yaml.safe_dump(STUDY))

@@ -8,8 +8,6 @@ float64. Integer labels (n,) make a classification: 0 to C-1, each of them in ``
 given by ``class_names``, not as labels. Float labels (n,) or (n, tasks) make a regression.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Iterator

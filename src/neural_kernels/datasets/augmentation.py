@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
 from pydantic import Field
 
 from neural_kernels.datasets.flips import flip
@@ -24,37 +23,67 @@ from neural_kernels.errors import UserError
 from neural_kernels.progress import progress
 from neural_kernels.sections import WHOLE, Listed, Number, Section, Thousand
 
+if TYPE_CHECKING:
+    # Every job that computes a block loads the data sets, and none of them should wait for Pillow.
+    from PIL import Image
+
 LARGEST_MAGNITUDE = 10
 
-Operation = Callable[[Image.Image, float], Image.Image]
+Operation = Callable[["Image.Image", float], "Image.Image"]
 OperationName = Literal[
     "FlipLR", "Solarize", "Color", "Brightness", "Contrast", "Sharpness", "Posterize", "Equalize", "Identity"
 ]
 
 
-def _enhance(enhancer: Callable[[Image.Image], Any]) -> Operation:
-    # Of the original image 0.1 to 1.9 times as much as there is: level 5 changes nothing.
-    return lambda image, magnitude: enhancer(image).enhance(1.8 * magnitude / LARGEST_MAGNITUDE + 0.1)
+def _enhance(name: str) -> Operation:
+    """The enhancer of Pillow's that is called ``name``."""
+
+    def enhance(image: Image.Image, magnitude: float) -> Image.Image:
+        from PIL import ImageEnhance
+
+        # Of the original image 0.1 to 1.9 times as much as there is: level 5 changes nothing.
+        enhanced: Image.Image = getattr(ImageEnhance, name)(image).enhance(
+            1.8 * magnitude / LARGEST_MAGNITUDE + 0.1
+        )
+        return enhanced
+
+    return enhance
+
+
+def _mirror(image: Image.Image, _: float) -> Image.Image:
+    from PIL import ImageOps
+
+    return ImageOps.mirror(image)
+
+
+def _equalize(image: Image.Image, _: float) -> Image.Image:
+    from PIL import ImageOps
+
+    return ImageOps.equalize(image)
 
 
 def _solarize(image: Image.Image, magnitude: float) -> Image.Image:
+    from PIL import ImageOps
+
     return ImageOps.solarize(image, 256 - int(magnitude * 256 / LARGEST_MAGNITUDE))
 
 
 def _posterize(image: Image.Image, magnitude: float) -> Image.Image:
+    from PIL import ImageOps
+
     # Level 10 would leave no bit, a black image, which Pillow refuses.
     return ImageOps.posterize(image, max(1, 4 - int(magnitude * 4 / LARGEST_MAGNITUDE)))
 
 
 OPERATIONS: dict[OperationName, Operation] = {
-    "FlipLR": lambda image, _: ImageOps.mirror(image),
+    "FlipLR": _mirror,
     "Solarize": _solarize,
-    "Color": _enhance(ImageEnhance.Color),
-    "Brightness": _enhance(ImageEnhance.Brightness),
-    "Contrast": _enhance(ImageEnhance.Contrast),
-    "Sharpness": _enhance(ImageEnhance.Sharpness),
+    "Color": _enhance("Color"),
+    "Brightness": _enhance("Brightness"),
+    "Contrast": _enhance("Contrast"),
+    "Sharpness": _enhance("Sharpness"),
     "Posterize": _posterize,
-    "Equalize": lambda image, _: ImageOps.equalize(image),
+    "Equalize": _equalize,
     "Identity": lambda image, _: image,
 }
 
@@ -130,6 +159,8 @@ def draw(augmentation: Augmentation, seed: int, row: int, copy: int) -> Draw:
 
 def augmented(image: np.ndarray, drawn: Draw, magnitude: float, padding: int) -> np.ndarray:
     """``image`` (height, width, 3) uint8 after the operation, the crop and the flip of ``drawn``."""
+    from PIL import Image
+
     height, width, _ = image.shape
     changed = np.asarray(OPERATIONS[drawn.operation](Image.fromarray(image), magnitude))
     padded = np.pad(changed, ((padding, padding), (padding, padding), (0, 0)))

@@ -5,8 +5,6 @@ folder or inside a .tar, .tar.gz or .tar.xz archive. An archive is read as a str
 and only members with the expected names are looked at.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial

@@ -4,8 +4,6 @@ Six parts of 1,000,448 images, ``cifar5m_part{0..5}.npz`` or ``part{0..5}.npz``,
 (n, 32, 32, 3) RGB and ``Y`` labels 0 to 9. Parts 0 to 4 are for training, part 5 is the test set.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import accumulate

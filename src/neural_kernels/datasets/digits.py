@@ -4,8 +4,6 @@ Alpaydin and Kaynak, UCI "Optical Recognition of Handwritten Digits", its test f
 split of their own: a fixed random set of them is held out, the same for every seed of a study.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Literal
 

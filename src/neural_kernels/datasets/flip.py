@@ -8,8 +8,6 @@ An example is one-hot, (length, letters + 1) uint8: a channel for each letter of
 the positions beyond the sequence's end.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which molecules are for training, validation and test."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal

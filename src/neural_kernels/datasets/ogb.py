@@ -5,8 +5,6 @@ split "valid" is the validation split, "test" the test set. Labels of 0, 1 and b
 any others a regression.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from functools import partial

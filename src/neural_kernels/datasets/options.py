@@ -3,8 +3,6 @@
 A data set's own keys are in its module, as ``Options``, a subclass of ``DataOptions`` whose ``name`` is the data set's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Literal
 

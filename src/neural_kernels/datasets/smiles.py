@@ -5,8 +5,6 @@ Values of 0, 1 and blanks make a multilabel task, any others a regression. The s
 at random, or as a column of the table or a folder of row numbers says.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 import math

@@ -12,8 +12,6 @@ There may be any number of classes, of images of a class and of test images. Tra
 of their classes and, within one, of their names; test images in the order of their annotations.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections import Counter

@@ -3,8 +3,6 @@
 Fitted once on the study's training set, applied to every part.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field

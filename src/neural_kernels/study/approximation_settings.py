@@ -1,7 +1,5 @@
 """The section ``approximations`` of a study: what is compared with the full solution."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """What a ridge or a jitter is chosen from: a logarithmic grid, or the candidates themselves."""
 
-from __future__ import annotations
-
 import functools
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """An entry of the section ``kernels`` of a study."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import Field, model_validator

@@ -3,8 +3,6 @@
 It is no study: it names kernels of studies, starts none of them, and shows those that have been run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

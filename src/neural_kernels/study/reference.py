@@ -60,14 +60,14 @@ def contents() -> dict[str, str]:
     return {"configuration.md": "\n".join(texts), **files}
 
 
-def _sections(schema: dict[str, Any], place: str, root: dict[str, Any], shown: set[str]) -> Iterator[str]:
+def _sections(schema: dict[str, Any], place: str, root: dict[str, Any], shown: set[int]) -> Iterator[str]:
     """Tables of keys: those of ``schema``, whose place in the file is ``place``, then of each section in it.
 
-    Of a section that stands in several places the first has the table; ``shown`` are the titles of those.
+    Of a section that stands in several places the first has the table; ``shown`` are the identities of those.
     """
-    if schema["title"] in shown:
+    if id(schema) in shown:
         return
-    shown.add(schema["title"])
+    shown.add(id(schema))
     if place:
         yield f"### {place}\n"
     yield _text(schema, root) + "\n"

@@ -1,7 +1,5 @@
 """The sections of a study's file, config/<study>.yaml, each a frozen value."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Literal
 

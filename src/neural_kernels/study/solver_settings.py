@@ -1,7 +1,5 @@
 """The section ``solver`` of a study: how its linear systems are solved."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

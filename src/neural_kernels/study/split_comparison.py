@@ -1,7 +1,5 @@
 """A comparison: one file that names the studies of several splits of a data set, and published figures for them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

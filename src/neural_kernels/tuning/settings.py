@@ -1,7 +1,5 @@
 """The section ``tuning`` of a study, as values."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
