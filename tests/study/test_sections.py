@@ -14,10 +14,11 @@ from neural_kernels.datasets import OPTIONS
 from neural_kernels.errors import UserError
 from neural_kernels.sections import Section, parse
 from neural_kernels.study import reference
+from neural_kernels.study.config_files import names
 from neural_kernels.study.published_table import TableFile
 from neural_kernels.study.sections import Sections
 from neural_kernels.study.split_comparison import ComparisonFile
-from neural_kernels.study.study import load_study, studies
+from neural_kernels.study.study import load_study
 
 ROOT = Path(__file__).parents[2]
 TASKS = {"tasks": {"published": [{"name": "Others", "metric": "rmse", "value": 1, "source": "a paper"}]}}
@@ -51,7 +52,7 @@ def test_what_is_documented_is_what_the_code_says():
 
 
 def test_studies_that_ship_are_the_same_when_they_are_written_and_read_again():
-    for name in studies(ROOT / "config"):
+    for name in names(ROOT / "config"):
         sections = load_study(ROOT / "config" / f"{name}.yaml").sections
         plain = sections.plain()
         assert json.loads(json.dumps(plain)) == plain
