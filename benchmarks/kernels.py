@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -190,7 +191,7 @@ def entries(architecture: Architecture, shape: tuple[int, ...] = SHAPE) -> int:
     return total
 
 
-def run(name: str, kind: str, precision: str, engine: str, edge: int, folder: Path) -> dict:
+def run(name: str, kind: str, precision: str, engine: str, edge: int, folder: Path) -> dict[str, Any]:
     out = folder / f"{name}-{kind}-{precision}-{engine}-{edge}.json"
     command = [sys.executable, __file__, "--measure", name, kind, precision, engine, str(edge), str(out)]
     subprocess.run(command, check=True)

@@ -18,7 +18,7 @@ SHAPE = (32, 32, 16)
 REPEATS, CALLS = 7, 40
 
 
-@numba.njit(fastmath=True)
+@numba.njit(fastmath=True)  # type: ignore[untyped-decorator]
 def layer(
     K: np.ndarray,
     T: np.ndarray,

@@ -84,7 +84,7 @@ def main() -> int:
             lambda: solves(store, min(options.solve_n, options.n), targets, options.ridge),
         ):
             try:
-                for made in measurement():
+                for made in measurement():  # type: ignore[no-untyped-call]
                     rows.append(made)
                     print(as_line(made), flush=True)
             except Exception as error:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T] | None = None, *, total: int, description: str, initial: int = 0) -> tqdm:
+def progress(
+    items: Iterable[T] | None = None, *, total: int, description: str, initial: int = 0
+) -> tqdm[Any]:
     """A progress bar over ``items``, or one to ``update`` by hand.
 
     In a terminal it is redrawn in place; in a log file it is a line every half minute.

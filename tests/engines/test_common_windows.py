@@ -251,7 +251,7 @@ def test_a_search_uses_it_and_finds_the_same(windows_used, monkeypatch):
 @needs_library
 def test_the_plan_measures_what_will_be_computed(windows_used):
     network = arch.build("Conv1D")
-    study = SimpleNamespace(config={"engine": "native", "precision": "float64"}, block_edge=lambda _: 500)
+    study = SimpleNamespace(engine="native", precision="float64", block_edge=lambda _: 500)
     kernel = SimpleNamespace(name="K", architecture=network, kind="nngp")
     x = variants(40, 20, 23)
     planning.calibrate(study, kernel, x.shape[1:], 0.01)

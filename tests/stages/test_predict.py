@@ -274,7 +274,6 @@ def test_raw_test_images_give_the_predictions_that_were_evaluated(tmp_path):
     config = CONFIG | {
         "data": {
             "name": "digits",
-            "path": "none",
             "train_examples": 60,
             "validation_examples": 25,
             "test_sets": {"digits": {"examples": 40}},

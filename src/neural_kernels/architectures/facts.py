@@ -129,7 +129,7 @@ def _check_place(
         raise UserError(
             f"{where}: nothing is known of layer {name}, expected one that architectures.facts lists"
         )
-    if space == (None,):
+    if None in space:
         if "nodes" not in known.inputs:
             raise UserError(
                 f"{where}: {name} has no meaning on the nodes of a "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from neural_kernels.architectures.layers import (
     ACTIVATIONS,
@@ -178,7 +178,7 @@ def _choice(key: str, name: str, choices: dict[str, T]) -> T:
     return choices[name]
 
 
-FAMILIES: dict[str, tuple[Callable[..., tuple[Layer, ...]], dict]] = {
+FAMILIES: dict[str, tuple[Callable[..., tuple[Layer, ...]], dict[str, Any]]] = {
     "FC": (fully_connected, {}),
     "FC3": (fully_connected, {"depth": 3}),
     "CNNVec": (cnn_vec, {}),

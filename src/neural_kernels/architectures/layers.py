@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 SQRT2 = math.sqrt(2.0)
 
@@ -158,7 +159,7 @@ class Architecture:
     name: str
     layers: tuple[Layer, ...]
 
-    def describe(self) -> list[dict]:
+    def describe(self) -> list[dict[str, Any]]:
         """The layers as plain data: one ``{"layer": class name, **parameters}`` each."""
         return [{"layer": type(layer).__name__, **asdict(layer)} for layer in self.layers]
 

@@ -65,7 +65,7 @@ def arcsin(x: Array, start: float = 0.0, complement: Array | None = None) -> Arr
 
 def lifted(v: Array, positive: Array) -> Array:
     """Variances ``v``, not zero by underflow where they are ``positive``: ``trusted`` then sees what was lost."""
-    return jnp.where(positive, jnp.maximum(v, float(jnp.finfo(v.dtype).tiny)), v)
+    return jnp.where(positive, jnp.maximum(v, float(jnp.finfo(v.dtype).tiny)), v)  # type: ignore[no-untyped-call]
 
 
 def trusted(layer: arch.Layer, v: Array, gain: float) -> Array:
@@ -74,7 +74,7 @@ def trusted(layer: arch.Layer, v: Array, gain: float) -> Array:
     Below zero is the rounding of a sum that cancels. What is lost, before the layers that multiplied it by
     ``gain``, is at most the smallest normal number, as compiled programs take smaller ones for zero.
     """
-    info = jnp.finfo(v.dtype)
+    info = jnp.finfo(v.dtype)  # type: ignore[no-untyped-call]
     squared = isinstance(layer, arch.Erf | arch.SigmoidLike | arch.Gelu)
     largest = 2.0 ** (info.maxexp // 2 - 4 if squared else info.maxexp - 4)
     least = float(info.tiny) / float(info.eps) * max(gain, 1.0)
@@ -128,7 +128,7 @@ def _correlation(K: Array, left: Array, right: Array) -> Array:
     # Rounding leaves identical positions a few units below 1, and opposite ones above -1, where the angle's
     # slope is infinite and would turn 1e-16 into 1e-8; no angle below this can be told from zero.
     c = K * left * right
-    resolved = 1 - 8 * float(jnp.finfo(K.dtype).eps)
+    resolved = 1 - 8 * float(jnp.finfo(K.dtype).eps)  # type: ignore[no-untyped-call]
     return jnp.where(c > resolved, 1, jnp.where(c < -resolved, -1, c))
 
 

@@ -218,8 +218,8 @@ def _compiled_on_graphs(architecture: arch.Architecture, kind: Kind) -> Callable
 
     stax = import_neural_tangents().stax
 
-    @stax.layer
-    @stax.supports_masking(remask_kernel=True)
+    @stax.layer  # type: ignore[untyped-decorator]
+    @stax.supports_masking(remask_kernel=True)  # type: ignore[untyped-decorator]
     def whole_nodes() -> Any:
         """Makes one mask a node of one mask a feature, which only layers with weights would do."""
         return (

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
@@ -77,7 +77,7 @@ def environment(variable: str, value: str) -> Iterator[None]:
             os.environ[variable] = before
 
 
-def blas_threads(count: int) -> AbstractContextManager:
+def blas_threads(count: int) -> AbstractContextManager[Any]:
     """Within it, BLAS uses at most ``count`` threads."""
     return _controller().limit(limits=count, user_api="blas")
 

@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from neural_kernels.datasets.pools import Task
 from neural_kernels.errors import UserError
-from neural_kernels.metrics.evaluation import Task, mean_average_precision, top_accuracy
+from neural_kernels.metrics.evaluation import mean_average_precision, top_accuracy
 from neural_kernels.metrics.losses import mean_squared_error
 
 

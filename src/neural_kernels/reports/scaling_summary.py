@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from neural_kernels.datasets.pools import Task
 from neural_kernels.metrics import table as metrics_table
-from neural_kernels.metrics.evaluation import LOSS, RANKINGS, SCORE, TOP5, Task
+from neural_kernels.metrics.evaluation import LOSS, RANKINGS, SCORE, TOP5
 from neural_kernels.metrics.scaling_laws import NoFit, PowerLaw, fit_power_law
 from neural_kernels.metrics.table import TRAIN
 from neural_kernels.reports.chosen import count_passed_over

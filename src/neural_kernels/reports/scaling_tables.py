@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -119,7 +121,7 @@ def results(metrics: pd.DataFrame, study: Study) -> Table:
     )
 
 
-def _result(row: dict) -> str:
+def _result(row: dict[Any, Any]) -> str:
     scale, digits = (100, 2) if row["metric"] in PERCENT else (1, 4 if row["mean"] >= 0.01 else 6)
     spread = "" if np.isnan(row["sd"]) else f" ± {scale * row['sd']:.{digits}f}"
     return f"{scale * row['mean']:.{digits}f}{spread}"

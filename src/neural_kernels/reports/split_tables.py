@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -94,5 +96,5 @@ def _number(value: float, digits: int) -> str:
     return "" if value is None or np.isnan(value) else f"{value:.{digits}f}"
 
 
-def _unconverged(records: list[dict]) -> frozenset[int]:
+def _unconverged(records: list[dict[Any, Any]]) -> frozenset[int]:
     return frozenset(row for row, record in enumerate(records) if record["converged"] is False)

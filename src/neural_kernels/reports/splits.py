@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ def summary(comparison: Comparison, runs: Mapping[str, Run]) -> pd.DataFrame:
     the kernel's largest n, means over its draws; ``chosen`` marks the kernel of the split whose validation error is
     the smallest.
     """
-    records: list[dict] = []
+    records: list[dict[Any, Any]] = []
     for split in comparison.studies:
         published = {column.name: column.values.get(split, np.nan) for column in comparison.published}
         if split not in runs:
@@ -76,7 +77,7 @@ def summary(comparison: Comparison, runs: Mapping[str, Run]) -> pd.DataFrame:
     )
 
 
-def _kernel_record(comparison: Comparison, run: Run, kernel: str, label: str) -> dict:
+def _kernel_record(comparison: Comparison, run: Run, kernel: str, label: str) -> dict[str, Any]:
     own = run.metrics.loc[run.metrics["kernel"] == kernel]
     own = own.loc[own["n"] == own["n"].max()]
 
@@ -153,7 +154,9 @@ def prediction_figures(comparison: Comparison, runs: Mapping[str, Run], table: p
     return [_prediction_page(comparison, runs, page) for page in pages]
 
 
-def _prediction_page(comparison: Comparison, runs: Mapping[str, Run], records: list[dict]) -> Figure:
+def _prediction_page(
+    comparison: Comparison, runs: Mapping[str, Run], records: list[dict[Any, Any]]
+) -> Figure:
     figure = style.new_figure()
     style.draw_title(figure, comparison.title)
     _draw_note(figure, comparison.note)

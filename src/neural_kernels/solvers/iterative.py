@@ -248,7 +248,11 @@ def _mean_diagonal(operator: Operator) -> float:
 
 
 def _checkpoint(
-    settings: CheckpointSettings | None, problem: list, ridge: float, targets: np.ndarray, operator: Operator
+    settings: CheckpointSettings | None,
+    problem: list[Any],
+    ridge: float,
+    targets: np.ndarray,
+    operator: Operator,
 ) -> Checkpoint | None:
     if settings is None:
         return None

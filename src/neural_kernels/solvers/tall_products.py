@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ class Tall:
             total += part
         return out, np.ascontiguousarray(total.T)
 
-    def _each(self, work: Callable[[slice], np.ndarray | None]) -> list:
+    def _each(self, work: Callable[[slice], np.ndarray | None]) -> list[Any]:
         n, rank = self.matrix.shape
         if rank == 0:
             return []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neural_kernels import sealed_arrays
-from neural_kernels.datasets import COPIES_FILE
+from neural_kernels.datasets.writing import COPIES_FILE
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import augmentation
 from neural_kernels.reports.contact_sheet import MOST_COPIES, ContactSheet

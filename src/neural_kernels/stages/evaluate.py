@@ -16,7 +16,6 @@ from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics import task_scores
 from neural_kernels.metrics.evaluation import evaluate as score
 from neural_kernels.solvers import Record, solved_size
-from neural_kernels.stages.solve import check_size
 from neural_kernels.storage import locks, sealed_parquet
 from neural_kernels.study.folders import (
     metrics_file,
@@ -25,7 +24,7 @@ from neural_kernels.study.folders import (
     store_folder,
     task_scores_file,
 )
-from neural_kernels.study.study import Kernel, Study, kernel_named
+from neural_kernels.study.study import Kernel, Study, check_size, kernel_named
 
 log = logging.getLogger(__name__)
 

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neural_kernels import engines, preprocessing, sealed_arrays
+from neural_kernels.datasets.pools import Task
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.graphs import Graphs
 from neural_kernels.machine.threads import thread_limit
-from neural_kernels.metrics.evaluation import Task
 from neural_kernels.metrics.objectives import Objective, objective_named
 from neural_kernels.preprocessing import Part, zca
 from neural_kernels.preprocessing.options import Preprocessing, Zca

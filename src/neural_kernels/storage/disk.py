@@ -33,7 +33,7 @@ def is_of_the_disk(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (*FULL, *CLOSED)
 
 
-def sentence(error: OSError, path: str | os.PathLike | None = None, needed: int | None = None) -> str:
+def sentence(error: OSError, path: str | os.PathLike[str] | None = None, needed: int | None = None) -> str:
     """What a person reads: the file, the cause, and what is to be done.
 
     Args:
