@@ -66,7 +66,7 @@ FC = ("tiny", "FC")
 def make(folder, config, y=Y):
     """The study with its kernel blocks, and its results, in ``folder``."""
     np.savez(folder / "a.npz", x_train=X[:70], y_train=y[:70], x_test=X[70:], y_test=y[70:])
-    if "path" not in config["data"]:
+    if config["data"]["name"] == "arrays" and "path" not in config["data"]:
         config = config | {"data": config["data"] | {"path": str(folder / "a.npz")}}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     study, results = load_study(folder / "tiny.yaml"), folder / "results"
