@@ -16,8 +16,8 @@ from neural_kernels.reports.chosen import (
     count_passed_over,
     passed_over_note,
 )
-from neural_kernels.reports.scaling_panels import PERCENT
 from neural_kernels.reports.scaling_summary import kernel_labels, task_of
+from neural_kernels.reports.style import PERCENT
 from neural_kernels.reports.table_pages import Table
 from neural_kernels.solvers.approximations.registry import APPROXIMATIONS
 from neural_kernels.solvers.registry import SOLVERS

@@ -17,8 +17,8 @@ from neural_kernels.metrics.evaluation import LOSS, SCORE
 from neural_kernels.metrics.table import TRAIN
 from neural_kernels.reports import style
 from neural_kernels.reports.approximation_tables import COMMITTEE, NAMES, approximations_table
-from neural_kernels.reports.scaling_panels import PERCENT
 from neural_kernels.reports.scaling_summary import checked, footer, kernel_labels, task_of
+from neural_kernels.reports.style import PERCENT
 from neural_kernels.reports.table_pages import table_pages
 from neural_kernels.study.approximation_settings import TRUNCATED
 from neural_kernels.study.study import Study

@@ -19,13 +19,12 @@ from neural_kernels.reports import style
 from neural_kernels.reports.chosen import AT_END, AT_END_NOTE, candidate_ends, chosen
 from neural_kernels.reports.contact_sheet import ContactSheet, contact_sheet_figure
 from neural_kernels.reports.convergence import convergence_figures
-from neural_kernels.reports.scaling_panels import PERCENT, draw_points
+from neural_kernels.reports.scaling_panels import draw_points
 from neural_kernels.reports.scaling_summary import curve, kernel_labels, task_of
 from neural_kernels.reports.scaling_tables import solves
 from neural_kernels.reports.table_pages import Table, table_pages
 from neural_kernels.study.study import Study
 
-NOTE_WIDTH = 165  # characters
 MOST_TICKS = 6
 COLUMNS_A_PAGE = 4
 # Around the panels and between them, inches.
@@ -182,7 +181,7 @@ def _finish(
 ) -> None:
     """Limits that the panels of one metric have in common, so that test sets are read across."""
     shown = metrics.loc[metrics["split"].isin(test_sets) & (metrics["metric"] == metric)]
-    values = shown["value"].to_numpy() * (100.0 if metric in PERCENT else 1.0)
+    values = shown["value"].to_numpy() * (100.0 if metric in style.PERCENT else 1.0)
     factors = np.unique(metrics["n"].to_numpy() // images)
     room = 0.07 * (np.ptp(values) or 1.0)
     ax.set_ylim(values.min() - room, values.max() + room)
@@ -216,11 +215,11 @@ def _notes(
     }
     score = SCORE[task_of(metrics)]
     few = min(count for _, count in counts)
-    if score in PERCENT:
+    if score in style.PERCENT:
         share = metrics.loc[(metrics["metric"] == score) & metrics["split"].isin(test_sets), "value"]
         error = 100 * np.sqrt((share * (1 - share)).max() / few)
         text += f"Standard error of an accuracy on {few:,} test examples: at most {error:.1f} points."
-    notes = [(line, style.MUTED) for line in textwrap.wrap(text, NOTE_WIDTH)]
+    notes = [(line, style.MUTED) for line in textwrap.wrap(text, style.NOTE_WIDTH)]
     if not metrics["converged"].all():
         notes.append(("Open markers: solves that did not converge.", style.ALERT))
     return notes
@@ -232,7 +231,7 @@ def _notes(
 def factors_table(metrics: pd.DataFrame, study: Study, images: int, test_set: str) -> Table:
     """A row for each kernel and factor: the ridge, the losses, the score, and its change from the first factor."""
     task = task_of(metrics)
-    score, scale = SCORE[task], 100 if SCORE[task] in PERCENT else 1
+    score, scale = SCORE[task], 100 if SCORE[task] in style.PERCENT else 1
     rows: list[list[str]] = []
     alerts: set[int] = set()
     starts: set[int] = set()
@@ -261,7 +260,7 @@ def factors_table(metrics: pd.DataFrame, study: Study, images: int, test_set: st
             )
     notes = [
         "Ridge: relative to the mean diagonal of the kernel, chosen by the validation loss; the test sets have no "
-        f"part in it. Change: from the smallest factor{', in points' if score in PERCENT else ''}."
+        f"part in it. Change: from the smallest factor{', in points' if score in style.PERCENT else ''}."
     ]
     if any(AT_END in row[3] for row in rows):
         notes.append(AT_END_NOTE)

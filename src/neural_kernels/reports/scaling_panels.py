@@ -23,7 +23,6 @@ from neural_kernels.study.study import Study
 
 LEGEND_HANDLE = 0.3  # inches before the text of a legend entry
 LOWEST_PANEL = 2.0  # inches
-PERCENT = ("accuracy", "top5_accuracy")
 
 
 def scaling_figure(metrics: pd.DataFrame, study: Study, test_sets: list[str]) -> Figure:
@@ -175,7 +174,7 @@ def draw_points(ax: Axes, points: Curve, place: int, logarithmic: bool) -> tuple
     """
     colour = style.COLOURS[place % len(style.COLOURS)]
     marker = style.MARKERS[place % len(style.MARKERS)]
-    values = points.value * (100.0 if points.metric in PERCENT else 1.0)
+    values = points.value * (100.0 if points.metric in style.PERCENT else 1.0)
     sizes, which, counts = np.unique(points.n, return_inverse=True, return_counts=True)
     with np.errstate(divide="ignore"):  # a loss of zero has no place on a logarithmic axis
         heights = np.log(values) if logarithmic else values
@@ -222,7 +221,7 @@ def _finish_axes(
                 ax.set_yscale("log")
                 style.log_axis(ax, "y", most=6)
             else:
-                values = values * (100.0 if metric in PERCENT else 1.0)
+                values = values * (100.0 if metric in style.PERCENT else 1.0)
                 low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
                 room = 0.07 * (high - low or 1.0)
                 ax.set_ylim(low - room, high + room)

@@ -10,7 +10,7 @@ import pandas as pd
 from neural_kernels.metrics.evaluation import LOSS
 from neural_kernels.reports import style
 from neural_kernels.reports.chosen import passed_over_note
-from neural_kernels.reports.scaling_panels import PERCENT, evaluated_on
+from neural_kernels.reports.scaling_panels import evaluated_on
 from neural_kernels.reports.scaling_summary import (
     final_table,
     fits_table,
@@ -122,7 +122,7 @@ def results(metrics: pd.DataFrame, study: Study) -> Table:
 
 
 def _result(row: dict[Any, Any]) -> str:
-    scale, digits = (100, 2) if row["metric"] in PERCENT else (1, 4 if row["mean"] >= 0.01 else 6)
+    scale, digits = (100, 2) if row["metric"] in style.PERCENT else (1, 4 if row["mean"] >= 0.01 else 6)
     spread = "" if np.isnan(row["sd"]) else f" ± {scale * row['sd']:.{digits}f}"
     return f"{scale * row['mean']:.{digits}f}{spread}"
 

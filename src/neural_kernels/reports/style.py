@@ -33,6 +33,8 @@ NOTE_LINE = 0.17  # inches from one line of notes to the next
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C8C8C")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
+PERCENT = ("accuracy", "top5_accuracy")
+"""Metrics that people read in percent."""
 ALERT = "#C00000"
 MUTED = "#555555"
 RULE = "#BBBBBB"

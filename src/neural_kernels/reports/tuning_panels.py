@@ -17,7 +17,6 @@ from neural_kernels.tuning.importance import FEWEST
 from neural_kernels.tuning.records import TrialRecord
 from neural_kernels.tuning.space import Choices, Hyperparameter
 
-NOTE_WIDTH = 165  # characters
 TRIAL, BEST, BASELINE = style.COLOURS[0], style.COLOURS[1], "#000000"
 SLICE_COLUMNS, SLICE_ROWS = 5, 3
 DASHES = (0, (5, 2))
@@ -115,7 +114,7 @@ def _history_notes(results: Results) -> list[str]:
         )
         conditional = [h.name for h in results.tuning.space.hyperparameters if h.when]
         text += f", without {', '.join(conditional)}, which not every trial has." if conditional else "."
-    return textwrap.wrap(text, NOTE_WIDTH)
+    return textwrap.wrap(text, style.NOTE_WIDTH)
 
 
 # ------------------------------------------------------------------------------------------- slices
@@ -154,7 +153,7 @@ def _slices(results: Results, shown: Sequence[Hyperparameter]) -> Figure:
         textwrap.wrap(
             "Dots: complete trials. Square: the best one. Choices are spread sideways by the trial's number. What a "
             "sampler has tried is no random sample: it looks where it found good values.",
-            NOTE_WIDTH,
+            style.NOTE_WIDTH,
         ),
     )
     return figure
@@ -234,7 +233,7 @@ def transfer_figure(results: Results) -> Figure:
     ax.grid(True)
     ax.legend(frameon=False, loc="best")
     _rank_panel(figure, results, x, y, best, records)
-    _notes(figure, textwrap.wrap(_transfer_note(results, x, y), NOTE_WIDTH))
+    _notes(figure, textwrap.wrap(_transfer_note(results, x, y), style.NOTE_WIDTH))
     return figure
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from neural_kernels.metrics.objectives import Objective
-from neural_kernels.reports.scaling_panels import PERCENT
 from neural_kernels.reports.scaling_summary import KIND_NAMES
+from neural_kernels.reports.style import PERCENT
 from neural_kernels.tuning.records import TrialRecord, ranked
 from neural_kernels.tuning.settings import Tuning
 from neural_kernels.tuning.space import Choices, Hyperparameter

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from neural_kernels.reports import style
-from neural_kernels.reports.scaling_panels import PERCENT
+from neural_kernels.reports.style import PERCENT
 from neural_kernels.reports.table_pages import Table
 from neural_kernels.reports.tuning_summary import (
     OBJECTIVE_NAMES,
