@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workflow_projects import Project, make_project
+from workflow_projects import TINY, Project, make_project
 
 HERE = Path(__file__).parent
 
@@ -36,6 +36,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def project(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose ``neural-kernels`` runs through ``before``, a script of the test's, first."""
     project = make_project(tmp_path_factory.mktemp("project"))
+    # Each job starts two Snakemakes: one training size has every kind of job.
+    project.write_study("tiny", TINY.replace("[8, 16, 64]", "[64]"))
     binaries = project.folder / "bin"
     binaries.mkdir()
     (project.folder / "before").write_text("")

@@ -52,7 +52,7 @@ def start(project, *arguments):
     )  # fmt: skip
 
 
-def wait_for(condition, what, seconds=90):
+def wait_for(condition, what, seconds=300):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():

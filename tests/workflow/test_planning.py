@@ -17,7 +17,7 @@ APPROXIMATED = TINY + "approximations: {methods: [nystrom], sizes: [8]}\n"
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     project = make_project(tmp_path_factory.mktemp("project"))
-    project.write_study("mine", "title: Mine\nlike: tiny\ndata: {train_examples: 64}\n")
+    project.write_study("mine", "title: Mine\nlike: tiny\ndraws: 1\n")
     project.write_study("guest", "title: Guest\nkernels_from: tiny\ntraining_sizes: {sizes: [8]}\n")
     project.write_study("approximated", APPROXIMATED)
     project.write_study("unasked", "title: Unasked\n" + TINY)
