@@ -15,6 +15,12 @@ def new_project(tmp_path: Path) -> Callable[[], Project]:
 
 
 @pytest.fixture(scope="module")
+def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in which nothing has run, for all tests of a file."""
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose tiny study has run to its report."""
     project = make_project(tmp_path_factory.mktemp("project"))

@@ -33,17 +33,17 @@ TARGET = "results/assays_tasks.pdf"
 
 
 @pytest.fixture(scope="module")
-def assayed(finished):
+def assayed(shared_project):
     rows = ["smiles,oxygen,nitrogen"]
     for place in range(24):
         oxygen, nitrogen = place % 2, place // 2 % 2
         smiles = "C" * (1 + place // 4) + "O" * oxygen + "CN" * nitrogen
         rows.append(f"{smiles},{oxygen},{'' if place % 5 == 0 else nitrogen}")
-    (finished.folder / "assays.csv").write_text("\n".join(rows) + "\n")
-    finished.write_study("assays", STUDY)
-    run = finished.snakemake(TARGET)
+    (shared_project.folder / "assays.csv").write_text("\n".join(rows) + "\n")
+    shared_project.write_study("assays", STUDY)
+    run = shared_project.snakemake(TARGET)
     assert run.returncode == 0, run.stdout
-    return finished
+    return shared_project
 
 
 def test_a_study_runs_to_its_report(assayed):

@@ -255,11 +255,11 @@ def test_a_study_that_trains_on_everything_takes_the_one_ridge_that_it_gives(new
     refused(project, TARGET, "data.validation_examples is 0", "one number in ridge.candidates")
     given = text.replace("{log10_smallest: -6, log10_largest: 0, count: 4}", "{candidates: [0.01]}")
     project.write_study("tiny", given)
-    run = project.snakemake(TARGET)
+    solutions = [f"results/tiny/solutions/FC/{size}/solved.json" for size in ("direct/n16", "iterative/n64")]
+    run = project.snakemake(*solutions)
     assert run.returncode == 0, run.stdout
-    for method, n in (("direct", 16), ("iterative", 64)):
-        folder = project.folder / f"results/tiny/solutions/FC/{method}/n{n}"
-        solved = json.loads((folder / "solved.json").read_text())
+    for solution in solutions:
+        solved = json.loads((project.folder / solution).read_text())
         assert solved["ridge_source"] == "config"
         assert {draw["ridge"] for draw in solved["draws"]} == {0.01}
     assert not (project.folder / "results/tiny/kernels/FC/validation").exists()
