@@ -11,7 +11,7 @@ from neural_kernels.blocks.flip_symmetry import (
     is_symmetric_block,
     same_block,
 )
-from neural_kernels.datasets.flips import flip, followed_by_flips
+from neural_kernels.datasets.horizontal_flips import flip, followed_by_flips
 from neural_kernels.engines import kernel_matrix
 from neural_kernels.preprocessing import zca
 

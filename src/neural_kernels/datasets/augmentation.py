@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from neural_kernels.datasets.flips import flip
+from neural_kernels.datasets.horizontal_flips import flip
 from neural_kernels.datasets.pools import CHUNK_ROWS, Pool
 from neural_kernels.errors import UserError
 from neural_kernels.progress import progress

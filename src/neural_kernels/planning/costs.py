@@ -175,7 +175,6 @@ def plan_kernel(sizes: KernelSizes, engine: str | None, rate: float | None) -> K
 def kernel_sizes(study: Study, kernel: str, outputs: int) -> KernelSizes:
     """The sizes of one kernel of a study, with as many right-hand sides as the data has ``outputs``."""
     n = study.training_sizes(kernel)[-1]
-    preconditioner = study.solver.preconditioner
     return KernelSizes(
         kernel=kernel,
         parts=study.part_sizes,
@@ -186,7 +185,7 @@ def kernel_sizes(study: Study, kernel: str, outputs: int) -> KernelSizes:
         outputs=outputs,
         # Labels are only read with the data: where tasks are reported one by one, all may have gaps.
         masks=outputs if study.has_tasks else 0,
-        rank=0 if preconditioner.method == "none" else min(preconditioner.rank, n),
+        rank=min(study.solver.preconditioner.used_rank, n),
         direct_up_to=study.solver.direct_up_to,
     )
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from neural_kernels import sealed_arrays
-from neural_kernels.datasets.flips import followed_by_flips
+from neural_kernels.datasets.horizontal_flips import followed_by_flips
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs, is_graphs, structure_files, write_structure
 from neural_kernels.machine.threads import blas_threads, each_alone

@@ -23,7 +23,7 @@ Method = Literal[
 class ApproximationsSection(Section):
     """The study compares approximations of kernel regression with the full solution.
 
-    At the largest training size of each kernel: results/<study>.pdf. Ridges are the study's candidates.
+    At the largest training size of each kernel: results/<study>_approximations.pdf. Ridges are the study's candidates.
     """
 
     methods: NotEmpty[Method] = Field(

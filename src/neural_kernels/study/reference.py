@@ -19,7 +19,7 @@ from neural_kernels.study.split_comparison import ComparisonFile
 FILES: dict[str, tuple[str, type[Section]]] = {
     "study": ("A study, config/&lt;study&gt;.yaml", Sections),
     "comparison": (
-        "A comparison of the splits of a benchmark, config/&lt;comparison&gt;.yaml",
+        "A comparison of the splits of a benchmark, config/comparisons/&lt;comparison&gt;.yaml",
         ComparisonFile,
     ),
     "table": ("A table beside published numbers, config/tables/&lt;table&gt;.yaml", TableFile),

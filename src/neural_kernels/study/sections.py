@@ -88,7 +88,7 @@ class PublishedFigure(Section):
 
 
 class Tasks(Section):
-    """The study reports each of its tasks, labels or values of a regression: results/<study>.pdf."""
+    """The study reports each of its tasks, labels or values of a regression: results/<study>_tasks.pdf."""
 
     published: Listed[PublishedFigure] = Field(
         (), max_length=1000, description="Figures of others on the same test set."
@@ -162,12 +162,12 @@ class Sections(Section):
     approximations: ApproximationsSection | None = Field(
         None,
         description="The study compares approximations of kernel regression with the full solution at the largest "
-        "training size of each kernel: results/<study>.pdf. Left out, it does not.",
+        "training size of each kernel: results/<study>_approximations.pdf. Left out, it does not.",
     )
     tasks: Tasks | None = Field(
         None,
         description="The study reports each of its tasks (labels, or values of a regression), and their mean beside "
-        "published figures: results/<study>.pdf. Left out, it does not.",
+        "published figures: results/<study>_tasks.pdf. Left out, it does not.",
     )
     tuning: TuningSection | None = Field(
         None,

@@ -17,6 +17,11 @@ class Preconditioner(Section):
     )
     rank: Million = Field(500, description="Rank of the factor.")
 
+    @property
+    def used_rank(self) -> int:
+        """0 without a preconditioner."""
+        return 0 if self.method == "none" else self.rank
+
 
 class SolverSection(Section):
     """How the linear systems are solved."""

@@ -25,7 +25,7 @@ class Published(Section):
 
 
 class ComparisonFile(Section):
-    """Studies of several splits of one data set beside published figures, with the report results/<name>.pdf.
+    """Studies of several splits of one data set beside published figures, with the report results/<name>_splits.pdf.
 
     Each split is a study of its own, with its own training set and so its own kernels.
     """

@@ -254,7 +254,7 @@ def load_study(path: Path) -> Study:
 
 def _read(path: Path) -> tuple[str, Sections]:
     """The study whose data and kernels the one in ``path`` uses, and what its file says together with that one's."""
-    config = _config(path)
+    config = config_files.read_config(path)
     if not isinstance(config, dict) or config.get("kernels_from") is None:
         return path.stem, _own(path, config)
     for key in SHARED:
@@ -265,7 +265,7 @@ def _read(path: Path) -> tuple[str, Sections]:
         raise UserError(f"{path}: kernels_from is {shown(owner)}, expected string")
     check_name(f"{path}: kernels_from", owner)
     other = path.with_name(f"{owner}.yaml")
-    shared = _config(other, f"{path}: kernels_from: ")
+    shared = config_files.read_config(other, f"{path}: kernels_from: ")
     if isinstance(shared, dict) and shared.get("kernels_from") is not None:
         raise UserError(
             f"{path}: kernels_from is {owner!r}, which takes its kernels from another study itself"
@@ -278,10 +278,6 @@ def _read(path: Path) -> tuple[str, Sections]:
             raise UserError(f"{path}: use_kernels names {name!r}, expected one of {owner}'s kernels: {known}")
     used = {name: sections.kernels[name] for name in sections.use_kernels or sections.kernels}
     return owner, sections.model_copy(update={"kernels": used})
-
-
-def _config(path: Path, prefix: str = "") -> Any:
-    return config_files.read_config(path, prefix)
 
 
 def _own(path: Path, config: Any) -> Sections:
