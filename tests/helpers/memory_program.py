@@ -8,6 +8,7 @@ error] of commands whose address space could grow by so many bytes only.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import io
 import json
 import os
@@ -28,6 +29,9 @@ from neural_kernels.study.study import load_study
 
 N, QUERIES = 2600, 300
 STEP = 16 * 2**20
+
+# A command takes seconds: what it stands at after so many is written where a person sees it, and it ends.
+HUNG_SECONDS = 240
 
 STUDY: dict[str, Any] = {
     "title": "t",
@@ -122,6 +126,7 @@ def in_a_child(command: list[str], more: int | None = None) -> tuple[int, int, s
     child = os.fork()
     if child == 0:
         said = io.StringIO()
+        faulthandler.dump_traceback_later(HUNG_SECONDS, exit=True)
         if more is not None:
             # OpenBLAS waits for ever for buffers that it cannot get: here it has them.
             scipy.linalg.cho_factor(np.eye(400) @ np.eye(400))
@@ -140,6 +145,7 @@ def in_a_child(command: list[str], more: int | None = None) -> tuple[int, int, s
     with os.fdopen(read) as pipe:
         content = pipe.read()
     os.waitpid(child, 0)
+    assert content, f"{command}: killed, or hung for {HUNG_SECONDS} s"
     return tuple(json.loads(content))
 
 

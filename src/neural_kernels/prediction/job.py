@@ -37,6 +37,7 @@ from neural_kernels.prediction import posterior
 from neural_kernels.progress import progress
 from neural_kernels.storage import checksums
 from neural_kernels.storage.files import damaged, read_json, write_atomically, write_json, write_npy
+from neural_kernels.triangles import mirror_upper
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,10 @@ def open_job(folder: Path, identity: Mapping[str, Any], asked: Mapping[str, Any]
     return own
 
 
+OWN_EDGE = 2048
+"""Rows in a block of the kernel among the new inputs, at most."""
+
+
 JOB = "job.json"
 NAMES = (JOB, "inputs.", "chunks", "own")
 """How the names in a job's folder begin."""
@@ -182,27 +187,49 @@ def compute(
 
 
 def joint_covariance(
-    folder: Path, kernel: CrossKernel, group: int, known: np.ndarray, rows: int
+    folder: Path, kernel: CrossKernel, group: int, known: np.ndarray, rows: int, memory: int
 ) -> np.ndarray:
     """K(x, x') - k_x^T (K + shift I)^-1 k_x' between all inputs, (m, m) float64, symmetric.
 
-    Arguments as of ``compute``, which was called with ``keep``; ``known`` is the mask of group number ``group``.
+    Arguments as of ``compute``, which was called with ``keep``; ``known`` is the mask of group number ``group``, and
+    ``memory`` the bytes that may be taken beside three matrices of the result's size.
     """
     count = len(kernel.inputs)
-    grid = Grid(count, count, rows, symmetric=True)
-    store = _declare(folder / "own", grid, kernel, {"columns": "inputs"})
-    covariance = np.empty((count, count))
-    for j in progress(range(grid.block_columns), total=grid.block_columns, description="joint covariance"):
-        columns = slice(*grid.column_range(j))
-        solved = _load_solved(folder, columns.start, group)
-        for i in range(j + 1):
-            _compute_block(store, i, j, kernel, kernel.inputs, kernel.inputs)
-            here = slice(*grid.row_range(i))
-            block = read_block(store, i, j).astype(np.float64)
-            block -= _cross(folder, kernel, (here.start, here.stop))[:, known] @ solved
-            covariance[here, columns] = block if i < j else (block + block.T) / 2
-            covariance[columns, here] = covariance[here, columns].T
+    covariance = _own_kernel(folder, kernel)
+    chunks = [(first, min(first + rows, count)) for first in range(0, count, rows)]
+    # Each chunk's kernel rows are read once for every panel of solved chunks that is held.
+    held = max(1, memory // (2 * 8 * len(kernel.train) * rows))
+    panels = [chunks[first : first + held] for first in range(0, len(chunks), held)]
+    total = sum(1 for panel in panels for chunk in chunks if chunk[0] <= panel[-1][0])
+    with progress(total=total, description="joint covariance") as bar:
+        for panel in panels:
+            solved = [_load_solved(folder, first, group) for first, _ in panel]
+            for here in chunks[: chunks.index(panel[-1]) + 1]:
+                cross = _cross(folder, kernel, here)[:, known]
+                for there, right in zip(panel, solved, strict=True):
+                    if there >= here:
+                        covariance[slice(*here), slice(*there)] -= cross @ right
+                bar.update(1)
+    for here in chunks:
+        block = covariance[slice(*here), slice(*here)]
+        block[:] = (block + block.T) / 2
+    mirror_upper(covariance)
     return covariance
+
+
+def _own_kernel(folder: Path, kernel: CrossKernel) -> np.ndarray:
+    """K between all inputs, (m, m) float64."""
+    count = len(kernel.inputs)
+    # Halves at most: a block and its copies are not to take more than the covariance itself.
+    grid = Grid(count, count, min(-(-count // 2), OWN_EDGE), symmetric=True)
+    store = _declare(folder / "own", grid, kernel, {"columns": "inputs"})
+    own = np.empty((count, count))
+    wanted = [(i, j) for j in range(grid.block_columns) for i in range(j + 1)]
+    for i, j in progress(wanted, total=len(wanted), description="kernel of the inputs"):
+        _compute_block(store, i, j, kernel, kernel.inputs, kernel.inputs)
+        own[slice(*grid.row_range(i)), slice(*grid.column_range(j))] = read_block(store, i, j)
+    mirror_upper(own)
+    return own
 
 
 def close_job(folder: Path) -> None:

@@ -140,7 +140,9 @@ def predict_inputs(
             del groups  # and the factor that they hold: samples need the memory
             uncertainty = _uncertainty(model, predicted, masks) if wanted.covariance else None
             drawn = (
-                _samples(model, kernel, folder, predicted, masks, rows, wanted) if wanted.samples else None
+                _samples(model, kernel, folder, predicted, masks, rows, settings.memory_budget, wanted)
+                if wanted.samples
+                else None
             )
         table = predictions_table.build(
             inputs.identifiers, outputs, predicted.mean, uncertainty if wanted.variance else None, drawn
@@ -349,17 +351,20 @@ def _samples(
     predicted: Predicted,
     masks: Sequence[tuple[np.ndarray, np.ndarray]],
     rows: int,
+    memory_budget: int,
     wanted: Wanted,
 ) -> np.ndarray:
     """Functions from the joint posterior, (m, C, samples) in the units of the targets."""
     amplitude = posterior.amplitudes(model.targets, model.solution.coefficients)
     samples = np.empty((*predicted.mean.shape, wanted.samples))
+    # The covariance, its factor and a copy have their place in ``_check_feasible``.
+    left = max(memory_budget - 3 * 8 * len(samples) ** 2, 0)
     for group, (known, tasks) in enumerate(masks):
         if not known.any():
             # Nor has such a task an amplitude, and so a variance.
             samples[:, tasks] = np.nan
             continue
-        covariance = prediction_job.joint_covariance(folder, kernel, group, known, rows)
+        covariance = prediction_job.joint_covariance(folder, kernel, group, known, rows, left)
         root = posterior.root(covariance, float(predicted.prior.mean()))
         log.info("samples: %.1e was added to the diagonal of the joint covariance, whose mean before data is %.1e",
                  root.jitter, predicted.prior.mean())  # fmt: skip
