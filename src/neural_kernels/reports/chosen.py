@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from neural_kernels.metrics.table import TRAIN
+from neural_kernels.solvers.criteria import TITLES, VALIDATION
+from neural_kernels.study.study import Study
 
 AT_END = "*"
 AT_END_NOTE = f"{AT_END} the smallest or largest candidate: a better one may lie beyond."
@@ -26,6 +28,14 @@ def chosen(values: np.ndarray, ends: tuple[float, float] | None) -> str:
     text = f"{low:.0e}" if np.isclose(low, high) else f"{low:.0e} \N{EN DASH} {high:.0e}"
     at_end = ends is not None and (np.isclose(low, ends[0], atol=0) or np.isclose(high, ends[1], atol=0))
     return text + (AT_END if at_end else "")
+
+
+def how_the_ridge_is_chosen(study: Study) -> str:
+    """What a note says of the ridge of a study's solves: "chosen on the validation set", say."""
+    if len(study.ridge_candidates()) == 1:
+        return "given in the config, not chosen here"
+    by = study.ridge.choose_by
+    return "chosen on the validation set" if by == VALIDATION else f"chosen by {TITLES[by]}"
 
 
 def count_passed_over(solves: pd.DataFrame) -> int:

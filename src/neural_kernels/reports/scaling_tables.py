@@ -9,7 +9,7 @@ import pandas as pd
 
 from neural_kernels.metrics.evaluation import LOSS
 from neural_kernels.reports import style
-from neural_kernels.reports.chosen import passed_over_note
+from neural_kernels.reports.chosen import how_the_ridge_is_chosen, passed_over_note
 from neural_kernels.reports.scaling_panels import evaluated_on
 from neural_kernels.reports.scaling_summary import (
     final_table,
@@ -146,15 +146,13 @@ def solves(metrics: pd.DataFrame, study: Study) -> Table:
         for solve in table.to_dict("records")
     ]
     alerts = frozenset(np.flatnonzero(~table["converged"].to_numpy(dtype=bool)).tolist())
-    validated = study.data.validation_examples != 0
-    chosen = "chosen on the validation set" if validated else "given in the config, not chosen here"
     notes = [
-        f"Ridge: {chosen}, relative to the mean diagonal of the kernel. Residual: true relative residual, the "
-        "largest of all right-hand sides and draws. Iterations: the most of all draws. Seconds: the mean over "
-        "draws."
+        f"Ridge: {how_the_ridge_is_chosen(study)}, relative to the mean diagonal of the kernel. Residual: true "
+        "relative residual, the largest of all right-hand sides and draws. Iterations: the most of all draws. Seconds: "
+        "the mean over draws."
     ]
     direct = study.solver.direct_up_to
-    if validated and table["n"].min() <= direct < table["n"].max():
+    if len(study.ridge_candidates()) > 1 and table["n"].min() <= direct < table["n"].max():
         notes.append(
             f"Above n = {direct:,} the ridge is the one that was chosen at the largest n solved directly."
         )

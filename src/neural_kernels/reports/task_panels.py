@@ -29,10 +29,14 @@ def means_figure(
     labels: Mapping[str, str],
     test_set: str,
     published: Sequence[PublishedFigure],
+    chosen: str,
 ) -> Figure:
     """The mean scores ``names`` against n, side by side, with a line for each published figure.
 
     To be called within ``style.context()``.
+
+    Args:
+        chosen: how the ridge was, for the note.
     """
     figure = style.new_figure()
     width, height = figure.get_size_inches()
@@ -60,7 +64,7 @@ def means_figure(
         ax.grid(True, which="major")
         _name_lines(ax, entries)
     style.draw_legend(figure, style.series_handles(len(labels)), list(labels.values()), 0.72, columns=5)
-    notes = "The ridge of each point is chosen on the validation set."
+    notes = f"The ridge of each point is {chosen}."
     if published:
         notes += " Dashed: published figures of other methods, whose sources are in the table."
     open_markers = not metrics["converged"].all()

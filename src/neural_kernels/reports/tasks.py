@@ -13,6 +13,7 @@ from neural_kernels.metrics.evaluation import LOSS
 from neural_kernels.metrics.table import VALIDATION
 from neural_kernels.metrics.task_scores import SCORES
 from neural_kernels.reports import style
+from neural_kernels.reports.chosen import how_the_ridge_is_chosen
 from neural_kernels.reports.convergence import convergence_figures
 from neural_kernels.reports.scaling_summary import checked, footer, kernel_labels, task_of
 from neural_kernels.reports.scaling_tables import solves
@@ -72,7 +73,8 @@ def _means_page(metrics: pd.DataFrame, scores: pd.DataFrame, study: Study, test_
         f"Mean over {tasks} tasks, {name} set" if tasks > 1 else f"{name.capitalize()} set",
     )
     names, labels = SCORES[task_of(metrics)], kernel_labels(metrics, study)
-    return means_figure(metrics, names, heading, labels, test_set, _published(study, test_set))
+    published, chosen = _published(study, test_set), how_the_ridge_is_chosen(study)
+    return means_figure(metrics, names, heading, labels, test_set, published, chosen)
 
 
 def _each_page(metrics: pd.DataFrame, scores: pd.DataFrame, study: Study, test_set: str) -> Figure:

@@ -15,6 +15,8 @@ import numpy as np
 from neural_kernels.blocks import KernelStore
 from neural_kernels.errors import UserError
 from neural_kernels.machine.threads import blas_threads
+from neural_kernels.metrics.losses import mean_squared_error
+from neural_kernels.solvers import criteria
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
 from neural_kernels.solvers.iteration import Stopping
 from neural_kernels.solvers.pivots import PIVOTS
@@ -50,6 +52,7 @@ def solve_system(
     settings: Settings,
     validation: Validation | None = None,
     *,
+    loss: criteria.Loss = mean_squared_error,
     checkpoints: CheckpointSettings | None = None,
     communicator: Communicator | None = None,
 ) -> Solution:
@@ -59,7 +62,9 @@ def solve_system(
         window: first training example and the first after it.
         targets: (n, C) float64, those of the window; NaN where a label is missing. Each task is then solved
             on its labelled examples, and its other coefficients are zero.
-        validation: chooses the ridge; may be None where there is one candidate.
+        validation: chooses the ridge; may be None where there is one candidate, or where ``settings.choose_by`` is
+            not to go by it.
+        loss: of leave-one-out predictions and targets, where these choose.
         checkpoints: of the iteration, none where None. A finished solve leaves its last one behind, for a
             kill before the solution is saved; ``checkpoint.discard`` removes it.
         communicator: of the processes that solve together, each calling this function with the same
@@ -76,34 +81,49 @@ def solve_system(
     _check(window[1] - window[0], targets, settings, validation)
     system = System(store, window, targets, settings, checkpoints, communicator)
     solver = solver_of(system)
+    _check_criterion(solver, system)
     with blas_threads(settings.threads):
         if solver.iterates:
-            return _solve(solver, system, validation)
+            return _solve(solver, system, validation, loss)
         # A direct solve is for one process; the others wait for its answer.
         mine = None
         if communicator.rank == 0:
-            mine = _solve(solver, replace(system, communicator=SerialCommunicator()), validation)
+            alone = replace(system, communicator=SerialCommunicator())
+            mine = _solve(solver, alone, validation, loss)
         solution = communicator.gather(mine)[0]
         assert solution is not None
         return solution
 
 
-def _solve(solver: Solver, system: System, validation: Validation | None) -> Solution:
+def _solve(solver: Solver, system: System, validation: Validation | None, loss: criteria.Loss) -> Solution:
     opened = solver.open(system)
-    solution = _choose(opened.solve, system, validation)
+    solution = _choose(opened.solve, system, validation, loss)
     record = solution.record
-    return replace(solution, record=replace(record, details=record.details | opened.facts()))
+    return replace(solution, record=replace(record, details=record.details | opened.facts()), inverse=None)
 
 
-def _choose(solve: Solve, system: System, validation: Validation | None) -> Solution:
-    ridges, communicator = system.settings.ridges, system.communicator
-    if validation is None:
-        return solve(float(ridges[0]), None)
+def _choose(solve: Solve, system: System, validation: Validation | None, loss: criteria.Loss) -> Solution:
+    ridges, criterion, communicator = system.settings.ridges, system.settings.choose_by, system.communicator
 
     def judge(solution: Solution) -> float:
-        return communicator.gather(validation.judge(solution) if communicator.rank == 0 else None)[0]
+        if criterion != criteria.VALIDATION:
+            assert solution.inverse is not None
+            return criteria.judge(criterion, system.targets, solution.coefficients, solution.inverse, loss)
+        assert validation is not None
+        return float(communicator.gather(validation.judge(solution) if communicator.rank == 0 else None)[0])
 
-    return select_ridge(solve, ridges, judge)
+    if len(ridges) == 1 and (validation is None or criterion != criteria.VALIDATION):
+        return solve(float(ridges[0]), None)
+    return select_ridge(solve, ridges, judge, criterion)
+
+
+def _check_criterion(solver: Solver, system: System) -> None:
+    settings = system.settings
+    if settings.choose_by != criteria.VALIDATION and len(settings.ridges) > 1 and solver.iterates:
+        raise UserError(
+            f"the ridge of n = {system.n} is to be chosen by {settings.choose_by}, which takes a direct solve: raise "
+            "solver.direct_up_to, or give one ridge"
+        )
 
 
 def _check(n: int, targets: np.ndarray, settings: Settings, validation: Validation | None) -> None:
@@ -117,7 +137,8 @@ def _check(n: int, targets: np.ndarray, settings: Settings, validation: Validati
         )
     if len(settings.ridges) == 0 or any(not (np.isfinite(ridge) and ridge >= 0) for ridge in settings.ridges):
         raise UserError(f"ridges are {list(settings.ridges)}, expected at least one, finite and not negative")
-    if len(settings.ridges) > 1 and validation is None:
+    _check_name("choose_by", settings.choose_by, list(criteria.CRITERIA))
+    if len(settings.ridges) > 1 and validation is None and settings.choose_by == criteria.VALIDATION:
         raise UserError(
             f"{len(settings.ridges)} ridges were given, but no validation data to choose among them"
         )

@@ -12,6 +12,7 @@ from scipy.linalg import blas, lapack
 # Up to this size OpenBLAS's factorisation is right and the fastest.
 BLOCK = 4096
 UPDATE_ROWS = 1024
+INVERSE_BLOCK = 512
 
 
 def factorisation_bytes(n: int, block: int = BLOCK) -> int:
@@ -52,6 +53,47 @@ def factorise_in_place(matrix: np.ndarray, block: int = BLOCK) -> int:
             matrix[start:end, end:] = right
             _update(matrix[end:, end:], right)
     return 0
+
+
+def inverse_bytes(n: int, block: int = INVERSE_BLOCK) -> int:
+    """Bytes that ``inverse_diagonal_in_place`` takes besides the matrix: a block's copies and products."""
+    return 8 * 8 * min(n, block) ** 2
+
+
+def inverse_diagonal_in_place(matrix: np.ndarray, block: int = INVERSE_BLOCK) -> np.ndarray:
+    """The diagonal of the inverse, (n,) float64, of the matrix that ``factorise_in_place`` has factorised.
+
+    U becomes its inverse, whose rows' squared lengths are the diagonal; what is below the diagonal is left alone.
+
+    Args:
+        matrix: (n, n) float64, C-contiguous, with U on the diagonal and above it.
+        block: rows that are inverted at a time.
+    """
+    n = len(matrix)
+    starts = range(0, n, block)
+    lengths = np.zeros(n)
+    for start in starts:
+        end = min(start + block, n)
+        own = _inverted(matrix[start:end, start:end])
+        _put_upper(matrix[start:end, start:end], own)
+        lengths[start:end] += np.einsum("ij,ij->i", own, own)
+        # From the top down: what a row needs of the rows below it is still U.
+        for row in range(0, start, block):
+            rows = slice(row, row + block)
+            product = np.triu(matrix[rows, rows]) @ matrix[rows, start:end]
+            if row + block < start:
+                product += matrix[rows, row + block : start] @ matrix[row + block : start, start:end]
+            product = -product @ own
+            matrix[rows, start:end] = product
+            lengths[rows] += np.einsum("ij,ij->i", product, product)
+    return lengths
+
+
+def _inverted(upper: np.ndarray) -> np.ndarray:
+    """The inverse of what is on the diagonal and above it, zero below."""
+    # LAPACK takes columns: its lower triangle is the upper one of rows.
+    inverse, _ = lapack.dtrtri(np.triu(upper).T, lower=1, overwrite_c=1)
+    return np.ascontiguousarray(inverse.T)
 
 
 def _update(trailing: np.ndarray, right: np.ndarray) -> None:

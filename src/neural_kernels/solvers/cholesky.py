@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,13 @@ from scipy.linalg import lapack
 
 from neural_kernels.blocks import read_submatrix
 from neural_kernels.errors import UserError
-from neural_kernels.solvers.blocked_cholesky import factorisation_bytes, factorise_in_place
+from neural_kernels.solvers.blocked_cholesky import (
+    factorisation_bytes,
+    factorise_in_place,
+    inverse_bytes,
+    inverse_diagonal_in_place,
+)
+from neural_kernels.solvers.criteria import VALIDATION, InverseFacts
 from neural_kernels.solvers.definiteness import NotPositiveDefinite, explained_by_rounding, not_a_kernel
 from neural_kernels.solvers.solution import TOLERANCE, Record, Solution
 from neural_kernels.solvers.system import Opened, System
@@ -33,7 +40,8 @@ def working_bytes(n: int, columns: int, labels_missing: bool = False) -> int:
     factorisation takes besides; reading the matrix takes two blocks, which are gone before it begins.
     """
     matrices = (16 if labels_missing else 8) * n * n
-    return matrices + factorisation_bytes(n) + 8 * 8 * n * columns + 3 * 8 * PANEL * n
+    besides = max(factorisation_bytes(n), inverse_bytes(n))
+    return matrices + besides + 10 * 8 * n * columns + 3 * 8 * PANEL * n
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,14 @@ class Cholesky:
 
         def solve(ridge: float, start: np.ndarray | None) -> Solution:
             tolerance = settings.stopping.tolerance
-            return solve_cholesky(kernel, system.targets, ridge, tolerance=tolerance, precision=store.dtype)
+            return solve_cholesky(
+                kernel,
+                system.targets,
+                ridge,
+                tolerance=tolerance,
+                precision=store.dtype,
+                judged=settings.choose_by != VALIDATION and len(settings.ridges) > 1,
+            )
 
         return Opened(solve)
 
@@ -81,6 +96,7 @@ def solve_cholesky(
     *,
     tolerance: float = TOLERANCE,
     precision: npt.DTypeLike = np.float64,
+    judged: bool = False,
 ) -> Solution:
     """Solve (K + ridge mean(diag K) I) X = B, or M_t (K + ...) M_t x_t = b_t for tasks that lack labels.
 
@@ -91,6 +107,7 @@ def solve_cholesky(
         ridge: relative to the mean diagonal of all n examples, not negative.
         tolerance: of the true relative residual, above which the solution has not converged.
         precision: in which the kernel's entries were computed, before they were converted.
+        judged: whether the solution is to have the ``InverseFacts``, which cost as much as the factorisation.
 
     Returns:
         The solution, with residuals recomputed from the matrix; zero where labels are missing.
@@ -105,14 +122,18 @@ def solve_cholesky(
     shift = ridge * float(np.diag(kernel).mean())
     coefficients, residuals = np.zeros(targets.shape), np.zeros(columns)
     condition = 1.0
+    diagonal, log_determinant = np.full(targets.shape, np.nan), np.zeros(columns)
     groups = tasks_by_mask(~np.isnan(targets))
     for known, tasks in groups:
         part = kernel if known.all() else np.ascontiguousarray(kernel[np.ix_(known, known)])
         right = targets[np.ix_(known, tasks)]
         if not known.any():
             continue
-        x, mask_condition = _solve(part, right, shift, ridge, precision)
-        condition = min(condition, mask_condition)
+        solved = _solve(part, right, shift, ridge, precision, judged)
+        x, condition = solved.x, min(condition, solved.condition)
+        if judged:
+            diagonal[np.ix_(known, tasks)] = solved.inverse_diagonal[:, None]
+            log_determinant[tasks] = solved.log_determinant
         coefficients[np.ix_(known, tasks)] = x
         residuals[tasks] = relative_residuals(right - part @ x - shift * x, right)
         del part  # before the next one is made
@@ -134,7 +155,8 @@ def solve_cholesky(
             "number %.1e): choose a larger ridge",
             n, ridge, record.residual, condition,
         )  # fmt: skip
-    return Solution(coefficients, record)
+    inverse = InverseFacts(diagonal, log_determinant) if judged else None
+    return Solution(coefficients, record, inverse=inverse)
 
 
 def tasks_by_mask(known: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -202,14 +224,32 @@ def solve_factorised(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(solved)
 
 
+class _Solved(NamedTuple):
+    """(K + shift I)^-1 B, the reciprocal condition number, and, where asked for, facts of the inverse."""
+
+    x: np.ndarray
+    condition: float
+    log_determinant: float
+    inverse_diagonal: np.ndarray
+
+
 def _solve(
-    kernel: np.ndarray, targets: np.ndarray, shift: float, ridge: float, precision: npt.DTypeLike
-) -> tuple[np.ndarray, float]:
-    """(K + shift I)^-1 B and the reciprocal condition number; K is restored."""
+    kernel: np.ndarray,
+    targets: np.ndarray,
+    shift: float,
+    ridge: float,
+    precision: npt.DTypeLike,
+    judged: bool,
+) -> _Solved:
+    """``_Solved``, its last field empty unless ``judged``; K is restored."""
     diagonal = np.diag(kernel).copy()
     try:
         factor, condition = factorise(kernel, shift, ridge, precision)
-        return solve_factorised(factor, targets), condition
+        x = solve_factorised(factor, targets)
+        log_determinant = 2 * float(np.log(np.diag(kernel)).sum())
+        return _Solved(
+            x, condition, log_determinant, inverse_diagonal_in_place(kernel) if judged else np.empty(0)
+        )
     finally:
         _restore(kernel, diagonal)
 

@@ -1,4 +1,4 @@
-"""The ridge, chosen on validation data among candidates."""
+"""The ridge, chosen among candidates: on validation data, or by what the training examples say of themselves."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from neural_kernels.errors import UserError
 from neural_kernels.metrics.losses import mean_squared_error
+from neural_kernels.solvers.criteria import TITLES, VALIDATION, Criterion
 from neural_kernels.solvers.definiteness import NotPositiveDefinite
 from neural_kernels.solvers.solution import Solution
 
@@ -41,8 +42,9 @@ def select_ridge(
     solve: Callable[[float, np.ndarray | None], Solution],
     candidates: Sequence[float],
     judge: Callable[[Solution], float],
+    criterion: Criterion = VALIDATION,
 ) -> Solution:
-    """The solution with the smallest validation loss, of equals that with the larger ridge.
+    """The solution that ``judge`` finds best, of equals that with the larger ridge.
 
     Each candidate is solved in full, so that the answer for the chosen one is there already. (One
     tridiagonal reduction of the matrix would serve every candidate of a direct solve, but runs at
@@ -51,12 +53,13 @@ def select_ridge(
     Args:
         solve: from a ridge and a first guess, the coefficients of the candidate before, to a solution.
         candidates: ridges relative to the mean diagonal; tried from the largest down, the easiest first.
-        judge: validation loss of a solution; lower is better.
+        judge: of a solution; lower is better.
+        criterion: what the judge goes by, for the record.
 
     Returns:
-        The chosen solution; ``record.details["ridge_choice"]`` lists every candidate with its loss or why
-        it failed, those that were ``passed_over`` because the kernel is singular to rounding there, and whether the
-        choice lies at an end of the sweep.
+        The chosen solution; ``record.details["ridge_choice"]`` says what it was chosen by, and lists every candidate
+        with its loss or why it failed, those that were ``passed_over`` because the kernel is singular to rounding
+        there, and whether the choice lies at an end of the sweep.
 
     Raises:
         UserError: every candidate failed.
@@ -85,7 +88,7 @@ def select_ridge(
             "failed": None,
         }
         if not math.isfinite(loss):
-            entry |= {"loss": None, "failed": f"validation loss is {loss}"}
+            entry |= {"loss": None, "failed": f"{TITLES[criterion]} is {loss}"}
         elif loss < best_loss:
             best, best_loss = solution, loss
         tried.append(entry)
@@ -99,6 +102,12 @@ def select_ridge(
             "n = %d: the best ridge, %g, is at the end of the sweep from %g to %g: widen it",
             best.record.n, best.record.ridge, ordered[-1], ordered[0],
         )  # fmt: skip
-    choice = {"candidates": tried, "passed_over": passed_over, "ridge_at_edge": at_edge}
+    choice = {
+        "by": criterion,
+        "candidates": tried,
+        "passed_over": passed_over,
+        "ridge_at_edge": at_edge,
+    }
     details = best.record.details | {"ridge_choice": choice}
-    return replace(best, record=replace(best.record, validation_loss=best_loss, details=details))
+    validation_loss = best_loss if criterion == VALIDATION else None
+    return replace(best, record=replace(best.record, validation_loss=validation_loss, details=details))

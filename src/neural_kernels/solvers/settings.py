@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from neural_kernels.machine.threads import thread_count
+from neural_kernels.solvers.criteria import VALIDATION, Criterion
 from neural_kernels.solvers.iteration import Stopping
 
 AUTO = "auto"
@@ -46,7 +47,9 @@ class Settings:
     """How to solve.
 
     Attributes:
-        ridges: candidates relative to the mean diagonal; one needs no validation data.
+        ridges: candidates relative to the mean diagonal; one needs no choice.
+        choose_by: what chooses among them: validation data, or a criterion that needs none (``criteria``), which a
+            direct solve alone gives.
         direct_up_to: the largest n that is solved by Cholesky, unless ``method`` says otherwise.
         method: "auto" or a name in ``registry.SOLVERS``.
         stopping: of the iteration.
@@ -60,6 +63,7 @@ class Settings:
     """
 
     ridges: Sequence[float]
+    choose_by: Criterion = VALIDATION
     direct_up_to: int = 8192
     method: str = AUTO
     stopping: Stopping = field(default_factory=Stopping)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from neural_kernels.errors import UserError
+from neural_kernels.solvers.criteria import InverseFacts
 from neural_kernels.storage import checksums, sealed_parquet
 from neural_kernels.storage.files import damaged, read_json, write_json, write_npy
 
@@ -36,7 +37,7 @@ class Record:
         column_stops: what ended each column.
         seconds: wall-clock time of the solve for this ridge.
         tolerance: of the relative residual; None in direct solves by earlier versions, which ``TOLERANCE`` judges.
-        validation_loss: of this solution, None where there was no validation data.
+        validation_loss: of this solution, None where the ridge was not chosen by it.
         details: what belongs to one solver alone: preconditioner, passes over the store, ridge sweep.
     """
 
@@ -93,12 +94,14 @@ class Solution:
     """Dual coefficients, (n, C) float64, and the record of their solve.
 
     ``history`` has a row for each iteration and column: (iteration, column, relative residual, whether it was
-    recomputed from the matrix, seconds). It is empty for a direct solve.
+    recomputed from the matrix, seconds). It is empty for a direct solve. ``inverse`` is there where the solution is to
+    be judged by itself, and is not saved.
     """
 
     coefficients: np.ndarray
     record: Record
     history: Sequence[tuple[int, int, float, bool, float]] = field(default=(), compare=False)
+    inverse: InverseFacts | None = field(default=None, compare=False)
 
     def save(self, directory: Path, problem: str = "") -> None:
         """Write coefficients.npy, history.parquet and, last, record.json, which never stands beside others.

@@ -134,7 +134,8 @@ def deleted_blocks(study: Study) -> list[str]:
 
 
 def training_blocks(study: Study, kernel: str, n: int) -> list[str]:
-    """Diagonal windows of the training kernel, one a draw, the validation rows, what both are, and the targets.
+    """Diagonal windows of the training kernel, one a draw, the validation rows where these choose, what both are, and
+    the targets.
 
     The targets' features.json, as that of other rules, is made again with them once a faulty file has been set aside.
     """
@@ -144,7 +145,7 @@ def training_blocks(study: Study, kernel: str, n: int) -> list[str]:
     needed = _blocks(study, kernel, "train", touched)
     described = [_declaration(study, kernel, "train"), features(study, kernel)]
     rows = study.evaluation_sizes(kernel).get("validation")
-    if rows is not None:
+    if rows is not None and study.ridge.choose_by == "validation":
         needed += _rows_of_blocks(study, kernel, "validation", rows, n)
         described.append(_declaration(study, kernel, "validation"))
     return needed + described

@@ -14,9 +14,9 @@ from neural_kernels import blocks, solvers
 from neural_kernels.blocks import fingerprints
 from neural_kernels.errors import UserError
 from neural_kernels.machine import memory
-from neural_kernels.metrics.objectives import ridge_objective
+from neural_kernels.metrics.objectives import Objective, ridge_objective
 from neural_kernels.planning import costs as planning
-from neural_kernels.solvers import Record, checkpoint, mpi, solved_size
+from neural_kernels.solvers import Record, checkpoint, criteria, mpi, solved_size
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
 from neural_kernels.storage import locks
 from neural_kernels.study.folders import open_features_folder, solution_folder, store_folder
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 def solve(
     study: Study, results: Path, kernel_name: str, n: int, threads: int | None = None, tasks: int = 1
 ) -> None:
-    """Solve for every draw of training size ``n``, the ridge chosen on the validation set.
+    """Solve for every draw of training size ``n``, the ridge chosen as the study says.
 
     Args:
         tasks: processes that MPI has started to solve together, of which this is one.
@@ -104,7 +104,7 @@ def _solve_draw(
         planning.check_room(
             folder, own_targets.nbytes + saved, f"the solution of n = {n} and its checkpoints"
         )
-    validation = _validation(study, results, kernel, window) if len(ridges) > 1 else None
+    validation = _validation(study, results, kernel, window) if _validates(settings) else None
     # After what is in memory already: the validation set's kernel rows may be large.
     settings = solver_settings(study, ridges, threads)
     solution = solvers.solve_system(
@@ -113,6 +113,7 @@ def _solve_draw(
         own_targets,
         settings,
         validation,
+        loss=_objective(study, results, kernel).loss,
         checkpoints=solvers.CheckpointSettings(
             own_folder / "checkpoint" / checkpoints, 60 * study.solver.checkpoint_minutes
         ),
@@ -136,7 +137,7 @@ def _check_touched(
 ) -> None:
     """Look at the blocks behind a solution that is taken over, those that are newer than its ``record``."""
     blocks.check_changed_since(train, train.grid.window_blocks(*window), record)
-    if len(settings.ridges) > 1:
+    if _validates(settings):
         store = blocks.open_store(store_folder(study, results, kernel.name, "validation"))
         size = study.evaluation_sizes(kernel.name)["validation"]
         blocks.check_changed_since(store, store.grid.blocks(size, window[1]), record)
@@ -166,12 +167,19 @@ def _problem(
     facts = [list(window), chosen, fingerprints.content(train, train.grid.window_blocks(*window))]
     if len(settings.ridges) == 1:
         return fingerprints.problem(facts, targets)
+    if not _validates(settings):
+        return fingerprints.problem([*facts, study.ridge.plain()], targets)
     store = blocks.open_store(store_folder(study, results, kernel.name, "validation"))
     size = study.evaluation_sizes(kernel.name)["validation"]
     blocks.set_aside_faulty(store, store.grid.blocks(size, window[1]))
     validation = open_features_folder(study, results, kernel).load("validation_targets.npy", size)
     facts += [study.ridge.plain(), fingerprints.content(store, store.grid.blocks(size, window[1]))]
     return fingerprints.problem(facts, targets, validation)
+
+
+def _validates(settings: solvers.Settings) -> bool:
+    """Whether the validation set chooses the ridge."""
+    return len(settings.ridges) > 1 and settings.choose_by == criteria.VALIDATION
 
 
 def _outcome(record: Record) -> str:
@@ -189,6 +197,7 @@ def solver_settings(study: Study, ridges: list[float], threads: int | None) -> s
     section = study.solver
     settings = solvers.Settings(
         ridges=ridges,
+        choose_by=study.ridge.choose_by,
         direct_up_to=section.direct_up_to,
         stopping=solvers.Stopping(
             tolerance=section.tolerance,
@@ -219,7 +228,7 @@ def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, 
     cross = blocks.read_submatrix(store, (0, size), window)
     features = open_features_folder(study, results, kernel)
     targets = features.load("validation_targets.npy", size)
-    objective = ridge_objective(study.ridge.objective, features.summary["task"])
+    objective = _objective(study, results, kernel)
     if not np.isfinite(objective.loss(np.zeros_like(targets), targets)):
         raise UserError(
             f"{features.summary_file.parent}: none of the tasks has both labels among the {size} validation examples, "
@@ -228,11 +237,16 @@ def _validation(study: Study, results: Path, kernel: Kernel, window: tuple[int, 
     return solvers.Validation(lambda coefficients: cross @ coefficients, targets, objective.loss)
 
 
+def _objective(study: Study, results: Path, kernel: Kernel) -> Objective:
+    task = open_features_folder(study, results, kernel).summary["task"]
+    return ridge_objective(study.ridge.objective, task)
+
+
 def _ridge_candidates(study: Study, results: Path, kernel: str, n: int) -> tuple[list[float], str]:
     """What the ridge is chosen from, and where that comes from."""
-    below = study.ridge_source(n, kernel)
+    below, by = study.ridge_source(n, kernel), criteria.TITLES[study.ridge.choose_by]
     if below is None:
         candidates = study.ridge_candidates()
-        return candidates, "validation set" if len(candidates) > 1 else "config"
+        return candidates, by if len(candidates) > 1 else "config"
     solved = solved_size.read(solution_folder(study, results, kernel, below))
-    return [solved["draws"][0]["ridge"]], f"validation set at n = {below}"
+    return [solved["draws"][0]["ridge"]], f"{by} at n = {below}"

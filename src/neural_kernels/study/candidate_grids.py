@@ -1,7 +1,7 @@
 """What a ridge or a jitter is chosen from: a logarithmic grid, or the candidates themselves."""
 
 import functools
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -31,7 +31,7 @@ class Grid(Section):
 
 
 class Ridge(Grid):
-    """The diagonal regulariser eps, relative to the kernel's mean diagonal, is chosen on the validation set."""
+    """The diagonal regulariser eps, relative to the kernel's mean diagonal, is chosen among candidates."""
 
     log10_smallest: Exponent = Field(-8, description="log10 of the smallest eps.")
     log10_largest: Exponent = Field(2, description="log10 of the largest eps.")
@@ -40,9 +40,16 @@ class Ridge(Grid):
         None,
         description="The candidates themselves, in place of the logarithmic grid.",
     )
+    choose_by: Literal["validation", "loo", "gcv", "likelihood"] = Field(
+        "validation",
+        description="What chooses: the validation set; or without one, from the training examples alone and exactly, "
+        "loo, the error of every example predicted by all others; gcv, generalised cross-validation; likelihood, the "
+        "log marginal likelihood of a Gaussian process at its likeliest amplitude. Sizes that are solved iteratively "
+        "take the ridge that the largest direct size chose.",
+    )
     objective: ObjectiveName | None = Field(
         None,
-        description="What the validation set judges a candidate by: loss (mean squared error) or accuracy of a "
+        description="What validation and loo judge a candidate by: loss (mean squared error) or accuracy of a "
         "classification, mse of a regression, average_precision (the mean over the tasks with both labels) or mse of a "
         "multilabel task. Left out, loss, mse or average_precision.",
     )

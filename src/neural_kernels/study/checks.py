@@ -28,6 +28,7 @@ def check_study(path: Path, study: Study) -> None:
     """
     _check_grids(path, study)
     _check_sizes(path, study)
+    _check_ridge(path, study)
     _check_blocks(path, study)
 
 
@@ -72,14 +73,34 @@ def _check_blocks(path: Path, study: Study) -> None:
 
 def _chooses(study: Study) -> bool:
     """Whether anything of the study is chosen on its validation set."""
-    return len(study.ridge_candidates()) > 1 or bool(study.approximations())
+    by_validation = study.ridge.choose_by == "validation" and len(study.ridge_candidates()) > 1
+    return by_validation or bool(study.approximations())
+
+
+def _check_ridge(path: Path, study: Study) -> None:
+    """Refuse a choice without a validation set where that would not be a choice, or not a fair one."""
+    by = study.ridge.choose_by
+    if by == "validation" or len(study.ridge_candidates()) == 1:
+        return
+    if by in ("loo", "gcv") and study.augmentation_factor > 1:
+        raise UserError(
+            f"{path}: ridge.choose_by is {by!r}, but the training set holds {study.augmentation_factor} copies of each "
+            "image (data.augmentation), which predict each other: expected 'validation' or 'likelihood'"
+        )
+    for name in study.kernels:
+        smallest = study.training_sizes(name)[0]
+        if study.method(smallest) == "iterative":
+            raise UserError(
+                f"{path}: ridge.choose_by is {by!r}, but the smallest training size of kernel {name}, {smallest}, is "
+                f"above solver.direct_up_to, {study.solver.direct_up_to}: expected a size that is solved directly"
+            )
 
 
 def _check_sizes(path: Path, study: Study) -> None:
     if study.data.validation_examples == 0 and _chooses(study):
         raise UserError(
             f"{path}: data.validation_examples is 0, expected a validation set to choose by, or one number in "
-            "ridge.candidates and no approximations"
+            "ridge.candidates or ridge.choose_by loo, gcv or likelihood, and no approximations"
         )
     available = study.training_examples
     if study.tuning is not None:

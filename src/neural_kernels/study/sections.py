@@ -155,8 +155,8 @@ class Sections(Section):
     )
     ridge: Ridge = Field(
         Ridge(),
-        description="The diagonal regulariser eps, relative to the kernel's mean diagonal, is chosen on the validation "
-        "set from these candidates.",
+        description="The diagonal regulariser eps, relative to the kernel's mean diagonal, is chosen from these "
+        "candidates.",
     )
     solver: SolverSection = Field(SolverSection(), description="How the linear systems are solved.")
     approximations: ApproximationsSection | None = Field(

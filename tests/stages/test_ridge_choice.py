@@ -1,0 +1,107 @@
+"""A study without a validation set: its ridge is chosen by what the training examples say of themselves."""
+
+import pytest
+import yaml
+from tiny_studies import DIGITS
+
+from neural_kernels.errors import UserError
+from neural_kernels.metrics import table as metrics_table
+from neural_kernels.stages import inputs
+from neural_kernels.stages.data import prepare_data, preprocess_data
+from neural_kernels.stages.evaluate import evaluate_predictions
+from neural_kernels.stages.kernels import compute_block, declare_kernel
+from neural_kernels.stages.report import collect_metrics, report_scaling
+from neural_kernels.stages.solve import solve
+from neural_kernels.storage.files import read_json
+from neural_kernels.study.folders import solution_folder
+from neural_kernels.study.study import load_study
+
+CONFIG = DIGITS | {
+    "data": {**DIGITS["data"], "train_examples": 40, "validation_examples": 0},
+    "training_sizes": {"sizes": [10, 20, 40]},
+    "draws": 2,
+    "ridge": {"candidates": [1e-4, 1e-2, 1.0], "choose_by": "loo"},
+    "solver": {"direct_up_to": 20, "tolerance": 1e-10, "preconditioner": {"rank": 5}},
+}
+
+
+def study_of(folder, **changes):
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG | changes))
+    return load_study(folder / "tiny.yaml")
+
+
+@pytest.mark.parametrize("criterion", ["loo", "gcv", "likelihood"])
+def test_a_study_runs_to_its_report_without_validation_examples(tmp_path, criterion):
+    ridge = {**CONFIG["ridge"], "choose_by": criterion}
+    study, results = study_of(tmp_path, ridge=ridge), tmp_path / "results"
+    prepare_data(study, results)
+    preprocess_data(study, results, "plain")
+    for part in ("train", "digits"):
+        store = declare_kernel(study, results, "FC", part)
+        for block in store.grid.blocks():
+            compute_block(study, results, "FC", part, block, threads=1)
+    for n in (10, 20, 40):
+        solve(study, results, "FC", n, threads=1)
+        evaluate_predictions(study, results, "FC", n)
+    collect_metrics(study, results)
+    report_scaling(study, results)
+    solved = {n: read_json(solution_folder(study, results, "FC", n) / "solved.json") for n in (10, 20, 40)}
+    assert {draw["details"]["ridge_choice"]["by"] for n in (10, 20) for draw in solved[n]["draws"]} == {
+        criterion
+    }
+    assert "at n = 20" in solved[40]["ridge_source"]
+    assert solved[40]["draws"][0]["ridge"] == solved[20]["draws"][0]["ridge"]
+    metrics = metrics_table.read(results / "tiny/metrics.parquet")
+    assert set(metrics["split"]) == {"train", "digits"}
+    assert (results / "tiny_scaling.pdf").exists()
+
+
+def test_a_solve_waits_for_the_validation_kernel_only_where_it_chooses(tmp_path):
+    data = {**CONFIG["data"], "validation_examples": 15}
+    by_itself = study_of(tmp_path, data=data)
+    validated = study_of(tmp_path, data=data, ridge={**CONFIG["ridge"], "choose_by": "validation"})
+
+    def of_validation(study):
+        return [path for path in inputs.training_blocks(study, "FC", 20) if "validation" in path]
+
+    assert of_validation(validated)
+    assert not of_validation(by_itself)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"ridge": {"candidates": [1e-4, 1e-2]}},
+            "data.validation_examples is 0, expected a validation set to choose by, or one number in "
+            "ridge.candidates or ridge.choose_by loo, gcv or likelihood, and no approximations",
+        ),
+        (
+            {"solver": {"direct_up_to": 5}},
+            "ridge.choose_by is 'loo', but the smallest training size of kernel FC, 10, is above "
+            "solver.direct_up_to, 5: expected a size that is solved directly",
+        ),
+        (
+            {"ridge": {"candidates": [1e-4, 1e-2], "choose_by": "leave-one-out"}},
+            "ridge.choose_by is 'leave-one-out', expected one of validation, loo, gcv, likelihood",
+        ),
+    ],
+)
+def test_what_cannot_be_chosen_is_one_sentence(tmp_path, changes, sentence):
+    with pytest.raises(UserError) as error:
+        study_of(tmp_path, **changes)
+    assert sentence in " ".join(str(error.value).split())
+
+
+def test_copies_of_one_image_do_not_predict_each_other(tmp_path):
+    data = {
+        "name": "cifar10", "path": "x", "train_examples": 40, "validation_examples": 0,
+        "augmentation": {"factor": 2}, "test_sets": {"cifar10": {"examples": 10}},
+    }  # fmt: skip
+    sizes = {"sizes": [20, 40]}
+    with pytest.raises(UserError, match="copies of each image .* which predict each other: expected"):
+        study_of(
+            tmp_path, data=data, training_sizes=sizes, kernels={"FC": {**CONFIG["kernels"]["FC"]}}, draws=1
+        )
+    likely = {**CONFIG["ridge"], "choose_by": "likelihood"}
+    study_of(tmp_path, data=data, training_sizes=sizes, ridge=likely, draws=1, solver={"direct_up_to": 80})
