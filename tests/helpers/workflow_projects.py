@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from forked_programs import forked_programs
+
 ROOT = Path(__file__).parents[2]
 
 TINY = """
@@ -48,24 +50,29 @@ class Project:
     def snakemake(
         self, *arguments: str, profile: str = "default", path: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake as a user does; its output is text, standard error with it.
+        """Run Snakemake as a user does, without waiting for its imports (``forked_programs``); its output is text,
+        standard error with it.
 
         Args:
             path: a folder whose programs go before all others.
         """
-        process = self.start_snakemake(*arguments, profile=profile, path=path)
-        output, _ = process.communicate()
-        return subprocess.CompletedProcess(process.args, process.returncode, output)
+        forked = forked_programs().programs
+        folders = [path, forked] if path is not None else [forked]
+        return subprocess.run(
+            [forked / "snakemake", "--profile", f"profiles/{profile}", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PATH": os.pathsep.join(map(str, [*folders, self.search_path()]))},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
-    def start_snakemake(
-        self, *arguments: str, profile: str = "default", path: Path | None = None
-    ) -> subprocess.Popen[str]:
-        """Start what ``snakemake`` runs to its end."""
-        search = self.search_path() if path is None else f"{path}{os.pathsep}{self.search_path()}"
+    def start_snakemake(self, *arguments: str, profile: str = "default") -> subprocess.Popen[str]:
+        """Start Snakemake, the program itself with processes of its own, which signals reach."""
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}", *arguments],
             cwd=self.folder,
-            env={**os.environ, "PATH": search},
+            env={**os.environ, "PATH": self.search_path()},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -99,7 +99,7 @@ def test_copies_of_one_image_do_not_predict_each_other(tmp_path):
         "augmentation": {"factor": 2}, "test_sets": {"cifar10": {"examples": 10}},
     }  # fmt: skip
     sizes = {"sizes": [20, 40]}
-    with pytest.raises(UserError, match="copies of each image .* which predict each other: expected"):
+    with pytest.raises(UserError, match=r"copies of each image .* which predict each other: expected"):
         study_of(
             tmp_path, data=data, training_sizes=sizes, kernels={"FC": {**CONFIG["kernels"]["FC"]}}, draws=1
         )
