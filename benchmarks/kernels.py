@@ -50,7 +50,7 @@ from neural_kernels.preprocessing import channels
 from neural_kernels.storage.files import write_npy
 
 ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT / "tests" / "engines"))
+sys.path.append(str(ROOT / "tests" / "helpers"))
 from extended_precision import conv1d_ntk  # noqa: E402
 
 SHAPE = (32, 32, 3)

@@ -1,5 +1,7 @@
 """environment.yml, pyproject.toml and requirements.lock say the same."""
 
+from __future__ import annotations
+
 import re
 import tomllib
 from pathlib import Path
@@ -37,20 +39,20 @@ def conda() -> dict[str, str]:
     return dict(line.split("==") for line in pip)
 
 
-def test_the_lock_satisfies_pyproject():
+def test_the_lock_satisfies_pyproject() -> None:
     pins = locked()
     for name, requirement in required().items():
         assert pins[name], name
         assert all(requirement.specifier.contains(version) for version in pins[name]), name
 
 
-def test_conda_installs_what_the_lock_does():
+def test_conda_installs_what_the_lock_does() -> None:
     pins = locked()
     for name, version in conda().items():
         assert version in pins[name], name
 
 
-def test_conda_installs_every_requirement_but_the_one_that_needs_no_deps():
+def test_conda_installs_every_requirement_but_the_one_that_needs_no_deps() -> None:
     missing = required().keys() - conda().keys()
     assert missing == {"neural-tangents"}
     text = (ROOT / "environment.yml").read_text()
@@ -58,7 +60,7 @@ def test_conda_installs_every_requirement_but_the_one_that_needs_no_deps():
     assert f"pip install --no-deps neural-tangents=={version}" in text
 
 
-def test_the_lock_has_a_hash_for_every_package():
+def test_the_lock_has_a_hash_for_every_package() -> None:
     blocks = re.split(r"^(?=[a-z0-9])", (ROOT / "requirements.lock").read_text(), flags=re.M)[1:]
     assert all("--hash=sha256:" in block for block in blocks)
     assert len(blocks) > 50

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from neural_kernels.solvers.approximations.registry import APPROXIMATIONS
 from neural_kernels.solvers.pivoted_cholesky import greedy
 from neural_kernels.solvers.settings import NO_PRECONDITIONER
 from neural_kernels.solvers.solution import Record, Solution
-from neural_kernels.solvers.system import Opened, System
+from neural_kernels.solvers.system import Opened, Solver, System
 from neural_kernels.study import approximation_settings
 from neural_kernels.study.sections import Sections
 from neural_kernels.study.solver_settings import Preconditioner
@@ -52,19 +52,19 @@ class Sine(arch.Activation):
 
 
 @pytest.fixture
-def sine(monkeypatch):
+def sine(monkeypatch: pytest.MonkeyPatch) -> arch.Architecture:
     if jax_engine.unavailable() is not None:
-        pytest.skip(jax_engine.unavailable())
+        pytest.skip(str(jax_engine.unavailable()))
     import jax.numpy as jnp
 
     from neural_kernels.engines import jax_layers
 
     @jax_layers.factors.register(Sine)
-    def _(layer, v):
+    def _(layer: Sine, v: Any) -> tuple[Any, ...]:
         return (jnp.exp(-v / 2),)
 
     @jax_layers.transform.register(Sine)
-    def _(layer, state, left, right):
+    def _(layer: Sine, state: Any, left: Any, right: Any) -> tuple[Any, Any]:
         K, T = state
         scale = left[0] * right[0]
         return scale * jnp.sinh(K), None if T is None else T * scale * jnp.cosh(K)
@@ -84,7 +84,7 @@ def by_hand(x: np.ndarray) -> np.ndarray:
     return 1.5**2 * slope + K
 
 
-def test_an_activation_is_computed_by_the_engine_that_lists_it(sine):
+def test_an_activation_is_computed_by_the_engine_that_lists_it(sine: arch.Architecture) -> None:
     x = np.random.default_rng(0).standard_normal((7, 5))
     found = engines.kernel_matrix(sine, x)
     np.testing.assert_allclose(found, by_hand(x), rtol=1e-12)
@@ -96,7 +96,7 @@ def test_an_activation_is_computed_by_the_engine_that_lists_it(sine):
 # ------------------------------------------------------------------------------ a data set
 
 
-def open_toy(options):
+def open_toy(options: Any) -> Dataset:
     """60 numbers and more, of which the target is a product."""
     x = np.random.default_rng(1).standard_normal((100, 5))
     y = x[:, :1] * x[:, 1:2]
@@ -109,11 +109,11 @@ def open_toy(options):
 
 
 @pytest.fixture
-def toy_data(monkeypatch):
+def toy_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(datasets.DATASETS, "toy", open_toy)
 
 
-def test_a_data_set_is_prepared_as_any_other(toy_data, tmp_path):
+def test_a_data_set_is_prepared_as_any_other(toy_data: None, tmp_path: Path) -> None:
     assert datasets.check_data(OPTIONS).parts == {"train": 60, "validation": 20, "toy": 20}
     datasets.prepare_data(OPTIONS, tmp_path, seed=0)
     assert np.load(tmp_path / "train_x.npy").shape == (60, 5)
@@ -154,12 +154,18 @@ class Eigenvalues:
 
 
 @pytest.fixture
-def eigenvalues(monkeypatch):
-    solver: registry.Solver = Eigenvalues()
+def eigenvalues(monkeypatch: pytest.MonkeyPatch) -> None:
+    solver: Solver = Eigenvalues()
     monkeypatch.setitem(registry.SOLVERS, "eigenvalues", solver)
 
 
-def test_all_of_them_together_go_through_a_small_study(sine, toy_data, eigenvalues, monkeypatch, tmp_path):
+def test_all_of_them_together_go_through_a_small_study(
+    sine: arch.Architecture,
+    toy_data: None,
+    eigenvalues: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     monkeypatch.setitem(pivots.PIVOTS, "fetched singly", lambda K, rank, seed: greedy(K, rank, pool=1))
     datasets.prepare_data(OPTIONS, tmp_path / "data", seed=0)
     x, y = (np.load(tmp_path / "data" / f"train_{part}.npy") for part in "xy")
@@ -194,7 +200,7 @@ def test_all_of_them_together_go_through_a_small_study(sine, toy_data, eigenvalu
     assert iterated.record.details["preconditioner"] == "fetched singly"
 
 
-def test_a_name_that_is_not_registered_is_refused_with_those_that_are():
+def test_a_name_that_is_not_registered_is_refused_with_those_that_are() -> None:
     store: blocks.KernelStore = None  # type: ignore[assignment]
     settings = solvers.Settings([1.0], method="eigenvalues")
     expected = "expected auto, cholesky, conjugate_gradients or block_conjugate_gradients"
@@ -210,19 +216,20 @@ def test_a_name_that_is_not_registered_is_refused_with_those_that_are():
 # ------------------------------------------------------------------------------ the recipes themselves
 
 
-def test_every_file_that_the_recipes_name_is_there():
+def test_every_file_that_the_recipes_name_is_there() -> None:
     recipes = (ROOT / "CONTRIBUTING.md").read_text()
     named = re.findall(r"`((?:src|tests|docs|config|workflow)/[\w/.-]+)`", recipes)
     assert len(named) > 20
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-def test_titles_of_solvers_and_approximations_tell_them_apart():
-    titles = [entry.title for entry in (*registry.SOLVERS.values(), *APPROXIMATIONS.values())]
+def test_titles_of_solvers_and_approximations_tell_them_apart() -> None:
+    titles = [solver.title for solver in registry.SOLVERS.values()]
+    titles += [approximation.title for approximation in APPROXIMATIONS.values()]
     assert len(set(titles)) == len(titles)
 
 
-def test_a_config_can_name_all_that_is_registered():
+def test_a_config_can_name_all_that_is_registered() -> None:
     assert set(get_args(approximation_settings.Method)) == set(APPROXIMATIONS)
     named = get_args(Preconditioner.model_fields["method"].annotation)
     assert set(named) == {*pivots.PIVOTS, NO_PRECONDITIONER}

@@ -1,7 +1,13 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import DTypeLike
 
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import (
@@ -21,11 +27,11 @@ EDGES = [[], [[0, 2], [2, 1]], [[1, 1]], [[4, 0], [0, 4], [3, 3]]]
 
 
 @pytest.fixture
-def graphs():
+def graphs() -> Graphs:
     return stack(NODES, [np.array(edges) for edges in EDGES])
 
 
-def contents(graphs):
+def contents(graphs: Graphs) -> list[Any]:
     """(nodes, edges) of each graph, as lists."""
     return [
         (
@@ -39,7 +45,7 @@ def contents(graphs):
 EXPECTED = [(nodes.tolist(), edges) for nodes, edges in zip(NODES, EDGES, strict=True)]
 
 
-def test_graphs_keep_what_they_were_made_of(graphs):
+def test_graphs_keep_what_they_were_made_of(graphs: Graphs) -> None:
     assert contents(graphs) == EXPECTED
     assert graphs.shape == (4, None, 2)
     assert graphs.node_counts.tolist() == [1, 3, 2, 5]
@@ -50,45 +56,48 @@ def test_graphs_keep_what_they_were_made_of(graphs):
 
 
 @given(st.slices(4))
-def test_slices_are_those_of_a_list(chosen):
+def test_slices_are_those_of_a_list(chosen: slice) -> None:
     graphs = stack(NODES, [np.array(edges) for edges in EDGES])
     assert contents(graphs[chosen]) == EXPECTED[chosen]
 
 
 @given(st.lists(st.integers(-4, 3), max_size=6))
-def test_integers_choose_in_their_order(places):
+def test_integers_choose_in_their_order(places: list[int]) -> None:
     graphs = stack(NODES, [np.array(edges) for edges in EDGES])
     assert contents(graphs[np.array(places, int)]) == [EXPECTED[place] for place in places]
 
 
-def test_a_slice_copies_no_nodes(graphs):
+def test_a_slice_copies_no_nodes(graphs: Graphs) -> None:
     assert np.shares_memory(graphs[1:3].nodes, graphs.nodes)
 
 
-def test_a_graph_alone_is_no_index(graphs):
+def test_a_graph_alone_is_no_index(graphs: Graphs) -> None:
     with pytest.raises(TypeError, match="indexed by a slice or by integers"):
-        graphs[0]
+        graphs[0]  # type: ignore[index]
     with pytest.raises(IndexError):
         graphs[np.array([4])]
 
 
-def test_parts_are_put_together_again(graphs):
+def test_parts_are_put_together_again(graphs: Graphs) -> None:
     assert contents(concatenate([graphs[:1], graphs[1:1], graphs[1:]])) == EXPECTED
 
 
 @pytest.mark.parametrize("typed", [np.uint8, np.float32, np.float64, bool])
-def test_files_are_read_as_they_were_written_and_mapped(tmp_path, graphs, typed):
+def test_files_are_read_as_they_were_written_and_mapped(
+    tmp_path: Path, graphs: Graphs, typed: DTypeLike
+) -> None:
     path = tmp_path / "train.npy"
     write_npy(path, graphs.nodes.astype(typed))
     write_structure(path, graphs)
     found = open_examples(path, graphs.shape[1:])
+    assert isinstance(found, Graphs)
     assert isinstance(found.nodes, np.memmap)
     assert found.dtype == typed
     assert [edges for _, edges in contents(found[1:3])] == EDGES[1:3]
     assert isinstance(open_examples(path, (2,)), np.memmap)
 
 
-def test_files_of_other_graphs_are_refused(tmp_path, graphs):
+def test_files_of_other_graphs_are_refused(tmp_path: Path, graphs: Graphs) -> None:
     path = tmp_path / "train.npy"
     write_npy(path, graphs.nodes[1:])
     write_structure(path, graphs)
@@ -113,7 +122,9 @@ def test_files_of_other_graphs_are_refused(tmp_path, graphs):
         ({"node_offsets": np.zeros((5, 1), int)}, "node_offsets are an array"),
     ],
 )
-def test_arrays_that_are_no_graphs_are_named(graphs, change, sentence):
+def test_arrays_that_are_no_graphs_are_named(
+    graphs: Graphs, change: dict[str, np.ndarray], sentence: str
+) -> None:
     with pytest.raises(UserError, match=sentence):
         Graphs(**{name: getattr(graphs, name) for name in Graphs.__dataclass_fields__} | change)
 
@@ -125,14 +136,14 @@ def test_arrays_that_are_no_graphs_are_named(graphs, change, sentence):
         ([[-1, 0]], "graph 1 has an edge from node -1 to node 0"),
     ],
 )
-def test_edges_of_no_node_are_named(edges, sentence):
+def test_edges_of_no_node_are_named(edges: list[list[int]], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         stack(NODES[:2], [np.array([]), np.array(edges)])
 
 
-def test_a_graph_without_nodes_is_named_by_its_place_in_its_file(graphs):
+def test_a_graph_without_nodes_is_named_by_its_place_in_its_file(graphs: Graphs) -> None:
     with pytest.raises(UserError, match="graphs: graph 1 has no nodes"):
-        stack([NODES[0], NODES[0][:0]], [[], []])
+        stack([NODES[0], NODES[0][:0]], [np.empty((0, 2), int)] * 2)
     empty = Graphs(graphs.nodes, np.array([0, 1, 1, 6, 11]), graphs.edges[:0], np.zeros(5, int))
     with pytest.raises(UserError, match=r"molecules\.csv: graph 8 has no nodes, expected at least one"):
         empty.check("molecules.csv", first=7)
@@ -141,7 +152,7 @@ def test_a_graph_without_nodes_is_named_by_its_place_in_its_file(graphs):
         tangled.check()
 
 
-def test_made_up_graphs_look_like_molecules():
+def test_made_up_graphs_look_like_molecules() -> None:
     graphs = made_up(300, 4, np.random.default_rng(0), mean_nodes=20).check()
     assert graphs.shape == (300, None, 4)
     assert 19 < graphs.node_counts.mean() < 21

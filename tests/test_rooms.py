@@ -1,5 +1,7 @@
 """The rooms of the package, its folders and single modules: imports between them run one way."""
 
+from __future__ import annotations
+
 import ast
 import re
 import subprocess
@@ -40,14 +42,14 @@ def rooms() -> dict[str, set[str]]:
     return {name: others - {name} for name, others in graph.items()}
 
 
-def test_no_import_between_rooms_runs_back_up():
+def test_no_import_between_rooms_runs_back_up() -> None:
     try:
         list(TopologicalSorter(rooms()).static_order())
     except CycleError as error:
         pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
-def test_imports_run_down_the_table_of_rooms_in_the_documentation():
+def test_imports_run_down_the_table_of_rooms_in_the_documentation() -> None:
     text = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
     table = text.split("| room of", 1)[1].split("\n\n", 1)[0]
     listed = [
@@ -67,7 +69,7 @@ def test_imports_run_down_the_table_of_rooms_in_the_documentation():
     assert not up
 
 
-def test_a_block_job_starts_without_solvers_and_tables():
+def test_a_block_job_starts_without_solvers_and_tables() -> None:
     program = "import sys, neural_kernels.cli, neural_kernels.stages.kernels; print(*sys.modules, sep='\\n')"
     loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

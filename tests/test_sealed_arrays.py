@@ -1,5 +1,11 @@
 """Arrays are what was written, or are named, set aside and made again."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,12 +22,12 @@ ARRAY = np.arange(60.0).reshape(20, 3)
 
 
 @pytest.fixture
-def small_strips(monkeypatch):
+def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Strips of four rows of three numbers."""
     monkeypatch.setattr(checksums, "STRIP_BYTES", 4 * 24)
 
 
-def sealed(folder, arrays, **more):
+def sealed(folder: Path, arrays: dict[str, np.ndarray], **more: Any) -> Any:
     for name, array in arrays.items():
         write_npy(folder / name, array)
     records = {name: record_of(array) for name, array in arrays.items()}
@@ -29,13 +35,13 @@ def sealed(folder, arrays, **more):
     return open_folder(folder / "features.json")
 
 
-def flip(path, bit):
+def flip(path: Path, bit: int) -> None:
     data = bytearray(path.read_bytes())
     data[bit // 8] ^= 1 << bit % 8
     path.write_bytes(data)
 
 
-def test_no_flipped_bit_of_a_file_goes_unnoticed(tmp_path):
+def test_no_flipped_bit_of_a_file_goes_unnoticed(tmp_path: Path) -> None:
     folder = sealed(tmp_path, {"x.npy": ARRAY[:1]})
     whole, summary = (tmp_path / "x.npy").read_bytes(), (tmp_path / "features.json").read_bytes()
     for bit in range(8 * len(whole)):
@@ -61,7 +67,9 @@ def test_no_flipped_bit_of_a_file_goes_unnoticed(tmp_path):
         (lambda path: np.save(path, ARRAY[::-1]), r"the rows from 0 on are not those written \(checksum\)"),
     ],
 )
-def test_another_array_is_named_and_set_aside_with_its_summary(tmp_path, change, sentence):
+def test_another_array_is_named_and_set_aside_with_its_summary(
+    tmp_path: Path, change: Callable[[Any], Any], sentence: str
+) -> None:
     folder = sealed(tmp_path, {"x.npy": ARRAY})
     change(tmp_path / "x.npy")
     with pytest.raises(DamagedFile, match=sentence):
@@ -71,14 +79,14 @@ def test_another_array_is_named_and_set_aside_with_its_summary(tmp_path, change,
     assert (tmp_path / "features.json.rejected").exists()
 
 
-def test_a_summary_that_does_not_vouch_for_a_file_is_not_enough(tmp_path):
+def test_a_summary_that_does_not_vouch_for_a_file_is_not_enough(tmp_path: Path) -> None:
     folder = sealed(tmp_path, {"x.npy": ARRAY})
     write_npy(tmp_path / "y.npy", ARRAY)
     with pytest.raises(DamagedFile, match=r"features\.json has no checksum of y\.npy"):
         folder.load("y.npy")
 
 
-def test_a_summary_of_an_earlier_version_is_set_aside(tmp_path):
+def test_a_summary_of_an_earlier_version_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "features.json").write_text('{"parts": {"train": 3}}')
     with pytest.raises(
         DamagedFile, match=r"features\.json has no checksum: it was edited, or is of a version"
@@ -89,7 +97,7 @@ def test_a_summary_of_an_earlier_version_is_set_aside(tmp_path):
         open_folder(tmp_path / "features.json")
 
 
-def test_only_the_strips_that_rows_touch_are_read(tmp_path, small_strips):
+def test_only_the_strips_that_rows_touch_are_read(tmp_path: Path, small_strips: None) -> None:
     folder = sealed(tmp_path, {"x.npy": ARRAY}, input_shape=[3])
     flip(tmp_path / "x.npy", 8 * (128 + 24 * 9) + 3)
     for rows in ((0, 8), (12, 20), (3, 5)):
@@ -99,7 +107,9 @@ def test_only_the_strips_that_rows_touch_are_read(tmp_path, small_strips):
         folder.examples("x.npy", (7, 9))
 
 
-def test_a_strip_is_read_once_for_all_the_rows_of_it(tmp_path, small_strips, monkeypatch):
+def test_a_strip_is_read_once_for_all_the_rows_of_it(
+    tmp_path: Path, small_strips: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     array = sealed(tmp_path, {"x.npy": ARRAY}).array("x.npy")
     summed = []
     original = checksums.of_bytes
@@ -109,7 +119,9 @@ def test_a_strip_is_read_once_for_all_the_rows_of_it(tmp_path, small_strips, mon
     assert summed == [4] * 5
 
 
-def test_of_graphs_the_structure_and_the_nodes_of_the_rows_are_checked(tmp_path, monkeypatch):
+def test_of_graphs_the_structure_and_the_nodes_of_the_rows_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graphs = made_up(9, 3, np.random.default_rng(0), mean_nodes=5)
     arrays = {"x.npy": graphs.nodes}
     files = structure_files(tmp_path / "x.npy").values()
@@ -135,7 +147,7 @@ def test_of_graphs_the_structure_and_the_nodes_of_the_rows_are_checked(tmp_path,
                 path.write_bytes(content)
 
 
-def test_a_file_that_is_no_array_is_checked_as_a_whole(tmp_path):
+def test_a_file_that_is_no_array_is_checked_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "transform.npz"
     np.savez(path, a=ARRAY)
     write_json(tmp_path / "features.json", {KEY: {path.name: record_of_file(path)}})
@@ -150,7 +162,9 @@ def test_a_file_that_is_no_array_is_checked_as_a_whole(tmp_path):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.integers(0, 40), cuts=st.lists(st.integers(0, 40), max_size=6), strip=st.integers(1, 300))
-def test_sums_of_pieces_are_those_of_the_whole(monkeypatch, rows, cuts, strip):
+def test_sums_of_pieces_are_those_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, rows: int, cuts: list[int], strip: int
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(checksums, "STRIP_BYTES", strip)
         array = np.random.default_rng(rows).normal(size=(rows, 3))

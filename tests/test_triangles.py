@@ -10,7 +10,7 @@ from neural_kernels.triangles import mirror_upper
 
 @pytest.mark.parametrize("strip", [1, 3, 7, 100])
 @pytest.mark.parametrize("n", [0, 1, 2, 7])
-def test_what_is_above_the_diagonal_is_copied_to_below_it_whatever_the_strip(n, strip):
+def test_what_is_above_the_diagonal_is_copied_to_below_it_whatever_the_strip(n: int, strip: int) -> None:
     matrix = np.random.default_rng(n).standard_normal((n, n))
     above, below = matrix.copy(), matrix.copy()
     mirror_upper(above, strip)

@@ -47,19 +47,19 @@ def listed() -> list[type[arch.Layer]]:
 
 
 @pytest.mark.parametrize("kind", listed(), ids=lambda kind: kind.__name__)
-def test_every_layer_has_facts_and_every_engine_covers_it(kind):
+def test_every_layer_has_facts_and_every_engine_covers_it(kind: type[arch.Layer]) -> None:
     assert facts(kind()).inputs
     assert kind in jax_engine.LAYERS
     assert kind in neural_tangents_engine.LAYERS
 
 
-def test_activations_that_a_config_can_name_are_all_of_them():
+def test_activations_that_a_config_can_name_are_all_of_them() -> None:
     named = {kind for kind in arch.ACTIVATIONS.values() if kind.__module__ == arch.Layer.__module__}
     assert named == {kind for kind in listed() if issubclass(kind, arch.Activation)}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_layer_that_nothing_lists_is_refused_by_every_engine(engine):
+def test_a_layer_that_nothing_lists_is_refused_by_every_engine(engine: str) -> None:
     sentence = (
         r"architecture toy: nothing is known of layer Unlisted, expected one that architectures\.facts lists"
     )
@@ -71,7 +71,7 @@ def test_a_layer_that_nothing_lists_is_refused_by_every_engine(engine):
 
 @pytest.mark.parametrize("layer", [OfFactsOnly(), UnlistedActivation()], ids=["layer", "activation"])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_engine_names_the_layer_that_it_does_not_cover(engine, layer):
+def test_an_engine_names_the_layer_that_it_does_not_cover(engine: str, layer: arch.Layer) -> None:
     name = type(layer).__name__
     assert name in ENGINES[engine].uncovered(around(layer), (4, 4, 1))
     with pytest.raises(UserError, match=rf"no engine for architecture toy: .*{name}"):
@@ -79,7 +79,7 @@ def test_an_engine_names_the_layer_that_it_does_not_cover(engine, layer):
 
 
 @pytest.mark.parametrize("layer", [Unlisted(), OfFactsOnly()], ids=["unlisted", "of facts only"])
-def test_a_layer_of_which_it_is_not_known_has_no_symmetry_and_no_window(layer):
+def test_a_layer_of_which_it_is_not_known_has_no_symmetry_and_no_window(layer: arch.Layer) -> None:
     assert not arch.is_flip_symmetric(around(layer))
     assert form_of(around(layer), "ntk") is None
     behind = arch.Architecture("toy", (arch.Conv(), arch.Flatten(), layer, arch.Dense()))
@@ -89,15 +89,15 @@ def test_a_layer_of_which_it_is_not_known_has_no_symmetry_and_no_window(layer):
     assert form_of(listed_only, "ntk") is not None
 
 
-def test_a_kind_that_no_engine_knows_is_refused():
+def test_a_kind_that_no_engine_knows_is_refused() -> None:
     with pytest.raises(UserError, match="kind is 'gp', expected nngp or ntk"):
-        engines.kernel_matrix(arch.build("FC3"), np.ones((2, 3)), kind="gp")
+        engines.kernel_matrix(arch.build("FC3"), np.ones((2, 3)), kind="gp")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="kind is 'gp', expected nngp or ntk"):
-        engines.variances(arch.build("FC3"), np.ones((2, 3)), kind="gp")
+        engines.variances(arch.build("FC3"), np.ones((2, 3)), kind="gp")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("family", ["FC", "CNNVec", "Myrtle", "Conv1D", "SimpleGNN"])
-def test_an_activations_parameters_reach_it_from_every_family(family):
+def test_an_activations_parameters_reach_it_from_every_family(family: str) -> None:
     leaky = arch.build(family, activation="leaky_relu", alpha=-0.25)
     assert {layer for layer in leaky.layers if isinstance(layer, arch.Activation)} == {arch.LeakyRelu(-0.25)}
     exponential = arch.build(family, activation="exp_normalized", gamma=2.0, shift=-0.5)
@@ -106,7 +106,7 @@ def test_an_activations_parameters_reach_it_from_every_family(family):
     assert arch.build(family, activation="relu", alpha=0.5) == arch.build(family, activation="relu")
 
 
-def test_an_activations_parameter_out_of_range_is_named():
+def test_an_activations_parameter_out_of_range_is_named() -> None:
     with pytest.raises(UserError, match=r"alpha is -100000000.0, expected a number from -1e\+06 to 1e\+06"):
         arch.build("FC", activation="leaky_relu", alpha=-1e8)
     with pytest.raises(UserError, match="shift is nan, expected a number"):

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import os
 import signal
 import socket
@@ -5,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neural_kernels import architectures
-from neural_kernels.blocks import Grid, declare_store, read_block, write_block
+from neural_kernels import architectures as arch
+from neural_kernels.blocks import Grid, KernelStore, declare_store, read_block, write_block
 from neural_kernels.blocks.computation import compute_block
 from neural_kernels.engines import kernel_matrix
 from neural_kernels.engines.rate import default_tile
@@ -23,12 +28,14 @@ FC = architectures.build("FC", depth=2)
 X = np.random.default_rng(0).normal(size=(23, 6))
 
 
-def store_in(directory, architecture=FC, n=23, edge=9, rows=None):
+def store_in(
+    directory: Path, architecture: arch.Architecture = FC, n: int = 23, edge: int = 9, rows: int | None = None
+) -> KernelStore:
     grid = Grid(n if rows is None else rows, n, edge, symmetric=rows is None)
     return declare_store(directory, grid, "float64", {"architecture": architecture.describe()})
 
 
-def test_blocks_are_the_engines_kernel(tmp_path):
+def test_blocks_are_the_engines_kernel(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for i, j in store.grid.blocks():
         compute_block(store, i, j, FC, X, X, kind="ntk", tile=4)
@@ -39,7 +46,7 @@ def test_blocks_are_the_engines_kernel(tmp_path):
     assert not list((tmp_path / "partial").iterdir())
 
 
-def test_a_diagonal_block_is_exactly_symmetric(tmp_path):
+def test_a_diagonal_block_is_exactly_symmetric(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     compute_block(store, 0, 0, FC, X, X, kind="ntk", tile=4)
     block = read_block(store, 0, 0)
@@ -48,7 +55,9 @@ def test_a_diagonal_block_is_exactly_symmetric(tmp_path):
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 30), st.integers(1, 12))
-def test_tile_and_edge_do_not_change_the_entries(tmp_path_factory, edge, tile):
+def test_tile_and_edge_do_not_change_the_entries(
+    tmp_path_factory: pytest.TempPathFactory, edge: int, tile: int
+) -> None:
     store = store_in(tmp_path_factory.mktemp("store"), edge=edge, rows=5)
     compute_block(store, 0, 0, FC, X[:5], X, kind="nngp", tile=tile)
     block = read_block(store, 0, 0)
@@ -56,7 +65,7 @@ def test_tile_and_edge_do_not_change_the_entries(tmp_path_factory, edge, tile):
     np.testing.assert_allclose(block, expected, rtol=1e-13)
 
 
-def test_the_record_says_what_computed_the_block(tmp_path):
+def test_the_record_says_what_computed_the_block(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     compute_block(store, 0, 1, FC, X, X, kind="ntk", engine="neural_tangents", tile=4)
     record = store.read_record(0, 1)
@@ -65,14 +74,14 @@ def test_the_record_says_what_computed_the_block(tmp_path):
     assert record["seconds"] >= 0
 
 
-def test_overflow_is_one_sentence_and_leaves_no_block(tmp_path):
+def test_overflow_is_one_sentence_and_leaves_no_block(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     with np.errstate(all="ignore"), pytest.raises(UserError, match=r"block 0-1 .* not finite"):
         compute_block(store, 0, 1, FC, X * 1e200, X * 1e200, kind="ntk", tile=4)
     assert not store.block_path(0, 1).exists()
 
 
-def test_a_default_tile_suits_the_cost_of_a_pair():
+def test_a_default_tile_suits_the_cost_of_a_pair() -> None:
     shape = (32, 32, 3)
     fc, cv8, myrtle = (architectures.build(name) for name in ("FC3", "CV8", "Myrtle10"))
     edges = [default_tile(architecture, shape) for architecture in (fc, cv8, myrtle)]
@@ -97,7 +106,7 @@ compute_block(open_store(Path(sys.argv[1])), 0, 0, architecture, x, x, kind="ntk
 """
 
 
-def start(directory):
+def start(directory: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(directory)],
         stderr=subprocess.PIPE,
@@ -105,12 +114,12 @@ def start(directory):
     )
 
 
-def tile_lines(directory):
+def tile_lines(directory: Path) -> list[str]:
     path = directory / "partial" / "0-0.tiles"
     return path.read_text().splitlines()[1:] if path.exists() else []
 
 
-def test_a_killed_block_resumes_at_its_tile_and_is_bit_identical(tmp_path):
+def test_a_killed_block_resumes_at_its_tile_and_is_bit_identical(tmp_path: Path) -> None:
     architecture = architectures.build("Myrtle5")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for directory in (whole, killed):
@@ -118,6 +127,7 @@ def test_a_killed_block_resumes_at_its_tile_and_is_bit_identical(tmp_path):
     assert start(whole).wait() == 0
 
     process = start(killed)
+    assert process.stderr is not None
     while len(tile_lines(killed)) < 3:
         assert process.poll() is None, process.stderr.read().decode()
         time.sleep(0.001)
@@ -130,6 +140,7 @@ def test_a_killed_block_resumes_at_its_tile_and_is_bit_identical(tmp_path):
         file.write("16 2")  # as if the kill had cut a line short
 
     process = start(killed)
+    assert process.stderr is not None
     seen = before
     while process.poll() is None:
         seen = tile_lines(killed) or seen
@@ -140,7 +151,7 @@ def test_a_killed_block_resumes_at_its_tile_and_is_bit_identical(tmp_path):
     assert (killed / "blocks" / "0-0.npy").read_bytes() == (whole / "blocks" / "0-0.npy").read_bytes()
 
 
-def test_a_tile_whose_data_was_lost_is_computed_again(tmp_path):
+def test_a_tile_whose_data_was_lost_is_computed_again(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     partial = tmp_path / "partial" / "0-0.npy"
     partial.parent.mkdir()
@@ -156,7 +167,7 @@ def test_a_tile_whose_data_was_lost_is_computed_again(tmp_path):
     np.testing.assert_allclose(read_block(store, 0, 0), kernel_matrix(FC, X[:9], kind="ntk"), rtol=1e-13)
 
 
-def test_the_partial_block_of_another_kernel_is_not_resumed(tmp_path):
+def test_the_partial_block_of_another_kernel_is_not_resumed(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     (tmp_path / "partial").mkdir()
     np.save(tmp_path / "partial" / "0-0.npy", np.full((9, 9), 7.0))
@@ -165,13 +176,15 @@ def test_the_partial_block_of_another_kernel_is_not_resumed(tmp_path):
     np.testing.assert_allclose(read_block(store, 0, 0), kernel_matrix(FC, X[:9], kind="ntk"), rtol=1e-13)
 
 
-def test_a_second_job_waits_for_the_first_and_takes_its_block(tmp_path, caplog):
+def test_a_second_job_waits_for_the_first_and_takes_its_block(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store = store_in(tmp_path)
     lock = tmp_path / "partial" / "0-0.lock"
     caplog.set_level("INFO")
     held, finish = threading.Event(), threading.Event()
 
-    def first_job():
+    def first_job() -> None:
         with alone(lock, "block 0-0"):
             held.set()
             finish.wait()
@@ -191,7 +204,7 @@ def test_a_second_job_waits_for_the_first_and_takes_its_block(tmp_path, caplog):
     assert store.read_record(0, 0)["engine"] == "first"
 
 
-def test_a_finished_block_is_not_computed_again_unless_forced(tmp_path):
+def test_a_finished_block_is_not_computed_again_unless_forced(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     write_block(store, 0, 0, np.eye(9), {"engine": "test"})
     compute_block(store, 0, 0, FC, X, X, kind="ntk")
@@ -204,7 +217,7 @@ def test_a_finished_block_is_not_computed_again_unless_forced(tmp_path):
     assert not list((tmp_path / "partial").iterdir())
 
 
-def test_a_forced_block_stays_until_the_new_one_is_whole(tmp_path):
+def test_a_forced_block_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     write_block(store, 0, 1, np.ones((9, 9)), {"engine": "test"})
     with np.errstate(all="ignore"), pytest.raises(UserError):
@@ -212,19 +225,19 @@ def test_a_forced_block_stays_until_the_new_one_is_whole(tmp_path):
     np.testing.assert_array_equal(read_block(store, 0, 1), np.ones((9, 9)))
 
 
-def emptied(file):
+def emptied(file: Path) -> None:
     file.write_bytes(b"")
 
 
-def cut(file):
+def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
 
-def garbage(file):
+def garbage(file: Path) -> None:
     file.write_bytes(os.urandom(300))
 
 
-def a_line_of_garbage(file):
+def a_line_of_garbage(file: Path) -> None:
     file.write_bytes(file.read_bytes() + b"a b\n-4 0 0123456789abcdef 1.000\n\xff\xfe\n0 0 x 9e999\n")
 
 
@@ -235,7 +248,9 @@ def a_line_of_garbage(file):
         *[("0-1.tiles", damage) for damage in (emptied, cut, garbage, a_line_of_garbage)],
     ],
 )
-def test_damaged_leftovers_of_a_killed_job_stop_nothing(tmp_path, name, damage):
+def test_damaged_leftovers_of_a_killed_job_stop_nothing(
+    tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
     store = store_in(tmp_path)
     features = X.copy()
     features[17] = 1e200  # the last tile fails, after others were kept

@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +16,7 @@ from neural_kernels.blocks.flip_symmetry import (
     same_block,
 )
 from neural_kernels.datasets.horizontal_flips import flip, followed_by_flips
-from neural_kernels.engines import kernel_matrix
+from neural_kernels.engines import Kind, kernel_matrix
 from neural_kernels.preprocessing import zca
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 8, 8, 2))
@@ -20,7 +24,7 @@ CLOSED = np.concatenate([IMAGES, flip(IMAGES)])
 
 
 @given(half=st.integers(1, 5), edge=st.integers(1, 4), further=st.integers(0, 9))
-def test_blocks_that_are_called_the_same_are(half, edge, further):
+def test_blocks_that_are_called_the_same_are(half: int, edge: int, further: int) -> None:
     rng = np.random.default_rng(half * 10 + edge)
     images = half * edge
     a, b = (rng.normal(size=(images, images)) for _ in range(2))
@@ -30,7 +34,7 @@ def test_blocks_that_are_called_the_same_are(half, edge, further):
     matrix[: 2 * images, : 2 * images] = np.block([[a, b], [b, a]])
     grid = Grid(len(matrix), len(matrix), edge, symmetric=True)
 
-    def block(i, j):
+    def block(i: int, j: int) -> np.ndarray:
         return matrix[slice(*grid.row_range(i)), slice(*grid.column_range(j))]
 
     computed = set()
@@ -50,7 +54,7 @@ def test_blocks_that_are_called_the_same_are(half, edge, further):
     assert len(computed) == half * (half + 1)
 
 
-def test_an_edge_that_does_not_divide_the_images_turns_it_off():
+def test_an_edge_that_does_not_divide_the_images_turns_it_off() -> None:
     grid = Grid(12, 12, 4, symmetric=True)
     for images in (0, 6):
         assert all(same_block(grid, i, j, images) == (i, j, False) for i, j in grid.blocks())
@@ -61,7 +65,7 @@ def test_an_edge_that_does_not_divide_the_images_turns_it_off():
 
 @pytest.mark.parametrize("name", ["FC3", "CV8", "Myrtle5"])
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
-def test_the_reference_has_the_symmetry(name, kind):
+def test_the_reference_has_the_symmetry(name: str, kind: Kind) -> None:
     architecture = architectures.build(name)
     assert is_flip_symmetric(architecture)
     full = kernel_matrix(architecture, CLOSED, kind=kind, engine="neural_tangents")
@@ -71,16 +75,16 @@ def test_the_reference_has_the_symmetry(name, kind):
     np.testing.assert_allclose(b, b.T, rtol=1e-10)
 
 
-def test_graphs_have_no_left_and_right():
+def test_graphs_have_no_left_and_right() -> None:
     assert not is_flip_symmetric(architectures.build("SimpleGNN"))
 
 
-def whitened(fitted_on):
+def whitened(fitted_on: np.ndarray) -> np.ndarray:
     transform = zca.fit(lambda: iter([fitted_on]), regularization=1e-3)
     return zca.apply(transform, CLOSED)
 
 
-def test_whitening_keeps_the_symmetry_only_where_it_was_fitted_on_a_closed_set():
+def test_whitening_keeps_the_symmetry_only_where_it_was_fitted_on_a_closed_set() -> None:
     assert followed_by_flips(CLOSED, 6)
     assert followed_by_flips(np.concatenate([CLOSED, IMAGES]), 6)
     assert followed_by_flips(whitened(CLOSED), 6)
@@ -91,7 +95,7 @@ def test_whitening_keeps_the_symmetry_only_where_it_was_fitted_on_a_closed_set()
 
 
 @pytest.mark.parametrize("name", ["CV8", "Myrtle5"])
-def test_blocks_by_symmetry_are_the_blocks_computed_in_full(tmp_path, name):
+def test_blocks_by_symmetry_are_the_blocks_computed_in_full(tmp_path: Path, name: str) -> None:
     architecture = architectures.build(name)
     grid = Grid(14, 14, 3, symmetric=True)
     features = np.concatenate([whitened(CLOSED), np.random.default_rng(1).normal(size=(2, 8, 8, 2))])
@@ -112,7 +116,7 @@ def test_blocks_by_symmetry_are_the_blocks_computed_in_full(tmp_path, name):
     assert copies == 10 - 6
 
 
-def test_a_block_whose_twin_is_not_there_is_computed(tmp_path):
+def test_a_block_whose_twin_is_not_there_is_computed(tmp_path: Path) -> None:
     architecture = architectures.build("FC3")
     store = declare_store(tmp_path, Grid(12, 12, 3, symmetric=True), "float64", {})
     compute_block(store, 2, 3, architecture, CLOSED, CLOSED, kind="ntk", flipped_images=6)

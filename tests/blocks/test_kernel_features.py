@@ -1,6 +1,11 @@
 """Blocks outlive their features: made anew they are known again, to rounding, and others are refused."""
 
+from __future__ import annotations
+
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,21 +15,19 @@ from hypothesis import strategies as st
 from resealing import rewrite
 from tiny_studies import DIGITS, study_with_blocks
 
-from neural_kernels import datasets
 from neural_kernels.blocks import kernel_features, open_store
+from neural_kernels.datasets.writing import COPIES_FILE
 from neural_kernels.errors import DamagedFile, UserError
+from neural_kernels.prediction.model import load_model
 from neural_kernels.preprocessing import transform
-from neural_kernels.stages import (
-    predict as predict_stages,
-)
 from neural_kernels.stages.augmentation import _contact_sheet
 from neural_kernels.stages.data import prepare_data, preprocess_data
 from neural_kernels.stages.evaluate import evaluate_predictions
 from neural_kernels.stages.kernels import compute_block, declare_kernel, verify_blocks
 from neural_kernels.stages.solve import solve
-from neural_kernels.storage.files import read_json
+from neural_kernels.storage.files import read_json, write_json
 from neural_kernels.study.folders import open_features_folder
-from neural_kernels.study.study import load_study
+from neural_kernels.study.study import Study, load_study
 
 CONFIG = DIGITS | {
     "preprocessing": {"plain": {"method": "zca", "regularization": 0.1}},
@@ -34,7 +37,7 @@ PARTS = ("train", "validation", "digits")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study whose blocks are there and are solved with."""
     folder = tmp_path_factory.mktemp("finished")
     study, results = study_with_blocks(folder, CONFIG)
@@ -43,30 +46,32 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def study(finished, tmp_path):
+def copied(finished: Path, tmp_path: Path) -> tuple[Study, Path]:
     """A copy of the finished study, and its results."""
     shutil.copytree(finished, tmp_path / "copy")
     return load_study(tmp_path / "copy/tiny.yaml"), tmp_path / "copy/results"
 
 
-def elsewhere(monkeypatch, relative=5e-13):
+def elsewhere(monkeypatch: pytest.MonkeyPatch, relative: float = 5e-13) -> None:
     """Preprocessing as on a machine that rounds otherwise."""
     original, random = transform.apply, np.random.default_rng(1)
 
-    def apply(fitted, x):
+    def apply(fitted: Any, x: np.ndarray) -> np.ndarray:
         features = original(fitted, x)
         return features * (1 + relative * random.normal(size=features.shape))
 
     monkeypatch.setattr(transform, "apply", apply)
 
 
-def purged(study, results):
+def purged(study: Study, results: Path) -> None:
     shutil.rmtree(results / "tiny/features")
     preprocess_data(study, results, "plain")
 
 
-def test_features_that_differ_by_rounding_keep_their_kernel(study, monkeypatch, caplog):
-    study, results = study
+def test_features_that_differ_by_rounding_keep_their_kernel(
+    copied: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    study, results = copied
     stores = {part: results / "tiny/kernels/FC" / part for part in PARTS}
     before = {part: open_store(folder).fingerprint for part, folder in stores.items()}
     old = read_json(results / "tiny/features/plain/features.json")["feature_hashes"]
@@ -88,7 +93,7 @@ def test_features_that_differ_by_rounding_keep_their_kernel(study, monkeypatch, 
         assert f"(hash {old[part][:12]}, now {new[part][:12]})" in caplog.text
         compute_block(study, results, "FC", part, (0, 0), threads=1, force=True)
         verify_blocks(study, results, "FC", part)
-    model = predict_stages.load_model(study, results, "FC", 60)
+    model = load_model(study, results, "FC", 60)
     assert model.store.fingerprint == before["train"]
     written = {path: path.stat().st_mtime_ns for path in results.rglob("made_from.json")}
     for part in PARTS:
@@ -96,8 +101,10 @@ def test_features_that_differ_by_rounding_keep_their_kernel(study, monkeypatch, 
     assert written == {path: path.stat().st_mtime_ns for path in results.rglob("made_from.json")}
 
 
-def test_what_is_accepted_is_compared_with_the_first_features_so_that_it_cannot_wander(study):
-    study, results = study
+def test_what_is_accepted_is_compared_with_the_first_features_so_that_it_cannot_wander(
+    copied: tuple[Study, Path],
+) -> None:
+    study, results = copied
     path = results / "tiny/features/plain/train.npy"
     sketched = path.with_suffix(".sketch.npy")
     first = np.load(sketched)
@@ -108,7 +115,7 @@ def test_what_is_accepted_is_compared_with_the_first_features_so_that_it_cannot_
         rewrite(sketched, other)
         described = read_json(path.with_name("features.json"))
         described["feature_hashes"]["train"] = f"{step}"
-        kernel_features.write_json(path.with_name("features.json"), described)
+        write_json(path.with_name("features.json"), described)
         if step < 1:
             declare_kernel(study, results, "FC", "train")
         else:
@@ -116,21 +123,23 @@ def test_what_is_accepted_is_compared_with_the_first_features_so_that_it_cannot_
                 declare_kernel(study, results, "FC", "train")
 
 
-def with_strength(config):
+def with_strength(config: dict[str, Any]) -> None:
     config["preprocessing"]["plain"]["regularization"] = 0.1001
 
 
-def with_another_seed(config):
+def with_another_seed(config: dict[str, Any]) -> None:
     config["seed"] = 5
 
 
-def with_another_method(config):
+def with_another_method(config: dict[str, Any]) -> None:
     config["preprocessing"]["plain"] = {"method": "standardize"}
 
 
 @pytest.mark.parametrize("change", [with_strength, with_another_seed, with_another_method])
-def test_features_of_another_config_are_refused_and_nothing_is_lost(study, change):
-    study, results = study
+def test_features_of_another_config_are_refused_and_nothing_is_lost(
+    copied: tuple[Study, Path], change: Callable[[dict[str, Any]], None]
+) -> None:
+    study, results = copied
     path = results.parent / "tiny.yaml"
     config = yaml.safe_load(path.read_text())
     change(config)
@@ -152,22 +161,24 @@ def test_features_of_another_config_are_refused_and_nothing_is_lost(study, chang
         compute_block(study, results, "FC", part, (0, 0), threads=1)
 
 
-def one_image(x):
+def one_image(x: np.ndarray) -> None:
     x[7, 3, 3, 0] += 1
 
 
-def swapped(x):
+def swapped(x: np.ndarray) -> None:
     x[[3, 4]] = x[[4, 3]]
 
 
-def mirrored(x):
+def mirrored(x: np.ndarray) -> None:
     x[11] = x[11, :, ::-1]
 
 
 @pytest.mark.parametrize("change", [one_image, swapped, mirrored])
 @pytest.mark.parametrize("part", ["train", "digits"])
-def test_features_of_one_other_example_are_refused(study, change, part):
-    study, results = study
+def test_features_of_one_other_example_are_refused(
+    copied: tuple[Study, Path], change: Callable[[np.ndarray], None], part: str
+) -> None:
+    study, results = copied
     data = results / f"tiny/data/{part}_x.npy"
     x = np.load(data)
     change(x)
@@ -177,8 +188,10 @@ def test_features_of_one_other_example_are_refused(study, change, part):
         declare_kernel(study, results, "FC", part)
 
 
-def test_features_that_were_rounded_to_float32_are_refused(study, monkeypatch):
-    study, results = study
+def test_features_that_were_rounded_to_float32_are_refused(
+    copied: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, results = copied
     original = transform.apply
     monkeypatch.setattr(
         transform, "apply", lambda fitted, x: original(fitted, x).astype(np.float32).astype(np.float64)
@@ -188,8 +201,10 @@ def test_features_that_were_rounded_to_float32_are_refused(study, monkeypatch):
         declare_kernel(study, results, "FC", "train")
 
 
-def test_a_store_of_an_earlier_version_takes_its_own_features_and_no_others(study, monkeypatch):
-    study, results = study
+def test_a_store_of_an_earlier_version_takes_its_own_features_and_no_others(
+    copied: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, results = copied
     folder = results / "tiny/kernels/FC/train"
     for path in (*folder.glob("made_from.json"), *folder.glob("*.sketch.npy")):
         path.unlink()
@@ -207,8 +222,8 @@ def test_a_store_of_an_earlier_version_takes_its_own_features_and_no_others(stud
     declare_kernel(study, results, "FC", "train")
 
 
-def test_without_blocks_a_kernel_is_declared_with_the_features_at_hand(study):
-    study, results = study
+def test_without_blocks_a_kernel_is_declared_with_the_features_at_hand(copied: tuple[Study, Path]) -> None:
+    study, results = copied
     folder = results / "tiny/kernels/FC/train"
     shutil.rmtree(folder / "blocks")
     shutil.rmtree(folder / "kept")
@@ -223,7 +238,9 @@ def test_without_blocks_a_kernel_is_declared_with_the_features_at_hand(study):
     compute_block(study, results, "FC", "train", (0, 0), threads=1)
 
 
-def test_flips_stay_flips_by_what_the_first_features_were(tmp_path, monkeypatch):
+def test_flips_stay_flips_by_what_the_first_features_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     random = np.random.default_rng(0)
     x = random.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
     np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(60) % 2, x_test=x[:4], y_test=[0, 1, 0, 1])
@@ -255,8 +272,10 @@ def test_flips_stay_flips_by_what_the_first_features_were(tmp_path, monkeypatch)
     assert kernel_features.check(store, "train", features) == 40
 
 
-def test_a_damaged_sketch_is_named_and_the_next_declaration_writes_it_anew(study, monkeypatch):
-    study, results = study
+def test_a_damaged_sketch_is_named_and_the_next_declaration_writes_it_anew(
+    copied: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, results = copied
     path = results / "tiny/kernels/FC/train/rows.sketch.npy"
     flip(path, 128 * 8 + 70)
     with pytest.raises(DamagedFile, match=r"rows\.sketch\.npy is damaged.*run declare-kernel"):
@@ -270,13 +289,13 @@ def test_a_damaged_sketch_is_named_and_the_next_declaration_writes_it_anew(study
 # ---------------------------------------------------------------------------- every file of data/ and features/
 
 
-def flip(path, bit):
+def flip(path: Path, bit: int) -> None:
     content = bytearray(path.read_bytes())
     content[bit // 8] ^= 1 << bit % 8
     path.write_bytes(content)
 
 
-def read_features(study, results):
+def read_features(study: Study, results: Path) -> None:
     """The stages that read features, targets, labels and the transform."""
     for part in PARTS:
         compute_block(study, results, "FC", part, (0, 0), threads=1, force=True)
@@ -288,11 +307,11 @@ def read_features(study, results):
     compute_block(study, results, "FC", "digits", (2, 3), threads=1, force=True)
     solve(study, results, "FC", 60, threads=1)
     evaluate_predictions(study, results, "FC", 60)
-    predict_stages.load_model(study, results, "FC", 60)
+    load_model(study, results, "FC", 60)
 
 
 @pytest.fixture(scope="module")
-def readable(finished, tmp_path_factory):
+def readable(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
     """A copy of the finished study and its files' content."""
     folder = tmp_path_factory.mktemp("readable") / "copy"
     shutil.copytree(finished, folder)
@@ -301,7 +320,7 @@ def readable(finished, tmp_path_factory):
     return study, results
 
 
-def bits(folder, data):
+def bits(folder: Path, data: st.DataObject) -> tuple[Path, int]:
     names = [path.name for path in sorted(folder.iterdir()) if path.name.endswith((".npy", ".npz", ".json"))]
     path = folder / data.draw(st.sampled_from([name for name in names if not name.endswith(UNREAD)]))
     # As many in the header as in what follows.
@@ -312,12 +331,14 @@ def bits(folder, data):
 UNREAD = (".sketch.npy", "train_labels.npy")
 """What no stage reads: sketches only where features have another hash, training labels never."""
 
-QUICK = {"deadline": None, "phases": [Phase.generate]}
+QUICK: dict[str, Any] = {"deadline": None, "phases": [Phase.generate]}
 
 
 @settings(max_examples=15, **QUICK)
 @given(data=st.data())
-def test_no_flipped_bit_of_features_goes_unnoticed_where_they_are_read(readable, data):
+def test_no_flipped_bit_of_features_goes_unnoticed_where_they_are_read(
+    readable: tuple[Study, Path], data: st.DataObject
+) -> None:
     study, results = readable
     folder = results / "tiny/features/plain"
     path, bit = bits(folder, data)
@@ -337,7 +358,9 @@ def test_no_flipped_bit_of_features_goes_unnoticed_where_they_are_read(readable,
 
 @settings(max_examples=12, **QUICK)
 @given(data=st.data())
-def test_no_flipped_bit_of_data_goes_unnoticed_where_it_is_read(readable, data):
+def test_no_flipped_bit_of_data_goes_unnoticed_where_it_is_read(
+    readable: tuple[Study, Path], data: st.DataObject
+) -> None:
     study, results = readable
     folder = results / "tiny/data"
     path, bit = bits(folder, data)
@@ -358,8 +381,8 @@ def test_no_flipped_bit_of_data_goes_unnoticed_where_it_is_read(readable, data):
 
 
 @pytest.mark.parametrize("name", ["train.npy", "train_targets.npy", "digits_labels.npy", "transform.npz"])
-def test_verification_reads_features_and_targets_too(study, name):
-    study, results = study
+def test_verification_reads_features_and_targets_too(copied: tuple[Study, Path], name: str) -> None:
+    study, results = copied
     verify_blocks(study, results, "FC", "digits")
     path = results / "tiny/features/plain" / name
     flip(path, 8 * path.stat().st_size - 5)
@@ -369,7 +392,7 @@ def test_verification_reads_features_and_targets_too(study, name):
     verify_blocks(study, results, "FC", "digits")
 
 
-def test_copies_of_an_augmented_training_set_are_checked_where_they_are_shown(tmp_path):
+def test_copies_of_an_augmented_training_set_are_checked_where_they_are_shown(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     x = random.integers(0, 256, (30, 4, 4, 3), dtype=np.uint8)
     np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(30) % 2, x_test=x[:2], y_test=[0, 1])
@@ -380,6 +403,6 @@ def test_copies_of_an_augmented_training_set_are_checked_where_they_are_shown(tm
     study, results = load_study(tmp_path / "tiny.yaml"), tmp_path / "results"
     prepare_data(study, results)
     assert _contact_sheet(study, results) is not None
-    flip(results / "tiny/data" / datasets.COPIES_FILE, 8 * (128 + 3))
+    flip(results / "tiny/data" / COPIES_FILE, 8 * (128 + 3))
     with pytest.raises(DamagedFile, match=r"train_copies\.npy is damaged.*run prepare-data"):
         _contact_sheet(study, results)

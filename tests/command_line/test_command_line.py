@@ -1,6 +1,9 @@
 """Options of the command line at and beyond their limits: exit status 2 and one sentence, nothing written."""
 
+from __future__ import annotations
+
 import os
+from pathlib import Path
 
 import pytest
 from hostile_configs import BASE, is_in_order, make_folder, run, text_of
@@ -9,7 +12,7 @@ from neural_kernels.command_line import options
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project") / "config"
     folder.mkdir()
     make_folder(folder)
@@ -100,7 +103,9 @@ PREDICT = ["predict", "CONFIG", "--kernel", "FC", "--inputs", "x.npy", "--output
         (["check", "a\nb.yaml"], r"there is no study a\nb: a\nb.yaml is missing"),
     ],
 )
-def test_what_an_option_cannot_be_is_one_sentence(config, tmp_path, monkeypatch, arguments, sentence):
+def test_what_an_option_cannot_be_is_one_sentence(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     before, content = sorted(config.parent.rglob("*")), config.read_bytes()
     outcome = run([argument.replace("CONFIG", str(config)) for argument in arguments])
@@ -111,7 +116,9 @@ def test_what_an_option_cannot_be_is_one_sentence(config, tmp_path, monkeypatch,
     assert not list(tmp_path.iterdir())
 
 
-def test_the_largest_options_that_are_taken(config, tmp_path, monkeypatch):
+def test_the_largest_options_that_are_taken(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for more in (
         ["--input-shape", "8x8x3"],
@@ -122,7 +129,9 @@ def test_the_largest_options_that_are_taken(config, tmp_path, monkeypatch):
         assert run([argument.replace("CONFIG", str(config)) for argument in [*PLAN, *more]]).status == 0
 
 
-def test_a_folder_that_may_not_be_written_to_is_named_before_any_work(config, tmp_path, monkeypatch):
+def test_a_folder_that_may_not_be_written_to_is_named_before_any_work(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     outcome = run(["prepare-data", str(config), "--results", str(tmp_path / "results")])
     assert outcome.status == 2
@@ -148,8 +157,10 @@ def test_a_folder_that_may_not_be_written_to_is_named_before_any_work(config, tm
         (MemoryError("Unable to allocate 7 TiB"), "(Unable to allocate 7 TiB)"),
     ],
 )
-def test_what_the_machine_refuses_is_one_sentence(config, tmp_path, monkeypatch, error, sentence):
-    def refuse(*_, **__):
+def test_what_the_machine_refuses_is_one_sentence(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("neural_kernels.stages.data.prepare_data", refuse)
@@ -159,18 +170,18 @@ def test_what_the_machine_refuses_is_one_sentence(config, tmp_path, monkeypatch,
     assert sentence in outcome.stderr
 
 
-def test_names_that_are_no_utf8_do_not_break_the_log(config, tmp_path):
+def test_names_that_are_no_utf8_do_not_break_the_log(config: Path, tmp_path: Path) -> None:
     log = tmp_path / "check.log"
     assert run(["--log", str(log), "check", os.fsdecode(b"\xff\xfe.yaml")]).status == 2
     assert "there is no study" in log.read_text()
 
 
-def test_a_sentence_stays_in_its_line_and_does_not_reach_the_terminal():
+def test_a_sentence_stays_in_its_line_and_does_not_reach_the_terminal() -> None:
     assert options.one_line("a\nb\x1b[2J\r") == r"a b\x1b[2J\r"
     assert len(options.one_line("x" * 10**6)) < 2100
 
 
-def test_a_config_with_a_name_that_no_study_can_have_is_named(config):
+def test_a_config_with_a_name_that_no_study_can_have_is_named(config: Path) -> None:
     for name in ("x`y`", "a b", "a" * 150, "-x", "é"):
         path = config.with_name(f"{name}.yaml")
         path.write_text(text_of(BASE))

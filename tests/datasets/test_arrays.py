@@ -1,16 +1,23 @@
 """A user's own .npz file."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from data_sections import Contents
 
 from neural_kernels.datasets import arrays
+from neural_kernels.datasets.pools import Dataset
 from neural_kernels.errors import UserError
 
 X, Y = np.arange(24, dtype=np.uint8).reshape(6, 4), np.array([0, 1, 2, 0, 1, 2])
 GOOD = {"x_train": X, "y_train": Y, "x_test": X[:2], "y_test": Y[:2]}
 
 
-def open_arrays(folder, **changes):
+def open_arrays(folder: Path, **changes: Any) -> Dataset:
     content = {key: value for key, value in (GOOD | changes).items() if value is not None}
     np.savez(folder / "mine.npz", **content)
     return arrays.open_dataset(arrays.Options(path=str(folder / "mine.npz")))
@@ -18,7 +25,7 @@ def open_arrays(folder, **changes):
 
 @pytest.mark.parametrize("shape", [(4,), (2, 2), (2, 1, 2)])
 @pytest.mark.parametrize("dtype", ["u1", "<f4", ">f8"])
-def test_classification(tmp_path, shape, dtype, contents_of):
+def test_classification(tmp_path: Path, shape: tuple[int, ...], dtype: str, contents_of: Contents) -> None:
     x = X.reshape(6, *shape).astype(dtype)
     dataset = open_arrays(tmp_path, x_train=x, x_test=x[:2], x_other=x[2:], y_other=Y[2:])
     assert (dataset.task, dataset.outputs, set(dataset.tests)) == ("classification", 3, {"test", "other"})
@@ -29,14 +36,14 @@ def test_classification(tmp_path, shape, dtype, contents_of):
 
 
 @pytest.mark.parametrize(("targets", "outputs"), [(np.linspace(0, 1, 6), 1), (np.ones((6, 3), "f4"), 3)])
-def test_regression(tmp_path, targets, outputs, contents_of):
+def test_regression(tmp_path: Path, targets: np.ndarray, outputs: int, contents_of: Contents) -> None:
     dataset = open_arrays(tmp_path, y_train=targets, y_test=targets[:2])
     assert (dataset.task, dataset.outputs, dataset.class_names) == ("regression", outputs, ())
     _, y = contents_of(dataset.train)
     np.testing.assert_array_equal(y, targets.reshape(6, outputs))
 
 
-def test_class_names_give_the_number_of_classes(tmp_path):
+def test_class_names_give_the_number_of_classes(tmp_path: Path) -> None:
     dataset = open_arrays(tmp_path, class_names=np.array(["a", "b", "c", "d"]))
     assert (dataset.outputs, dataset.class_names) == (4, ("a", "b", "c", "d"))
 
@@ -68,7 +75,7 @@ def test_class_names_give_the_number_of_classes(tmp_path):
         ({"class_names": np.arange(3)}, r"class_names: found an array \(3,\) of int64"),
     ],
 )
-def test_wrong_training_set(tmp_path, changes, message):
+def test_wrong_training_set(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=rf"mine\.npz.*{message}"):
         open_arrays(tmp_path, **changes)
 
@@ -85,18 +92,18 @@ def test_wrong_training_set(tmp_path, changes, message):
         ({"y_test": np.array([0.0, 1.0])}, "y_test: found labels of shape .* float64"),
     ],
 )
-def test_wrong_test_set(tmp_path, changes, message):
+def test_wrong_test_set(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     dataset = open_arrays(tmp_path, **changes)
     with pytest.raises(UserError, match=rf"mine\.npz.*{message}"):
         dataset.tests["test"]()
 
 
-def test_test_targets_of_another_number_of_tasks(tmp_path):
+def test_test_targets_of_another_number_of_tasks(tmp_path: Path) -> None:
     dataset = open_arrays(tmp_path, y_train=np.ones((6, 2)), y_test=np.ones(2))
     with pytest.raises(UserError, match=r"y_test: found \(2,\) of float64, expected \(n, 2\) floats"):
         dataset.tests["test"]()
 
 
-def test_missing_file(tmp_path):
+def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"mine\.npz: no such file, expected .*x_train"):
         arrays.open_dataset(arrays.Options(path=str(tmp_path / "mine.npz")))

@@ -1,16 +1,30 @@
 """Augmented copies: the same bits whatever is around an image, and what they are made of."""
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from data_sections import check_data, prepare_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import DTypeLike
 from PIL import Image
 
-from neural_kernels.datasets import COPIES_FILE, augmentation
-from neural_kernels.datasets.augmentation import OPERATIONS, Augmentation, augmented, draw, expand
+from neural_kernels.datasets import augmentation
+from neural_kernels.datasets.augmentation import (
+    OPERATIONS,
+    Augmentation,
+    OperationName,
+    augmented,
+    draw,
+    expand,
+)
+from neural_kernels.datasets.writing import COPIES_FILE
 from neural_kernels.errors import UserError
 
 POOL = np.random.default_rng(0).integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)
@@ -18,7 +32,7 @@ ALL = Augmentation(factor=5, operations=tuple(OPERATIONS), magnitude=4, padding=
 SECTION = {"factor": 5, "operations": list(OPERATIONS), "magnitude": 4, "padding": 2}
 
 
-def expanded(chosen, seed, rows):
+def expanded(chosen: Augmentation, seed: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(factor, n, height, width, 3) copies of the images at ``rows`` of the pool, and what they are."""
     x = np.zeros((chosen.factor * len(rows), *POOL.shape[1:]), np.uint8)
     x[: len(rows)] = POOL[rows]
@@ -33,7 +47,9 @@ def expanded(chosen, seed, rows):
     seed=st.integers(0, 2**70),
     chunk=st.integers(1, 5),
 )
-def test_a_copy_depends_on_its_image_and_the_seed_alone(rows, factor, seed, chunk):
+def test_a_copy_depends_on_its_image_and_the_seed_alone(
+    rows: list[int], factor: int, seed: int, chunk: int
+) -> None:
     chosen = ALL.model_copy(update={"factor": factor})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(augmentation, "CHUNK_ROWS", chunk)
@@ -44,7 +60,7 @@ def test_a_copy_depends_on_its_image_and_the_seed_alone(rows, factor, seed, chun
     np.testing.assert_array_equal(made, all_made[:factor, rows])
 
 
-def test_the_first_factors_are_the_images_and_their_flips():
+def test_the_first_factors_are_the_images_and_their_flips() -> None:
     x, made = expanded(ALL, 0, np.arange(len(POOL)))
     np.testing.assert_array_equal(x[0], POOL)
     np.testing.assert_array_equal(x[1], POOL[:, :, ::-1])
@@ -52,19 +68,20 @@ def test_the_first_factors_are_the_images_and_their_flips():
     assert (made[2:] >= 2).all()
 
 
-def test_copies_of_other_seeds_images_and_factors_differ():
+def test_copies_of_other_seeds_images_and_factors_differ() -> None:
     draws = {draw(ALL, seed, row, copy) for seed in (0, 1, 2**64) for row in (0, 7) for copy in (3, 4)}
     assert len(draws) > 9
 
 
-def test_every_choice_is_drawn_as_often_as_any_other():
+def test_every_choice_is_drawn_as_often_as_any_other() -> None:
     draws = [draw(ALL, 3, row, copy) for row in range(1000) for copy in (3, 4, 5)]
-    for values, choices in (
+    drawn: tuple[tuple[list[Any], Iterable[Any]], ...] = (
         ([one.operation for one in draws], list(OPERATIONS)),
         ([one.top for one in draws], range(5)),
         ([one.left for one in draws], range(5)),
         ([one.flipped for one in draws], (False, True)),
-    ):
+    )
+    for values, choices in drawn:
         counts = np.array([values.count(choice) for choice in choices])
         assert counts.sum() == len(draws)
         expected = len(draws) / len(counts)
@@ -74,7 +91,7 @@ def test_every_choice_is_drawn_as_often_as_any_other():
 
 @given(row=st.integers(0, len(POOL) - 1), copy=st.integers(3, 9), padding=st.integers(0, 4))
 @settings(max_examples=30, deadline=None)
-def test_a_crop_is_the_image_shifted_into_black_and_maybe_flipped(row, copy, padding):
+def test_a_crop_is_the_image_shifted_into_black_and_maybe_flipped(row: int, copy: int, padding: int) -> None:
     chosen = Augmentation(factor=9, operations=("Identity",), magnitude=4, padding=padding)
     drawn = draw(chosen, 1, row, copy)
     found = augmented(POOL[row], drawn, 4, padding)
@@ -87,11 +104,11 @@ def test_a_crop_is_the_image_shifted_into_black_and_maybe_flipped(row, copy, pad
             np.testing.assert_array_equal(found[i, j], POOL[row, y, x] if inside else 0)
 
 
-def operated(name, magnitude):
+def operated(name: OperationName, magnitude: float) -> np.ndarray:
     return np.asarray(OPERATIONS[name](Image.fromarray(POOL[0]), magnitude))
 
 
-def test_operations_are_what_they_are_called():
+def test_operations_are_what_they_are_called() -> None:
     image = POOL[0]
     values = image.astype(float)
     np.testing.assert_array_equal(operated("Identity", 4), image)
@@ -114,12 +131,12 @@ def test_operations_are_what_they_are_called():
 
 
 @pytest.mark.parametrize("name", ["Color", "Brightness", "Contrast", "Sharpness"])
-def test_level_five_enhances_nothing(name):
+def test_level_five_enhances_nothing(name: OperationName) -> None:
     np.testing.assert_array_equal(operated(name, 5), POOL[0])
     assert (operated(name, 4) != POOL[0]).any()
 
 
-def test_bits_are_those_on_record():
+def test_bits_are_those_on_record() -> None:
     """Pillow is pinned in the lock: another hash would be another training set under the same seed."""
     x, made = expanded(
         Augmentation(factor=8, operations=tuple(OPERATIONS), magnitude=4, padding=4), 7, np.arange(len(POOL))
@@ -134,7 +151,13 @@ RECORDED = "9738003ca3a2fed5986993a209381af5d49fd120783e371dc61a8c0a63094e75"
 # ------------------------------------------------------------------------------- in a data set
 
 
-def write_images(path, count=20, channels=3, dtype=np.uint8, shape=(6, 5)):
+def write_images(
+    path: Path,
+    count: int = 20,
+    channels: int = 3,
+    dtype: DTypeLike = np.uint8,
+    shape: tuple[int, ...] = (6, 5),
+) -> np.ndarray:
     """Images that differ from each other in every row of every copy without padding."""
     rng = np.random.default_rng(4)
     x = rng.integers(0, 256, (count, *shape, channels)).astype(dtype)
@@ -142,7 +165,7 @@ def write_images(path, count=20, channels=3, dtype=np.uint8, shape=(6, 5)):
     return x
 
 
-def options(path, train=8, validation=5, **section):
+def options(path: Path, train: int = 8, validation: int = 5, **section: Any) -> dict[str, Any]:
     return {
         "name": "arrays",
         "path": str(path),
@@ -152,7 +175,7 @@ def options(path, train=8, validation=5, **section):
     }
 
 
-def test_a_prepared_training_set_is_stored_factor_by_factor(tmp_path):
+def test_a_prepared_training_set_is_stored_factor_by_factor(tmp_path: Path) -> None:
     images = write_images(tmp_path / "a.npz")
     prepare_data(options(tmp_path / "a.npz"), tmp_path / "out", seed=3)
     x, y = np.load(tmp_path / "out/train_x.npy"), np.load(tmp_path / "out/train_y.npy")
@@ -171,7 +194,7 @@ def test_a_prepared_training_set_is_stored_factor_by_factor(tmp_path):
     assert np.load(tmp_path / "out" / COPIES_FILE).shape == (40,)
 
 
-def test_neither_factor_nor_sizes_change_a_copy(tmp_path):
+def test_neither_factor_nor_sizes_change_a_copy(tmp_path: Path) -> None:
     write_images(tmp_path / "a.npz")
     prepare_data(options(tmp_path / "a.npz"), tmp_path / "small", seed=3)
     prepare_data(options(tmp_path / "a.npz", train=15, factor=7), tmp_path / "large", seed=3)
@@ -181,9 +204,9 @@ def test_neither_factor_nor_sizes_change_a_copy(tmp_path):
     )
 
 
-def test_validation_images_have_no_copies_in_the_training_set(tmp_path):
+def test_validation_images_have_no_copies_in_the_training_set(tmp_path: Path) -> None:
     images = write_images(tmp_path / "a.npz")
-    section = {"operations": ["Identity", "FlipLR"], "padding": 0, "factor": 6}
+    section: dict[str, Any] = {"operations": ["Identity", "FlipLR"], "padding": 0, "factor": 6}
     prepare_data(options(tmp_path / "a.npz", **section), tmp_path / "out", seed=1)
     # Without padding a copy is its image or the flip of it, which names the image.
     names = {side.tobytes(): row for row, image in enumerate(images) for side in (image, image[:, ::-1])}
@@ -197,7 +220,7 @@ def test_validation_images_have_no_copies_in_the_training_set(tmp_path):
     assert not set(train) & set(validation)
 
 
-def test_without_augmentation_no_record_of_copies_is_left(tmp_path):
+def test_without_augmentation_no_record_of_copies_is_left(tmp_path: Path) -> None:
     write_images(tmp_path / "a.npz")
     prepare_data(options(tmp_path / "a.npz"), tmp_path / "out", seed=0)
     plain = {key: value for key, value in options(tmp_path / "a.npz").items() if key != "augmentation"}
@@ -206,7 +229,7 @@ def test_without_augmentation_no_record_of_copies_is_left(tmp_path):
     assert len(np.load(tmp_path / "out/train_x.npy")) == 8
 
 
-def test_flips_alone_take_images_of_any_kind(tmp_path):
+def test_flips_alone_take_images_of_any_kind(tmp_path: Path) -> None:
     images = write_images(tmp_path / "a.npz", channels=2, dtype=np.float32)
     prepare_data(
         options(tmp_path / "a.npz", train=15) | {"augmentation": {"factor": 2}}, tmp_path / "out", seed=0
@@ -230,7 +253,7 @@ def test_flips_alone_take_images_of_any_kind(tmp_path):
         ({"padding": -1}, r"padding: -1 is less than the minimum of 0"),
     ],
 )
-def test_refused_before_anything_is_written(tmp_path, section, message):
+def test_refused_before_anything_is_written(tmp_path: Path, section: dict[str, Any], message: str) -> None:
     write_images(tmp_path / "a.npz")
     wrong = options(tmp_path / "a.npz", **section)
     for act in (lambda: check_data(wrong), lambda: prepare_data(wrong, tmp_path / "out", 0)):
@@ -251,13 +274,15 @@ def test_refused_before_anything_is_written(tmp_path, section, message):
         ({"shape": (6,)}, 2, r"shape \(6, 3\), expected images of \(height, width, channels\)"),
     ],
 )
-def test_examples_that_cannot_be_augmented(tmp_path, images, factor, message):
+def test_examples_that_cannot_be_augmented(
+    tmp_path: Path, images: dict[str, Any], factor: int, message: str
+) -> None:
     write_images(tmp_path / "a.npz", **images)
     with pytest.raises(UserError, match=message):
         check_data(options(tmp_path / "a.npz", factor=factor))
 
 
-def test_real_images(shared_data, tmp_path):
+def test_real_images(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
     real = {"name": "cifar5m", "path": str(tmp_path), "train_parts": [0]}
     with np.load(shared_data("cifar5m_sample_approx.npz"), allow_pickle=False) as file:
         for part in (0, 5):

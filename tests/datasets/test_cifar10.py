@@ -1,11 +1,17 @@
 """CIFAR-10 in every form it is published in, and in some it should not be."""
 
+from __future__ import annotations
+
 import pickle
 import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import cifar10_files as files
 import numpy as np
 import pytest
+from data_sections import Contents
 
 from neural_kernels.datasets import cifar10
 from neural_kernels.datasets.cifar10_pickle import read_batch
@@ -16,13 +22,15 @@ TRAIN = 5 * files.ROWS
 
 
 @pytest.fixture(params=["folder", "parent", ".tar", ".tar.gz", ".tgz", ".tar.xz"])
-def container(request):
+def container(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("form", ["py", "bin"])
-def test_every_form_gives_the_same_examples(tmp_path, form, container, contents_of):
+def test_every_form_gives_the_same_examples(
+    tmp_path: Path, form: str, container: str, contents_of: Contents
+) -> None:
     if container in ("folder", "parent"):
         folder = files.write_folder(tmp_path, form)
         path = folder if container == "folder" else tmp_path
@@ -38,14 +46,14 @@ def test_every_form_gives_the_same_examples(tmp_path, form, container, contents_
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_archive_packed_with_leading_dot(tmp_path, contents_of):
+def test_archive_packed_with_leading_dot(tmp_path: Path, contents_of: Contents) -> None:
     path = files.write_archive(tmp_path / "a.tar", files.contents("bin"), prefix="./")
     np.testing.assert_array_equal(
         contents_of(cifar10.open_test(TestSet(path=str(path))))[0], files.images()[0][TRAIN:]
     )
 
 
-def test_real_archive(shared_data):
+def test_real_archive(shared_data: Callable[[str], Path]) -> None:
     path = shared_data("cifar-10-binary.tar.xz")
     pool = cifar10.open_dataset(cifar10.Options(path=str(path))).train
     chunk = next(pool.chunks())
@@ -57,7 +65,7 @@ def test_real_archive(shared_data):
     assert chunk.x[0, 0, 0].tolist() == [59, 62, 63]
 
 
-def test_unpickling_needs_no_numpy_of_the_writer():
+def test_unpickling_needs_no_numpy_of_the_writer() -> None:
     x, y = files.images()
     planes, labels = read_batch(files.python2_pickle(x, y), files.ROWS)
     np.testing.assert_array_equal(planes, files.rows(x))
@@ -67,16 +75,16 @@ def test_unpickling_needs_no_numpy_of_the_writer():
 
 
 class Malicious:
-    def __init__(self, function, *arguments):
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call = (function, arguments)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return self.call
 
 
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_pickle_with_a_forbidden_global_is_refused_and_not_run(tmp_path, protocol):
+def test_pickle_with_a_forbidden_global_is_refused_and_not_run(tmp_path: Path, protocol: int) -> None:
     folder = files.write_folder(tmp_path, "py")
     witness = tmp_path / "witness"
     hostile = {"data": Malicious(open, str(witness), "w"), "labels": [0]}
@@ -96,13 +104,13 @@ def test_pickle_with_a_forbidden_global_is_refused_and_not_run(tmp_path, protoco
         ([1, 2], "no dictionary"),
     ],
 )
-def test_pickle_of_something_else(value, message):
+def test_pickle_of_something_else(value: dict[bytes, Any] | list[int], message: str) -> None:
     with pytest.raises(pickle.UnpicklingError, match=message):
         read_batch(pickle.dumps(value, protocol=4), files.ROWS)
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_truncated_pickle(tmp_path):
+def test_truncated_pickle(tmp_path: Path) -> None:
     folder = files.write_folder(tmp_path, "py")
     file = folder / "data_batch_2"
     file.write_bytes(file.read_bytes()[:-1000])
@@ -111,7 +119,7 @@ def test_truncated_pickle(tmp_path):
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_pickle_with_fewer_images_than_a_batch(tmp_path):
+def test_pickle_with_fewer_images_than_a_batch(tmp_path: Path) -> None:
     folder = files.write_folder(tmp_path, "py")
     x, y = files.images()
     (folder / "test_batch").write_bytes(files.python2_pickle(x[:3], y[:3]))
@@ -120,7 +128,7 @@ def test_pickle_with_fewer_images_than_a_batch(tmp_path):
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_truncated_binary_is_found_before_it_is_read(tmp_path):
+def test_truncated_binary_is_found_before_it_is_read(tmp_path: Path) -> None:
     folder = files.write_folder(tmp_path, "bin")
     file = folder / "data_batch_5.bin"
     file.write_bytes(file.read_bytes()[:-1])
@@ -131,7 +139,7 @@ def test_truncated_binary_is_found_before_it_is_read(tmp_path):
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".tar.xz"])
 @pytest.mark.parametrize("keep", [0.2, 0.5, 0.8])
-def test_truncated_archive(tmp_path, ending, keep):
+def test_truncated_archive(tmp_path: Path, ending: str, keep: float) -> None:
     path = files.write_archive(tmp_path / f"cifar{ending}", files.contents("bin"))
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
@@ -140,7 +148,7 @@ def test_truncated_archive(tmp_path, ending, keep):
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_members_that_point_outside_are_never_looked_at(tmp_path):
+def test_members_that_point_outside_are_never_looked_at(tmp_path: Path) -> None:
     members = files.contents("bin")
     name = "cifar-10-batches-bin/data_batch_1.bin"
     outside = {f"../{name}": members.pop(name), f"/{name}": b"x", **members}
@@ -152,7 +160,7 @@ def test_members_that_point_outside_are_never_looked_at(tmp_path):
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_link_in_place_of_a_batch_is_not_followed(tmp_path):
+def test_link_in_place_of_a_batch_is_not_followed(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(files.contents("bin")["cifar-10-batches-bin/test_batch.bin"])
     path = tmp_path / "a.tar"
@@ -165,13 +173,13 @@ def test_link_in_place_of_a_batch_is_not_followed(tmp_path):
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_oversized_pickle_in_an_archive_is_not_read(tmp_path):
+def test_oversized_pickle_in_an_archive_is_not_read(tmp_path: Path) -> None:
     path = files.write_archive(tmp_path / "a.tar.gz", {"cifar-10-batches-py/test_batch": bytes(10**6)})
     with pytest.raises(UserError, match="1000000 bytes, expected a pickle of about"):
         list(cifar10.open_test(TestSet(path=str(path))).chunks())
 
 
-def test_missing_files_say_where_to_get_them(tmp_path):
+def test_missing_files_say_where_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere: no such file or folder, .*cs\.toronto\.edu"):
         cifar10.open_dataset(cifar10.Options(path=str(tmp_path / "nowhere")))
     with pytest.raises(UserError, match=r"found no CIFAR-10 there, .*cs\.toronto\.edu"):
@@ -179,21 +187,21 @@ def test_missing_files_say_where_to_get_them(tmp_path):
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_missing_batch_is_named(tmp_path):
+def test_missing_batch_is_named(tmp_path: Path) -> None:
     folder = files.write_folder(tmp_path, "py")
     (folder / "data_batch_4").unlink()
     with pytest.raises(UserError, match=r"data_batch_4: no such file, .*cs\.toronto\.edu"):
         cifar10.open_dataset(cifar10.Options(path=str(tmp_path)))
 
 
-def test_something_else_than_an_archive(tmp_path):
+def test_something_else_than_an_archive(tmp_path: Path) -> None:
     (tmp_path / "cifar.tar.gz").write_bytes(b"<html>404</html>" * 100)
     with pytest.raises(UserError, match="damaged or not a tar archive"):
         cifar10.open_dataset(cifar10.Options(path=str(tmp_path / "cifar.tar.gz")))
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_of_two_members_with_one_name_the_first_counts(tmp_path, contents_of):
+def test_of_two_members_with_one_name_the_first_counts(tmp_path: Path, contents_of: Contents) -> None:
     members = files.contents("bin")
     first = "cifar-10-batches-bin/data_batch_1.bin"
     path = files.write_archive(

@@ -1,5 +1,7 @@
 """What ``neural-kernels check`` makes of data files: sound ones pass, every other one is a sentence."""
 
+from __future__ import annotations
+
 import bz2
 import gzip
 import io
@@ -8,6 +10,9 @@ import pickle
 import struct
 import tarfile
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import cifar10_files
 import door_studies as door
@@ -23,11 +28,11 @@ X, Y = np.random.default_rng(0).normal(size=(12, 4)), np.arange(12) % 3
 
 
 @pytest.mark.parametrize("kind", list(door.every_kind()))
-def test_sound_files_of_every_kind_pass_and_can_be_prepared(tmp_path, kind):
+def test_sound_files_of_every_kind_pass_and_can_be_prepared(tmp_path: Path, kind: str) -> None:
     assert door.check_door(door.write_study(tmp_path, *door.every_kind()[kind])) == 0
 
 
-def spoiled(values, place, value):
+def spoiled(values: np.ndarray, place: Any, value: Any) -> np.ndarray:
     changed = np.array(values)
     changed[place] = value
     return changed
@@ -93,7 +98,9 @@ def spoiled(values, place, value):
         ({f"x_{'n' * 101}": X, f"y_{'n' * 101}": Y}, "cannot name a test set"),
     ],
 )  # fmt: skip
-def test_arrays_that_are_wrong_are_a_sentence(tmp_path, changes, sentence, compress):
+def test_arrays_that_are_wrong_are_a_sentence(
+    tmp_path: Path, changes: dict[str, Any], sentence: str, compress: bool
+) -> None:
     found = door.refused(door.write_study(tmp_path, door.ARRAYS, door.arrays(compress, **changes)))
     assert sentence in found
     assert "mine.npz" in found or "data.test_sets" in found
@@ -112,11 +119,13 @@ def test_arrays_that_are_wrong_are_a_sentence(tmp_path, changes, sentence, compr
     ],
 )
 @pytest.mark.parametrize("compress", [False, True])
-def test_arrays_that_are_unusual_but_sound_pass(tmp_path, changes, compress):
+def test_arrays_that_are_unusual_but_sound_pass(
+    tmp_path: Path, changes: dict[str, np.ndarray], compress: bool
+) -> None:
     assert door.check_door(door.write_study(tmp_path, door.ARRAYS, door.arrays(compress, **changes))) == 0
 
 
-def with_member(name, content, **options):
+def with_member(name: str, content: bytes, **options: Any) -> dict[str, bytes]:
     """The valid archive with another member in the place of ``name``."""
     stream = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(door.arrays()["mine.npz"])) as old, zipfile.ZipFile(stream, "w") as new:
@@ -127,7 +136,7 @@ def with_member(name, content, **options):
     return {"mine.npz": stream.getvalue()}
 
 
-def header(shape, descr="'<f8'"):
+def header(shape: tuple[int, ...] | str, descr: str = "'<f8'") -> bytes:
     text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
 
@@ -152,13 +161,15 @@ def header(shape, descr="'<f8'"):
     ],
 )
 @pytest.mark.parametrize("key", ["x_train", "y_test"])
-def test_headers_that_no_array_has_are_a_sentence(tmp_path, key, content, sentence):
+def test_headers_that_no_array_has_are_a_sentence(
+    tmp_path: Path, key: str, content: bytes, sentence: str
+) -> None:
     found = door.refused(door.write_study(tmp_path, door.ARRAYS, with_member(f"{key}.npy", content)))
     assert sentence in found or "expected one for each of" in found
     assert key in found or "mine.npz" in found
 
 
-def test_other_compressions_and_keys_twice_are_refused(tmp_path):
+def test_other_compressions_and_keys_twice_are_refused(tmp_path: Path) -> None:
     packed = with_member("x_train.npy", door.npy(X), compress_type=zipfile.ZIP_LZMA)
     assert "neither stored nor deflated" in door.refused(door.write_study(tmp_path, door.ARRAYS, packed))
     stream = io.BytesIO(door.arrays()["mine.npz"])
@@ -168,14 +179,14 @@ def test_other_compressions_and_keys_twice_are_refused(tmp_path):
     assert "key 'x_train' 2 times" in door.refused(door.write_study(tmp_path, door.ARRAYS, twice))
 
 
-def test_what_has_to_be_loaded_whole_is_bounded(tmp_path, monkeypatch):
+def test_what_has_to_be_loaded_whole_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npz, "LARGEST_LOADED", 100)
     study = door.write_study(tmp_path, door.ARRAYS, door.arrays(compress=True, x_train=np.asfortranarray(X)))
     assert "384 bytes that has to be read as a whole, expected at most 100" in door.refused(study)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 20, 400, 900])
-def test_truncated_archives_are_a_sentence(tmp_path, keep):
+def test_truncated_archives_are_a_sentence(tmp_path: Path, keep: int) -> None:
     content = door.arrays()["mine.npz"][:keep]
     assert "damaged" in door.refused(door.write_study(tmp_path, door.ARRAYS, {"mine.npz": content}))
 
@@ -183,7 +194,7 @@ def test_truncated_archives_are_a_sentence(tmp_path, keep):
 # ------------------------------------------------------------------------------- tables
 
 
-def edited(text, old, new):
+def edited(text: str, old: str, new: str) -> bytes:
     assert old in text
     return text.replace(old, new, 1).encode()
 
@@ -210,7 +221,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_only_decimal_numbers_are_numbers(tmp_path, number):
+def test_only_decimal_numbers_are_numbers(tmp_path: Path, number: str) -> None:
     quoted = f'"{number}"' if "," in number else number
     flip = door.write_study(tmp_path / "f", door.FLIP, {"table.csv": edited(F, "0.25", quoted)})
     assert f"line 5: target is {number!r}, expected a finite number" in door.refused(flip)
@@ -250,7 +261,7 @@ def test_only_decimal_numbers_are_numbers(tmp_path, number):
         ((V + "A,1,train,\nC,1,train,\nD,3,train,True\nC,2,test,\n").encode(), "training values are 1.0"),
     ],
 )  # fmt: skip
-def test_sequences_that_are_wrong_are_a_sentence(tmp_path, content, sentence):
+def test_sequences_that_are_wrong_are_a_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
     for number, (name, packed) in enumerate(
         (
             ("table.csv", content),
@@ -265,7 +276,7 @@ def test_sequences_that_are_wrong_are_a_sentence(tmp_path, content, sentence):
 
 
 @pytest.mark.parametrize("change", [("\n", "\r\n"), ("\n", "\r"), ("\n", "\n\n"), (",", " , ")])
-def test_line_ends_and_spaces_change_nothing(tmp_path, change):
+def test_line_ends_and_spaces_change_nothing(tmp_path: Path, change: tuple[str, str]) -> None:
     plain, other = ({"table.csv": text.encode()} for text in (F, "\ufeff" + F.replace(*change)))
     for name, files in (("plain", plain), ("other", other)):
         assert door.check_door(door.write_study(tmp_path / name, door.FLIP, files)) == 0
@@ -299,7 +310,7 @@ def test_line_ends_and_spaces_change_nothing(tmp_path, change):
         ((M + "m,CC,,train\nm,C,,train\nm,N,3,valid\nm,O,4,test\n").encode(), "values is there"),
     ],
 )  # fmt: skip
-def test_molecules_that_are_wrong_are_a_sentence(tmp_path, content, sentence):
+def test_molecules_that_are_wrong_are_a_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
     for name, packed in (("table.csv", content), ("table.csv.gz", gzip.compress(content))):
         study = door.write_study(tmp_path / name, {**door.SMILES, "path": name}, {name: packed})
         found = door.refused(study)
@@ -334,7 +345,7 @@ def test_molecules_that_are_wrong_are_a_sentence(tmp_path, content, sentence):
         ("split/scaffold/test", "3,4\n", "found 2 columns, expected 1"),
     ],
 )  # fmt: skip
-def test_graphs_that_are_wrong_are_a_sentence(tmp_path, name, text, sentence):
+def test_graphs_that_are_wrong_are_a_sentence(tmp_path: Path, name: str, text: str, sentence: str) -> None:
     files = door.ogb() | {f"{name}.csv.gz": gzip.compress(text.encode())}
     assert sentence in door.refused(door.write_study(tmp_path, door.OGB, files))
 
@@ -342,7 +353,7 @@ def test_graphs_that_are_wrong_are_a_sentence(tmp_path, name, text, sentence):
 # ------------------------------------------------------------------------------- images
 
 
-def pickled_batch(**changes):
+def pickled_batch(**changes: Any) -> bytes:
     """The valid first batch, with other labels or another array."""
     x, y = cifar10_files.images()
     batch = {b"data": cifar10_files.rows(x[:4]), b"labels": y[:4].tolist()} | {
@@ -351,8 +362,8 @@ def pickled_batch(**changes):
     return pickle.dumps(batch, protocol=4)
 
 
-def nested(depth):
-    value = []
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
     for _ in range(depth):
         value = [value] * 10
     return value
@@ -385,14 +396,14 @@ def nested(depth):
         (pickled_batch(data=np.zeros((4, 3072), "i1")), "expected u1"),
     ],
 )
-def test_pickles_that_are_no_batch_are_a_sentence(tmp_path, content, sentence):
+def test_pickles_that_are_no_batch_are_a_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
     files = door.cifar10("py") | {"cifar-10-batches-py/data_batch_1": content}
     found = door.refused(door.write_study(tmp_path, door.CIFAR10, files))
     assert sentence in found
     assert "data_batch_1" in found
 
 
-def tar_of(name, size, kind=tarfile.REGTYPE, content=b""):
+def tar_of(name: str, size: int, kind: bytes = tarfile.REGTYPE, content: bytes = b"") -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.type, info.linkname = size, kind, "/etc/passwd"
     return info.tobuf(tarfile.GNU_FORMAT) + content
@@ -417,10 +428,11 @@ BATCH = "cifar-10-batches-bin/data_batch_1.bin"
     ],
 )
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tar.bz2"])
-def test_archives_that_are_wrong_are_a_sentence(tmp_path, name, content, sentence):
-    packed = {".gz": gzip.compress, ".bz2": bz2.compress}.get(name[-4:].replace("r.gz", ".gz"), bytes)(
-        content
-    )
+def test_archives_that_are_wrong_are_a_sentence(
+    tmp_path: Path, name: str, content: bytes, sentence: str
+) -> None:
+    packers: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "bz2": bz2.compress}
+    packed = packers.get(name.rpartition(".")[2], bytes)(content)
     found = door.refused(door.write_study(tmp_path, {**door.CIFAR10, "path": name}, {name: packed}))
     assert sentence in found
     assert name in found
@@ -440,12 +452,14 @@ def test_archives_that_are_wrong_are_a_sentence(tmp_path, name, content, sentenc
         ({"data": np.zeros((0, 32, 32, 3), "u1"), "labels": np.zeros(0, int)}, "found no examples"),
     ],
 )
-def test_further_test_sets_that_are_wrong_are_a_sentence(tmp_path, changes, sentence):
+def test_further_test_sets_that_are_wrong_are_a_sentence(
+    tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
     data, files = door.every_kind()["cifar10_1"]
     assert sentence in door.refused(door.write_study(tmp_path, data, files | door.cifar10_1(**changes)))
 
 
-def test_a_header_of_an_npy_file_that_promises_more_is_a_sentence(tmp_path):
+def test_a_header_of_an_npy_file_that_promises_more_is_a_sentence(tmp_path: Path) -> None:
     data, files = door.every_kind()["cifar10_1"]
     files = files | {"cifar10.1_v6_data.npy": header((10**12, 32, 32, 3), "'|u1'") + bytes(3072)}
     assert "it has 3072 bytes" in door.refused(door.write_study(tmp_path, data, files))
@@ -473,7 +487,9 @@ JPEG = "train/n01443537/images/n01443537_3.JPEG"
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
-def test_trees_of_images_that_are_wrong_are_a_sentence(tmp_path, changes, sentence, packed):
+def test_trees_of_images_that_are_wrong_are_a_sentence(
+    tmp_path: Path, changes: dict[str, bytes], sentence: str, packed: bool
+) -> None:
     files = tiny_imagenet_files.files() | changes
     data = door.TINY
     if packed:
@@ -485,7 +501,7 @@ def test_trees_of_images_that_are_wrong_are_a_sentence(tmp_path, changes, senten
 
 
 @pytest.mark.parametrize("kind", list(door.every_kind()))
-def test_what_is_not_there_is_a_sentence(tmp_path, kind):
+def test_what_is_not_there_is_a_sentence(tmp_path: Path, kind: str) -> None:
     data, _ = door.every_kind()[kind]
     for name, path in (("gone", "nowhere"), ("long", "n" * 5000)):
         study = door.write_study(tmp_path / name, {**data, "path": path}, {})
@@ -494,7 +510,7 @@ def test_what_is_not_there_is_a_sentence(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", list(door.every_kind()))
-def test_a_folder_for_a_file_and_a_file_for_a_folder_are_sentences(tmp_path, kind):
+def test_a_folder_for_a_file_and_a_file_for_a_folder_are_sentences(tmp_path: Path, kind: str) -> None:
     data, _ = door.every_kind()[kind]
     study = door.write_study(tmp_path, data, {})
     place = tmp_path / "data" / data["path"]
@@ -507,7 +523,7 @@ def test_a_folder_for_a_file_and_a_file_for_a_folder_are_sentences(tmp_path, kin
 
 
 @pytest.mark.parametrize("kind", list(door.every_kind()))
-def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, kind):
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
     data, files = door.every_kind()[kind]
     needed = [name for name in files if kind != "cifar10_1" or name.startswith("cifar10.1")]
     needed = [
@@ -521,12 +537,14 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", list(door.every_kind()))
-def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path, kind, monkeypatch):
+def test_a_file_that_cannot_be_read_is_a_sentence(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, files = door.every_kind()[kind]
     study = door.write_study(tmp_path, data, files)
     real = io.open
 
-    def refuse(file, *arguments, **options):
+    def refuse(file: Any, *arguments: Any, **options: Any) -> Any:
         if str(tmp_path / "data") in str(file):
             raise PermissionError(13, "Permission denied", str(file))
         return real(file, *arguments, **options)

@@ -3,6 +3,8 @@
 Every example is one small study; more of them are drawn with NEURAL_KERNELS_FUZZ_EXAMPLES.
 """
 
+from __future__ import annotations
+
 import gzip
 import io
 import os
@@ -10,7 +12,9 @@ import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import door_studies as door
 import numpy as np
@@ -24,11 +28,11 @@ EXAMPLES = int(os.environ.get("NEURAL_KERNELS_FUZZ_EXAMPLES", "0"))
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-def fuzz(examples):
+def fuzz(examples: int) -> settings:
     return settings(max_examples=EXAMPLES or examples, suppress_health_check=QUIET, deadline=None)
 
 
-def passes_or_says_why(data, files):
+def passes_or_says_why(data: Mapping[str, Any], files: door.Files) -> None:
     folder = Path(tempfile.mkdtemp(prefix="door-"))
     try:
         door.check_door(door.write_study(folder, data, files))
@@ -40,9 +44,9 @@ def passes_or_says_why(data, files):
 
 
 @st.composite
-def changed_bytes(draw, content):
-    """``content`` after one to three edits: a byte, a cut, an insertion, a repetition, a run of one byte."""
-    content = bytearray(content)
+def changed_bytes(draw: st.DrawFn, whole: bytes) -> bytes:
+    """``whole`` after one to three edits: a byte, a cut, an insertion, a repetition, a run of one byte."""
+    content = bytearray(whole)
     for _ in range(draw(st.integers(1, 3))):
         # Headers are at the beginning, directories at the end.
         size = len(content)
@@ -73,7 +77,7 @@ KINDS = door.every_kind()
 
 @fuzz(120)
 @given(data=st.data())
-def test_files_with_changed_bytes(data):
+def test_files_with_changed_bytes(data: st.DataObject) -> None:
     section, files = KINDS[data.draw(st.sampled_from(sorted(KINDS)), label="kind")]
     name = data.draw(st.sampled_from(sorted(files)), label="file")
     content = data.draw(changed_bytes(files[name]), label="content")
@@ -82,7 +86,7 @@ def test_files_with_changed_bytes(data):
 
 @fuzz(60)
 @given(data=st.data())
-def test_archives_with_changed_contents(data):
+def test_archives_with_changed_contents(data: st.DataObject) -> None:
     """The bytes inside a .gz or a .zip, whose checksums are right again."""
     kinds = ["flip, gzip", "flip, zip", "ogb", "cifar10, tar.gz", "tiny_imagenet, zip", "arrays, compressed"]
     section, files = KINDS[data.draw(st.sampled_from(kinds), label="kind")]
@@ -117,7 +121,7 @@ CELLS = st.one_of(
 
 
 @st.composite
-def changed_table(draw, text):
+def changed_table(draw: st.DrawFn, text: str) -> str:
     rows = [line.split(",") for line in text.splitlines()]
     for _ in range(draw(st.integers(1, 4))):
         row = draw(st.integers(0, len(rows) - 1))
@@ -143,7 +147,7 @@ def changed_table(draw, text):
     end = draw(st.sampled_from(["\n", "\n", "\r\n", "\r"]))
     quoted = draw(st.booleans())
 
-    def cell(value):
+    def cell(value: str) -> str:
         return f'"{value}"' if quoted and re.search('[,\n\r"]', value) else value
 
     return end.join(",".join(map(cell, row)) for row in rows) + end
@@ -151,7 +155,7 @@ def changed_table(draw, text):
 
 @fuzz(150)
 @given(data=st.data())
-def test_tables_with_changed_cells(data):
+def test_tables_with_changed_cells(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["flip", "smiles", "ogb"]), label="kind")
     section, files = KINDS[kind]
     name = data.draw(st.sampled_from(sorted(files)), label="file")
@@ -189,7 +193,7 @@ NUMBERS = st.sampled_from(
 
 
 @st.composite
-def odd_array(draw):
+def odd_array(draw: st.DrawFn) -> np.ndarray:
     shape = tuple(draw(st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 12, 12, 12]), max_size=4)))
     if np.prod(shape) > 2000:
         shape = shape[:2]
@@ -209,7 +213,7 @@ def odd_array(draw):
 @fuzz(150)
 @given(data=st.data())
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_arrays_that_are_replaced(data):
+def test_arrays_that_are_replaced(data: st.DataObject) -> None:
     keys = ["x_train", "y_train", "x_test", "y_test", "class_names", "x_other", "y_other", "x_", "y_../x"]
     changes = data.draw(
         st.dictionaries(st.sampled_from(keys), st.one_of(st.none(), odd_array()), min_size=1, max_size=3)

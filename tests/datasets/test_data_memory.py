@@ -1,5 +1,7 @@
 """Files that ask for gigabytes: the check ends with a sentence, and its memory stays small."""
 
+from __future__ import annotations
+
 import gzip
 import io
 import json
@@ -11,7 +13,9 @@ import sys
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import door_studies as door
 import numpy as np
@@ -38,12 +42,12 @@ for study in studies:
 """
 
 
-def bomb(block, repeats):
+def bomb(block: bytes, repeats: int) -> bytes:
     """``block`` so many times, as the members of one gzip file."""
     return gzip.compress(block, mtime=0) * repeats
 
 
-def huge_dictionary():
+def huge_dictionary() -> bytes:
     """An .xz file that asks for a dictionary of 4 GiB, with the checksum of its header right."""
     content = bytearray(lzma.compress(bytes(5000), filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 4096}]))
     assert content[14:16] == b"\x21\x01"
@@ -53,12 +57,12 @@ def huge_dictionary():
     return bytes(content)
 
 
-def cases():
+def cases() -> Iterator[tuple[str, Any, Any, str]]:
     sequences = (door.FLIP, "table.csv.gz")
     molecules = (door.SMILES, "table.csv.gz")
     rows = (b"A,1,train,\n" * 100_000, b"m,CC,1,2,train\n" * 70_000)
     heads = (b"sequence,target,set,validation\n", b"name,smiles,a,b,part\n")
-    gzipped = {
+    gzipped: dict[str, tuple[Any, str, bytes, bytes, str]] = {
         "a line without end": (*sequences, heads[0], bytes([65]) * MEBIBYTE, "a row of more than 4,194,304"),
         "a row without end": (*sequences, heads[0], b'"\n",' * 250_000, "a row of more than 4,194,304"),
         "a header without end": (*molecules, b"", b"," * MEBIBYTE, "a row of more than 4,194,304"),
@@ -101,13 +105,13 @@ def cases():
     yield "long names", door.ARRAYS, renamed(names, "<U500000000"), "bytes, expected 6000000"
 
 
-def tar_header(name, size):
+def tar_header(name: str, size: int) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = size
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
-def renamed(files, dtype):
+def renamed(files: Any, dtype: str) -> dict[str, bytes]:
     """The .npz with another dtype in the header of ``class_names``."""
     with zipfile.ZipFile(io.BytesIO(files["mine.npz"])) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -117,7 +121,7 @@ def renamed(files, dtype):
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit on memory is set from /proc")
-def test_files_that_ask_for_gigabytes_are_refused_in_little_memory(tmp_path):
+def test_files_that_ask_for_gigabytes_are_refused_in_little_memory(tmp_path: Path) -> None:
     studies = [door.write_study(tmp_path / "sound", door.ARRAYS, door.arrays())]
     sentences = {}
     for number, (name, data, files, sentence) in enumerate(cases()):

@@ -1,6 +1,8 @@
 """The sections data and preprocessing take what the code reads, and nothing else."""
 
-from typing import get_args
+from __future__ import annotations
+
+from typing import Any, get_args
 
 import pytest
 from data_sections import data_section
@@ -11,7 +13,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.preprocessing.options import KEYS, Method, parse_preprocessing
 
 
-def test_names_are_those_of_the_code():
+def test_names_are_those_of_the_code() -> None:
     names = [options.model_fields["name"].default for options in OPTIONS]
     assert names == list(DATASETS) == list(INPUTS) == sorted(names)
     assert get_args(OperationName) == tuple(OPERATIONS)
@@ -38,7 +40,7 @@ def test_names_are_those_of_the_code():
         ({"name": "digits", "flips": True}, "unknown key 'flips' in data"),
     ],
 )  # fmt: skip
-def test_data(data, message):
+def test_data(data: dict[str, Any], message: str | None) -> None:
     if message is None:
         assert data_section(data_section(data).plain()) == data_section(data)
         return
@@ -58,7 +60,7 @@ def test_data(data, message):
         ({"method": "zca", "regularization": -1}, "regularization: -1 is less than the minimum of 0"),
     ],
 )
-def test_preprocessing(entry, message):
+def test_preprocessing(entry: dict[str, Any], message: str | None) -> None:
     if message is None:
         assert entry.items() <= parse_preprocessing("mine.yaml", entry).plain().items()
         return

@@ -1,34 +1,44 @@
 """Tables of sequences: FLIP's own, made-up ones, and what is wrong with a user's."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
-from data_sections import check_data, open_dataset, prepare_data, read_own_inputs
+from data_sections import Contents, check_data, open_dataset, prepare_data, read_own_inputs
 from flip_files import HEADER, ROWS, random_rows, text, write_csv, write_zip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neural_kernels.datasets import flip
+from neural_kernels.datasets.pools import Dataset
 from neural_kernels.errors import UserError
 
 LETTERS = len(flip.ALPHABET)
 
 
-def decoded(x, alphabet=flip.ALPHABET):
+def decoded(x: np.ndarray, alphabet: str = flip.ALPHABET) -> list[str]:
     """The sequences of one-hot examples, each up to the first padding."""
     places = x.argmax(axis=-1)
     return ["".join(alphabet[k] for k in row if k < len(alphabet)) for row in places]
 
 
-def options(path, **changes):
+def options(path: Path, **changes: Any) -> dict[str, Any]:
     return {"name": "flip", "path": str(path), "validation_examples": None} | changes
 
 
-def contents_of_parts(dataset, contents_of):
+def contents_of_parts(dataset: Dataset, contents_of: Contents) -> dict[str, tuple[Any, np.ndarray]]:
+    assert dataset.validation is not None
     pools = {"train": dataset.train, "validation": dataset.validation, "test": dataset.tests["test"]()}
     return {part: contents_of(pool) for part, pool in pools.items()}
 
 
-def test_rows_go_where_set_and_validation_say(tmp_path, contents_of, monkeypatch):
+def test_rows_go_where_set_and_validation_say(
+    tmp_path: Path, contents_of: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(flip, "CHUNK_BYTES", 2 * 4 * (LETTERS + 1))
     dataset = open_dataset(options(write_csv(tmp_path / "mine.csv")))
     parts = contents_of_parts(dataset, contents_of)
@@ -50,7 +60,7 @@ def test_rows_go_where_set_and_validation_say(tmp_path, contents_of, monkeypatch
 
 @settings(max_examples=30)
 @given(st.lists(st.text(flip.ALPHABET, min_size=1, max_size=9), min_size=1, max_size=6), st.integers(9, 12))
-def test_one_hot_and_back(sequences, length):
+def test_one_hot_and_back(sequences: list[str], length: int) -> None:
     encode = flip.encoder(flip.ALPHABET)
     x = flip.one_hot([encode(sequence) for sequence in sequences], length, LETTERS)
     assert x.shape == (len(sequences), length, LETTERS + 1)
@@ -59,13 +69,13 @@ def test_one_hot_and_back(sequences, length):
     np.testing.assert_array_equal(x[:, :, -1].sum(axis=1), [length - len(s) for s in sequences])
 
 
-def test_small_letters_are_capitals_unless_the_alphabet_has_them():
+def test_small_letters_are_capitals_unless_the_alphabet_has_them() -> None:
     encode = flip.encoder("ACa")
     assert encode("ACa") == bytes([0, 1, 2])
     assert encode("c") == encode("C")
 
 
-def test_every_form_of_file_gives_the_same(tmp_path, contents_of):
+def test_every_form_of_file_gives_the_same(tmp_path: Path, contents_of: Contents) -> None:
     import gzip
 
     plain = write_csv(tmp_path / "mine.csv")
@@ -87,7 +97,7 @@ def test_every_form_of_file_gives_the_same(tmp_path, contents_of):
             np.testing.assert_array_equal(other[part][1], first[part][1])
 
 
-def test_columns_of_other_names_and_orders(tmp_path, contents_of):
+def test_columns_of_other_names_and_orders(tmp_path: Path, contents_of: Contents) -> None:
     rows = ["train,3,0.5,ACD,x", "test,4,1.5,AC,y", "train,1,2.5,A,z"]
     path = write_csv(tmp_path / "mine.csv", rows, "set,binding,melting point,sequence,remark")
     dataset = open_dataset(options(path, targets=["melting point", "binding"]))
@@ -96,7 +106,7 @@ def test_columns_of_other_names_and_orders(tmp_path, contents_of):
     np.testing.assert_array_equal(contents_of(dataset.train)[1], [[0.5, 3], [2.5, 1]])
 
 
-def test_an_alphabet_and_a_length_of_ones_own(tmp_path, contents_of):
+def test_an_alphabet_and_a_length_of_ones_own(tmp_path: Path, contents_of: Contents) -> None:
     rows = ["ACGU,1,train,", "ACGN,2,train,", "AC,3,test,"]
     path = write_csv(tmp_path / "rna.csv", rows)
     dataset = open_dataset(options(path, alphabet="ACGUN", sequence_length=6))
@@ -124,7 +134,7 @@ def test_an_alphabet_and_a_length_of_ones_own(tmp_path, contents_of):
         ({0: "", 3: "", 6: ""}, "found no row whose set is 'train'"),
     ],
 )
-def test_bad_rows_are_named(tmp_path, changes, message):
+def test_bad_rows_are_named(tmp_path: Path, changes: dict[int, str], message: str | None) -> None:
     rows = [changes.get(place, row) for place, row in enumerate(ROWS)]
     path = write_csv(tmp_path / "mine.csv", rows)
     if message is None:
@@ -135,7 +145,7 @@ def test_bad_rows_are_named(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize("column", ["sequence", "target", "set"])
-def test_missing_columns_are_named(tmp_path, column):
+def test_missing_columns_are_named(tmp_path: Path, column: str) -> None:
     header = HEADER.replace(column, "another")
     with pytest.raises(
         UserError, match=rf"mine.csv: found the columns .*another.*, expected '{column}' once"
@@ -157,12 +167,12 @@ def test_missing_columns_are_named(tmp_path, column):
         ({"test_sets": {"valid": {}}}, "data.test_sets.valid: no such test set, expected one of .*test"),
     ],
 )
-def test_bad_options_are_named(tmp_path, changes, message):
+def test_bad_options_are_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_data(options(write_csv(tmp_path / "mine.csv"), **changes))
 
 
-def test_archives_say_which_splits_they_hold(tmp_path):
+def test_archives_say_which_splits_they_hold(tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "all.zip", {"splits/a.csv": text(), "splits/b.csv": text()})
     with pytest.raises(UserError, match=r"all.zip: found the tables a, b, expected 'c' once"):
         check_data(options(archive, table="c"))
@@ -179,7 +189,7 @@ def test_archives_say_which_splits_they_hold(tmp_path):
             check_data(options(tmp_path / name))
 
 
-def test_without_validation_rows_they_are_held_out(tmp_path):
+def test_without_validation_rows_they_are_held_out(tmp_path: Path) -> None:
     rows = [row.replace("True", "") for row in ROWS]
     path = write_csv(tmp_path / "mine.csv", rows)
     assert check_data(options(path, validation_examples=1)).parts == {"train": 3, "validation": 1, "test": 2}
@@ -187,7 +197,7 @@ def test_without_validation_rows_they_are_held_out(tmp_path):
         check_data(options(path))
 
 
-def test_the_first_test_rows_are_a_sample_of_all(tmp_path, contents_of):
+def test_the_first_test_rows_are_a_sample_of_all(tmp_path: Path, contents_of: Contents) -> None:
     rows = [f"{'ACDEFGHIKL'[k % 10]},{k},{'test' if k else 'train'}," for k in range(1001)]
     pool = open_dataset(options(write_csv(tmp_path / "sorted.csv", rows))).tests["test"]()
     x, y = contents_of(pool)
@@ -196,7 +206,7 @@ def test_the_first_test_rows_are_a_sample_of_all(tmp_path, contents_of):
     assert 400 < y[:200].mean() < 600
 
 
-def test_prepared_examples_are_those_of_the_table(tmp_path):
+def test_prepared_examples_are_those_of_the_table(tmp_path: Path) -> None:
     rows = random_rows(np.random.default_rng(0), 60)
     prepare_data(options(write_csv(tmp_path / "mine.csv", rows)), tmp_path / "data", seed=3)
     found = {}
@@ -213,9 +223,17 @@ def test_prepared_examples_are_those_of_the_table(tmp_path):
     ("split", "train", "validation", "test"),
     [("one_vs_rest", 25, 3, 8705), ("two_vs_rest", 381, 43, 8309), ("sampled", 6289, 699, 1745)],
 )
-def test_official_gb1(shared_data, split, train, validation, test, contents_of):
+def test_official_gb1(
+    shared_data: Callable[[str], Path],
+    split: str,
+    train: int,
+    validation: int,
+    test: int,
+    contents_of: Contents,
+) -> None:
     path = shared_data("flip_gb1/splits.zip")
     dataset = open_dataset(options(path, table=split))
+    assert dataset.validation is not None
     assert (dataset.train.count, dataset.validation.count) == (train, validation)
     assert dataset.tests["test"]().count == test
     assert dataset.train.input_shape == (265, LETTERS + 1)
@@ -224,13 +242,14 @@ def test_official_gb1(shared_data, split, train, validation, test, contents_of):
     assert np.flatnonzero((x != x[0]).any(axis=(0, 2))).size <= 4
 
 
-def test_new_sequences_are_encoded_as_the_table_is(tmp_path, contents_of):
+def test_new_sequences_are_encoded_as_the_table_is(tmp_path: Path, contents_of: Contents) -> None:
     """Rows that no example can be made of are named, and the others are known by their sequences."""
     table = options(write_csv(tmp_path / "mine.csv"))
     rows = ["1,ACDE", "2,ac", "3,AXC", "4,", "5,ACDEF", "6,WYCA"]
     new = write_csv(tmp_path / "new.csv", rows, "id,sequence")
     found = read_own_inputs(table, new)
     assert found.identifiers["sequence"].tolist() == ["ACDE", "ac", "WYCA"]
+    assert isinstance(found.examples, np.ndarray)
     assert decoded(found.examples) == ["ACDE", "AC", "WYCA"]
     trained = open_dataset(table).tests["test"]()
     np.testing.assert_array_equal(found.examples[[0, 2]], contents_of(trained)[0])

@@ -1,7 +1,12 @@
 """Arrays inside .npz files: stored and compressed, whole and damaged."""
 
+from __future__ import annotations
+
 import tracemalloc
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +17,7 @@ from neural_kernels.datasets import npz
 from neural_kernels.errors import UserError
 
 
-def read(path, key, count):
+def read(path: Path, key: str, count: int) -> np.ndarray:
     return np.concatenate([rows for _, rows in npz.rows(npz.open_member(path, key), count)])
 
 
@@ -24,7 +29,9 @@ def read(path, key, count):
     transposed=st.booleans(),
     count=st.integers(1, 9),
 )
-def test_rows_are_those_of_numpy(tmp_path, compressed, shape, dtype, transposed, count):
+def test_rows_are_those_of_numpy(
+    tmp_path: Path, compressed: bool, shape: tuple[int, ...], dtype: str, transposed: bool, count: int
+) -> None:
     array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
     array = np.asfortranarray(array) if transposed else array
     path = tmp_path / "file.npz"
@@ -35,13 +42,13 @@ def test_rows_are_those_of_numpy(tmp_path, compressed, shape, dtype, transposed,
     np.testing.assert_array_equal(npz.load(member), array)
 
 
-def test_stored_rows_are_views_of_the_file(tmp_path):
+def test_stored_rows_are_views_of_the_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "file.npz", value=np.ones((10, 4)))
     member = npz.open_member(tmp_path / "file.npz", "value")
     assert all(isinstance(rows, np.memmap) and not rows.flags.owndata for _, rows in npz.rows(member, 4))
 
 
-def test_compressed_rows_are_never_all_in_memory(tmp_path):
+def test_compressed_rows_are_never_all_in_memory(tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 4, (4096, 1024), dtype=np.uint8)
     np.savez_compressed(tmp_path / "file.npz", value=array)
     member = npz.open_member(tmp_path / "file.npz", "value")
@@ -55,7 +62,7 @@ def test_compressed_rows_are_never_all_in_memory(tmp_path):
     assert peak < array.nbytes / 4
 
 
-def test_missing_key_names_what_there_is(tmp_path):
+def test_missing_key_names_what_there_is(tmp_path: Path) -> None:
     np.savez(tmp_path / "file.npz", a=np.zeros(1), b=np.zeros(1))
     with pytest.raises(UserError, match=r"found the keys a, b, expected X"):
         npz.open_member(tmp_path / "file.npz", "X")
@@ -63,7 +70,7 @@ def test_missing_key_names_what_there_is(tmp_path):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
-def test_truncated_file(tmp_path, save, keep):
+def test_truncated_file(tmp_path: Path, save: Callable[..., Any], keep: float) -> None:
     path = tmp_path / "file.npz"
     save(path, X=np.arange(5000))
     content = path.read_bytes()
@@ -72,7 +79,7 @@ def test_truncated_file(tmp_path, save, keep):
         npz.open_member(path, "X")
 
 
-def test_changed_byte_in_a_compressed_member(tmp_path):
+def test_changed_byte_in_a_compressed_member(tmp_path: Path) -> None:
     path = tmp_path / "file.npz"
     np.savez_compressed(path, X=np.random.default_rng(0).integers(0, 256, 50_000, dtype=np.uint8))
     content = bytearray(path.read_bytes())
@@ -82,7 +89,7 @@ def test_changed_byte_in_a_compressed_member(tmp_path):
         read(path, "X", 1000)
 
 
-def test_header_that_promises_more_than_there_is(tmp_path):
+def test_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
     whole, path = tmp_path / "whole.npy", tmp_path / "file.npz"
     np.save(whole, np.zeros(100))
     with zipfile.ZipFile(path, "w") as archive:
@@ -91,13 +98,13 @@ def test_header_that_promises_more_than_there_is(tmp_path):
         npz.open_member(path, "X")
 
 
-def test_python_objects_are_refused(tmp_path):
+def test_python_objects_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "file.npz", X=np.array([{"a": 1}], dtype=object))
     with pytest.raises(UserError, match="Python objects"):
         npz.open_member(tmp_path / "file.npz", "X")
 
 
-def test_member_that_is_no_array(tmp_path):
+def test_member_that_is_no_array(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "file.npz", "w") as archive:
         archive.writestr("X.npy", b"not an array")
     with pytest.raises(UserError, match="damaged or not an"):

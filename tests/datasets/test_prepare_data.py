@@ -1,7 +1,11 @@
 """From files to shuffled parts: sizes, order, and what is refused before anything is written."""
 
+from __future__ import annotations
+
 import json
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import cifar10_files
 import numpy as np
@@ -13,13 +17,14 @@ from hypothesis import strategies as st
 from neural_kernels import datasets
 from neural_kernels.datasets import pools
 from neural_kernels.datasets.options import DataOptions
+from neural_kernels.datasets.pools import Dataset, Pool
 from neural_kernels.errors import UserError
 
 POOL = 40
 
 
 @pytest.fixture(scope="module")
-def numbered(tmp_path_factory):
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Arrays whose example k holds k and has the label k mod 3."""
     path = tmp_path_factory.mktemp("numbered") / "numbered.npz"
     x = np.arange(POOL, dtype=np.float64)[:, None]
@@ -28,7 +33,9 @@ def numbered(tmp_path_factory):
     return path
 
 
-def options(path, train=20, validation=5, **test_sets):
+def options(
+    path: Path, train: int | None = 20, validation: int | None = 5, **test_sets: Any
+) -> dict[str, Any]:
     return {
         "name": "arrays",
         "path": str(path),
@@ -38,7 +45,7 @@ def options(path, train=20, validation=5, **test_sets):
     }
 
 
-def load(directory, part):
+def load(directory: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     return np.load(directory / f"{part}_x.npy")[:, 0], np.load(directory / f"{part}_y.npy")
 
 
@@ -49,7 +56,9 @@ def load(directory, part):
     seed=st.integers(0, 5),
     rows=st.integers(1, 50),
 )
-def test_parts_are_slices_of_one_permutation(tmp_path, numbered, train, validation, seed, rows):
+def test_parts_are_slices_of_one_permutation(
+    tmp_path: Path, numbered: Path, train: int, validation: int, seed: int, rows: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pools, "CHUNK_ROWS", rows)
         prepare_data(options(numbered, train, validation), tmp_path, seed)
@@ -64,7 +73,7 @@ def test_parts_are_slices_of_one_permutation(tmp_path, numbered, train, validati
     np.testing.assert_array_equal(x, 1000 + np.arange(9))
 
 
-def test_a_larger_training_set_keeps_the_smaller_one(tmp_path, numbered):
+def test_a_larger_training_set_keeps_the_smaller_one(tmp_path: Path, numbered: Path) -> None:
     prepare_data(options(numbered, train=10), tmp_path / "small", 3)
     prepare_data(options(numbered, train=None), tmp_path / "large", 3)
     small, large = load(tmp_path / "small", "train")[0], load(tmp_path / "large", "train")[0]
@@ -72,7 +81,7 @@ def test_a_larger_training_set_keeps_the_smaller_one(tmp_path, numbered):
     np.testing.assert_array_equal(large[:10], small)
 
 
-def test_summary_describes_the_files(tmp_path, numbered):
+def test_summary_describes_the_files(tmp_path: Path, numbered: Path) -> None:
     chosen = options(numbered, test={"examples": 4})
     prepare_data(chosen, tmp_path, seed=7)
     written = json.loads((tmp_path / "data.json").read_text())
@@ -89,7 +98,7 @@ def test_summary_describes_the_files(tmp_path, numbered):
     )
 
 
-def test_regression_targets_have_a_column_for_each_task(tmp_path):
+def test_regression_targets_have_a_column_for_each_task(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     x = np.zeros((8, 3), np.float32)
     np.savez(path, x_train=x, y_train=np.linspace(0, 1, 8, dtype=np.float32), x_test=x, y_test=np.ones(8))
@@ -105,7 +114,7 @@ def test_regression_targets_have_a_column_for_each_task(tmp_path):
     )
 
 
-def test_digits(tmp_path):
+def test_digits(tmp_path: Path) -> None:
     chosen = {"name": "digits", "train_examples": 1200, "validation_examples": 200}
     prepare_data(chosen, tmp_path, seed=1)
     assert check_data(chosen).parts == {"train": 1200, "validation": 200, "digits": 397}
@@ -114,7 +123,7 @@ def test_digits(tmp_path):
 
 
 @pytest.mark.usefixtures("small_batches")
-def test_further_test_sets_of_images(tmp_path):
+def test_further_test_sets_of_images(tmp_path: Path) -> None:
     """The three test sets of the paper's Fig. 2 in one study of CIFAR-5m."""
     for part in range(6):
         x = np.full((10, 32, 32, 3), part, np.uint8)
@@ -141,7 +150,7 @@ def test_further_test_sets_of_images(tmp_path):
     )
 
 
-def test_memory_does_not_grow_with_the_data(tmp_path, monkeypatch):
+def test_memory_does_not_grow_with_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "CHUNK_ROWS", 64)
     x = np.zeros((4000, 32, 32, 3), np.uint8)
     np.savez_compressed(
@@ -180,7 +189,9 @@ def test_memory_does_not_grow_with_the_data(tmp_path, monkeypatch):
         ({"test_sets": {"validation": {}}}, r"data\.test_sets: 'validation' cannot be a name"),
     ],
 )
-def test_refused_before_anything_is_written(tmp_path, numbered, changes, message):
+def test_refused_before_anything_is_written(
+    tmp_path: Path, numbered: Path, changes: dict[str, Any], message: str
+) -> None:
     wrong = options(numbered) | changes
     for act in (lambda: check_data(wrong), lambda: prepare_data(wrong, tmp_path / "out", 0)):
         with pytest.raises(UserError, match=message):
@@ -189,14 +200,15 @@ def test_refused_before_anything_is_written(tmp_path, numbered, changes, message
 
 
 @pytest.mark.parametrize("key", ["x_../../escaped", "x_train_targets", "x_a_labels", "x_validation"])
-def test_array_key_that_cannot_be_a_file_name(tmp_path, key):
+def test_array_key_that_cannot_be_a_file_name(tmp_path: Path, key: str) -> None:
     x, y = np.zeros((4, 1)), np.arange(4) % 2
-    np.savez(tmp_path / "a.npz", x_train=x, y_train=y, **{key: x, f"y{key[1:]}": y})
+    arrays: dict[str, Any] = {"x_train": x, "y_train": y, key: x, f"y{key[1:]}": y}
+    np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(UserError, match="cannot name a test set"):
         prepare_data(options(tmp_path / "a.npz", 2, 1), tmp_path / "out", 0)
 
 
-def test_further_test_set_of_another_shape(tmp_path):
+def test_further_test_set_of_another_shape(tmp_path: Path) -> None:
     x, y = np.zeros((20, 8, 8, 3), np.uint8), np.arange(20) % 10
     np.savez(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     np.save(tmp_path / "cifar10.1_v6_data.npy", np.zeros((7, 32, 32, 3), np.uint8))
@@ -208,7 +220,7 @@ def test_further_test_set_of_another_shape(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_pixels_that_are_not_numbers(tmp_path, monkeypatch, value):
+def test_pixels_that_are_not_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
     monkeypatch.setattr(pools, "CHUNK_ROWS", 4)
     x = np.zeros((10, 4, 4, 1), np.float32)
     x[6, 1, 2] = value
@@ -222,7 +234,7 @@ def test_pixels_that_are_not_numbers(tmp_path, monkeypatch, value):
 
 
 @pytest.mark.parametrize("part", [0, 5])
-def test_labels_out_of_range_are_found_while_reading(tmp_path, part):
+def test_labels_out_of_range_are_found_while_reading(tmp_path: Path, part: int) -> None:
     for number in (0, 5):
         y = np.arange(10)
         y[7] = 10 if number == part else 0
@@ -233,7 +245,7 @@ def test_labels_out_of_range_are_found_while_reading(tmp_path, part):
     assert not (tmp_path / "out" / "data.json").exists()
 
 
-def test_an_old_summary_does_not_survive_a_failure(tmp_path, numbered):
+def test_an_old_summary_does_not_survive_a_failure(tmp_path: Path, numbered: Path) -> None:
     prepare_data(options(numbered), tmp_path / "out", 0)
     x = np.full((10, 1), np.nan)
     np.savez(tmp_path / "bad.npz", x_train=x, y_train=np.arange(10) % 2, x_test=x, y_test=np.zeros(10, int))
@@ -243,14 +255,14 @@ def test_an_old_summary_does_not_survive_a_failure(tmp_path, numbered):
 
 
 @pytest.fixture
-def split(monkeypatch):
+def split(monkeypatch: pytest.MonkeyPatch) -> DataOptions:
     """A data set with a validation split of its own: examples 0 to 9 to train on, 100 to 103 to validate."""
 
-    def pool(first, count):
+    def pool(first: int, count: int) -> Pool:
         x = first + np.arange(count, dtype=np.float64)[:, None]
         return pools.in_memory("split.csv", x, x)
 
-    def open_dataset(options):
+    def open_dataset(options: Any) -> Dataset:
         return pools.Dataset(pool(0, 10), {"test": lambda: pool(200, 3)}, "regression", 1, (), pool(100, 4))
 
     monkeypatch.setitem(datasets.DATASETS, "split", open_dataset)
@@ -258,7 +270,9 @@ def split(monkeypatch):
 
 
 @pytest.mark.parametrize(("validation", "sizes"), [(None, (10, 4)), (3, (10, 3)), (0, (14, 0))])
-def test_a_validation_split_of_its_own(tmp_path, split, validation, sizes):
+def test_a_validation_split_of_its_own(
+    tmp_path: Path, split: DataOptions, validation: int | None, sizes: tuple[int, int]
+) -> None:
     asked = split.model_copy(update={"validation_examples": validation})
     parts = datasets.check_data(asked).parts
     assert (parts["train"], parts["validation"]) == sizes
@@ -270,7 +284,7 @@ def test_a_validation_split_of_its_own(tmp_path, split, validation, sizes):
     assert (len(train), len(held_out)) == sizes
 
 
-def test_mistakes_with_a_validation_split(split, numbered):
+def test_mistakes_with_a_validation_split(split: DataOptions, numbered: Path) -> None:
     with pytest.raises(UserError, match=r"validation_examples is 5, expected at most the 4 of .* split\.csv"):
         datasets.check_data(split.model_copy(update={"validation_examples": 5}))
     with pytest.raises(UserError, match="train_examples is 11, expected at most the 10 training examples"):

@@ -1,23 +1,30 @@
 """Tiny ImageNet as a tree and as a .zip, and what is wrong with either."""
 
+from __future__ import annotations
+
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny_imagenet_files as made_up
-from data_sections import check_data, open_dataset, prepare_data
+from data_sections import Contents, check_data, open_dataset, prepare_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neural_kernels.datasets import tiny_imagenet
 from neural_kernels.errors import UserError
 
+Tree = dict[str, bytes]
+
 
 @pytest.fixture(params=["tree", "parent", "zip", "zip without its folder"])
-def write(request, tmp_path):
+def write(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Tree], Path]:
     """Writes a tree in one of the forms that it may have; returns where."""
 
-    def written(tree):
+    def written(tree: Tree) -> Path:
         if request.param in ("tree", "parent"):
             folder = made_up.write_folder(tmp_path / "raw" / "tiny-imagenet-200", tree)
             return folder if request.param == "tree" else folder.parent
@@ -28,11 +35,15 @@ def write(request, tmp_path):
     return written
 
 
-def options(path, **changes):
+def options(path: Path, **changes: Any) -> dict[str, Any]:
     return {"name": "tiny_imagenet", "path": str(path), "validation_examples": 2} | changes
 
 
-def test_every_form_gives_the_same_examples(write, contents_of, monkeypatch):
+def test_every_form_gives_the_same_examples(
+    write: Callable[[Tree], Path],
+    contents_of: Contents,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(tiny_imagenet, "CHUNK_IMAGES", 4)
     tree = made_up.files()
     dataset = open_dataset(options(write(tree)))
@@ -46,28 +57,28 @@ def test_every_form_gives_the_same_examples(write, contents_of, monkeypatch):
     assert dataset.class_names == ("n03444034", "goldfish, Carassius auratus", "Egyptian cat")
 
 
-def test_greyscale_is_the_same_in_every_channel(tmp_path, contents_of):
+def test_greyscale_is_the_same_in_every_channel(tmp_path: Path, contents_of: Contents) -> None:
     path = made_up.write_folder(tmp_path, made_up.files())
     x, _ = contents_of(open_dataset(options(path)).train)
     grey = (x == x[..., :1]).all(axis=(1, 2, 3))
     assert grey.tolist() == [False, False, True, *[False] * 6]
 
 
-def test_without_words_the_classes_are_their_names(tmp_path):
+def test_without_words_the_classes_are_their_names(tmp_path: Path) -> None:
     tree = made_up.files()
     del tree["words.txt"]
     dataset = open_dataset(options(made_up.write_folder(tmp_path, tree)))
     assert dataset.class_names == made_up.CLASSES
 
 
-def test_what_a_mac_adds_is_no_image(tmp_path):
+def test_what_a_mac_adds_is_no_image(tmp_path: Path) -> None:
     tree = made_up.files() | {"train/n01443537/images/._n01443537_0.JPEG": b"", "val/images/.DS_Store": b""}
     path = made_up.write_zip(tmp_path / "tiny.zip", tree)
     assert check_data(options(path)).parts == {"train": 7, "validation": 2, "tiny_imagenet": 3}
 
 
 @pytest.mark.parametrize("size", [32, 8])
-def test_smaller_images_are_means_of_squares(tmp_path, contents_of, size):
+def test_smaller_images_are_means_of_squares(tmp_path: Path, contents_of: Contents, size: int) -> None:
     tree = made_up.files()
     path = made_up.write_zip(tmp_path / "tiny.zip", tree)
     x, _ = contents_of(open_dataset(options(path, image_size=size)).train)
@@ -81,7 +92,7 @@ def test_smaller_images_are_means_of_squares(tmp_path, contents_of, size):
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 255), st.sampled_from([1, 2, 4, 8]), st.integers(0, 2**32 - 1))
-def test_averaging_keeps_constants_and_the_range(value, factor, seed):
+def test_averaging_keeps_constants_and_the_range(value: int, factor: int, seed: int) -> None:
     constant = np.full((2, 16, 16, 3), value, np.uint8)
     assert (tiny_imagenet.downsized(constant, 16 // factor) == value).all()
     x = np.random.default_rng(seed).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
@@ -91,7 +102,7 @@ def test_averaging_keeps_constants_and_the_range(value, factor, seed):
     assert x.min() <= small.min() <= small.max() <= x.max()
 
 
-def test_preparing_gives_one_permutation_and_unpacks_nothing(tmp_path):
+def test_preparing_gives_one_permutation_and_unpacks_nothing(tmp_path: Path) -> None:
     path = made_up.write_zip(tmp_path / "raw.zip", made_up.files())
     prepare_data(options(path, image_size=32), tmp_path / "out", seed=3)
     assert sorted(file.name for file in tmp_path.rglob("*") if file.is_file()) == sorted(
@@ -109,11 +120,11 @@ def test_preparing_gives_one_permutation_and_unpacks_nothing(tmp_path):
 # ----------------------------------------------------------------------------- what is wrong
 
 
-def without(*names):
+def without(*names: str) -> Callable[[Tree], Tree]:
     return lambda tree: {name: content for name, content in tree.items() if not name.startswith(names)}
 
 
-def replaced(name, content):
+def replaced(name: str, content: bytes) -> Callable[[Tree], Tree]:
     return lambda tree: tree | {name: content}
 
 
@@ -156,7 +167,12 @@ TWO_LINES = b"val_2.JPEG\tn02124075\t0\t0\t9\t9\nval_0.JPEG\tn01443537\t0\t0\t9\
         ),
     ],
 )
-def test_refused_at_the_door(write, tmp_path, change, message):
+def test_refused_at_the_door(
+    write: Callable[[Tree], Path],
+    tmp_path: Path,
+    change: Callable[[Tree], Tree],
+    message: str,
+) -> None:
     path = write(change(made_up.files()))
     for act in (check_data, lambda wrong: prepare_data(wrong, tmp_path / "out", seed=0)):
         with pytest.raises(UserError, match=rf"{path}.*{message}") as raised:
@@ -182,8 +198,8 @@ GOOD = made_up.jpeg(7)
     ],
 )
 def test_a_bad_image_is_named_and_leaves_nothing_that_looks_finished(
-    write, tmp_path, image, content, message
-):
+    write: Callable[[Tree], Path], tmp_path: Path, image: str, content: bytes, message: str
+) -> None:
     path = write(made_up.files() | {image: content})
     with pytest.raises(UserError, match=rf"{path}.*{image}: {message}"):
         prepare_data(options(path), tmp_path / "out", seed=0)
@@ -194,7 +210,7 @@ def test_a_bad_image_is_named_and_leaves_nothing_that_looks_finished(
     assert written == (set() if image.startswith("train") else whole)
 
 
-def test_images_of_other_colours_become_rgb(tmp_path, contents_of):
+def test_images_of_other_colours_become_rgb(tmp_path: Path, contents_of: Contents) -> None:
     tree = made_up.files() | {"val/images/val_1.JPEG": made_up.jpeg(5, "CMYK")}
     x, _ = contents_of(open_dataset(options(made_up.write_folder(tmp_path, tree))).tests["tiny_imagenet"]())
     np.testing.assert_array_equal(x[2], made_up.pixels(tree["val/images/val_1.JPEG"]))
@@ -210,13 +226,13 @@ def test_images_of_other_colours_become_rgb(tmp_path, contents_of):
         ({"path": "nowhere"}, "nowhere: no such file or folder, expected data from http"),
     ],
 )
-def test_options_that_cannot_be(tmp_path, changes, message):
+def test_options_that_cannot_be(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = made_up.write_folder(tmp_path, made_up.files())
     with pytest.raises(UserError, match=message):
         check_data(options(path) | changes)
 
 
-def test_the_real_subset(shared_data, tmp_path):
+def test_the_real_subset(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
     path = shared_data("tiny-imagenet-200-subset.zip")
     dataset = open_dataset(options(path, image_size=32))
     assert (dataset.train.count, dataset.outputs, len(dataset.class_names)) == (30_000, 200, 200)

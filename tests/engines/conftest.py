@@ -13,20 +13,19 @@ Fixtures:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import strategies as st
+from networks import Kernel, Network, examples
 
 from neural_kernels import architectures as arch
 from neural_kernels.engines import Engine, Kind, Precision, native_engine
 from neural_kernels.graphs import Graphs, stack
 
-Kernel = Callable[..., np.ndarray]
 TUNED: tuple[arch.Activation, ...] = (
     arch.Relu(),
     arch.Erf(),
@@ -56,21 +55,6 @@ NAMED: tuple[arch.Architecture, ...] = (
     ),
     arch.build("Conv1D", filter_size=5, activation="erf", pooling="sum"),
 )
-
-
-@dataclass(frozen=True)
-class Network:
-    """An architecture and two sets of examples for it, each (3, *shape) float64."""
-
-    architecture: arch.Architecture
-    x1: np.ndarray
-    x2: np.ndarray
-
-
-def examples(shape: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Twice (3, *shape) standard normal numbers."""
-    random = np.random.default_rng(seed)
-    return random.standard_normal((3, *shape)), random.standard_normal((3, *shape))
 
 
 @pytest.fixture(params=TRIPLES, ids=repr)
@@ -200,11 +184,11 @@ def molecules(shared_data: Callable[[str], Path]) -> Callable[[int], Graphs]:
 
 
 @pytest.fixture
-def instruction_sets(monkeypatch):
+def instruction_sets(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Iterator[str]]:
     """Each of the native engine's instruction sets, in force."""
     best = native_engine.instruction_set()
 
-    def force():
+    def force() -> Iterator[str]:
         for name in native_engine.INSTRUCTIONS[: native_engine.INSTRUCTIONS.index(best) + 1]:
             monkeypatch.setenv("NEURAL_KERNELS_INSTRUCTIONS", name)
             yield name

@@ -1,5 +1,10 @@
+from __future__ import annotations
+
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,10 +15,10 @@ from hypothesis import strategies as st
 
 from neural_kernels import architectures as arch
 from neural_kernels import engines
-from neural_kernels.blocks import Grid, declare_store, read_block
-from neural_kernels.blocks import computation as block_computation
+from neural_kernels.blocks import Grid, KernelStore, declare_store, read_block
 from neural_kernels.blocks.computation import compute_block
-from neural_kernels.engines import common_windows, native_engine
+from neural_kernels.engines import Engine, Kind, Precision, common_windows, native_engine
+from neural_kernels.engines.rate import default_tile
 from neural_kernels.errors import UserError
 from neural_kernels.metrics.objectives import OBJECTIVES
 from neural_kernels.planning import costs as planning
@@ -28,7 +33,7 @@ LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 LENGTH, CHANNELS = 90, 3
 
 
-def variants(count, first, end, length=LENGTH, seed=0):
+def variants(count: int, first: int, end: int, length: int = LENGTH, seed: int = 0) -> np.ndarray:
     """Sequences (count, length, CHANNELS) that differ from one another at positions first to end."""
     random = np.random.default_rng(seed)
     x = np.repeat(random.standard_normal((1, length, CHANNELS)), count, axis=0)
@@ -36,25 +41,39 @@ def variants(count, first, end, length=LENGTH, seed=0):
     return x
 
 
-def windowed(architecture, kind, *sets, precision="float64", engine=native_engine, pairs=10**6):
+def windowed(
+    architecture: arch.Architecture,
+    kind: Kind,
+    *sets: Any,
+    precision: Precision = "float64",
+    engine: Engine = native_engine,
+    pairs: int = 10**6,
+) -> common_windows.WindowedEngine:
     chosen = common_windows.cheapest(engine, architecture, kind, precision, sets, pairs)
     assert isinstance(chosen, common_windows.WindowedEngine)
     return chosen
 
 
-def full(architecture, kind, x, y=None, precision="float64", engine=native_engine):
+def full(
+    architecture: arch.Architecture,
+    kind: Kind,
+    x: np.ndarray,
+    y: np.ndarray | None = None,
+    precision: Precision = "float64",
+    engine: Engine = native_engine,
+) -> np.ndarray:
     left = engine.prepare(architecture, x, precision)
     right = None if y is None else engine.prepare(architecture, y, precision)
     return engine.kernel(architecture, kind, left, right, precision)
 
 
-def through(chosen, x, y=None):
+def through(chosen: common_windows.WindowedEngine, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
     left = chosen.prepare(chosen.architecture, x, chosen.precision)
     right = None if y is None else chosen.prepare(chosen.architecture, y, chosen.precision)
     return chosen.kernel(chosen.architecture, chosen.kind, left, right, chosen.precision)
 
 
-def agree(found, expected, own_left, own_right):
+def agree(found: np.ndarray, expected: np.ndarray, own_left: np.ndarray, own_right: np.ndarray) -> None:
     """To 1e-12 of the entry, or of the scale of its terms where these cancel."""
     scale = np.maximum(np.abs(expected), 1e-2 * np.sqrt(np.outer(own_left, own_right)))
     assert (np.abs(found - expected) <= 1e-12 * scale).all(), np.max(np.abs(found - expected) / scale)
@@ -67,8 +86,8 @@ ACTIVATIONS = (arch.Relu(), arch.Gelu(), arch.Erf(), arch.ExpNormalized(1.3, -0.
 
 
 @st.composite
-def networks(draw):
-    layers = []
+def networks(draw: st.DrawFn) -> arch.Architecture:
+    layers: list[arch.Layer] = []
     for _ in range(draw(st.integers(1, 4))):
         bias = draw(st.sampled_from([0.0, 0.3]))
         layers.append(arch.Conv(draw(st.sampled_from([1, 3, 5])), draw(st.floats(0.7, 1.6)), bias))
@@ -91,7 +110,9 @@ def networks(draw):
     width=st.integers(1, 9),
     seed=st.integers(0, 99),
 )
-def test_a_window_changes_nothing_but_rounding(network, kind, first, width, seed):
+def test_a_window_changes_nothing_but_rounding(
+    network: arch.Architecture, kind: Kind, first: int, width: int, seed: int
+) -> None:
     x, y = np.split(variants(7, first, first + width, seed=seed), [4])
     chosen = windowed(network, kind, x, y)
     own_x, own_y = (np.diag(full(network, kind, z)) for z in (x, y))
@@ -104,7 +125,7 @@ def test_a_window_changes_nothing_but_rounding(network, kind, first, width, seed
 @needs_library
 @pytest.mark.parametrize("pooling", ["flatten", "average", "sum"])
 @pytest.mark.parametrize("activation", ["relu", "gelu", "erf", "exp_normalized"])
-def test_deep_networks_agree_to_1e_12_of_every_entry(pooling, activation):
+def test_deep_networks_agree_to_1e_12_of_every_entry(pooling: str, activation: str) -> None:
     network = arch.build("Conv1D", depth=6, filter_size=5, activation=activation, pooling=pooling)
     for first, end in ((0, 5), (70, 76), (135, 140)):
         x, y = np.split(variants(6, first, end, length=140), [3])
@@ -115,7 +136,7 @@ def test_deep_networks_agree_to_1e_12_of_every_entry(pooling, activation):
 
 @needs_library
 @pytest.mark.parametrize("pooling", ["flatten", "average"])
-def test_sequences_with_insertions_go_with_a_wider_window_or_at_full_length(pooling):
+def test_sequences_with_insertions_go_with_a_wider_window_or_at_full_length(pooling: str) -> None:
     network = arch.build("Conv1D", pooling=pooling)
     x = variants(60, 60, 64)
     rest = variants(3, 60, LENGTH, seed=5)
@@ -134,7 +155,7 @@ def test_sequences_with_insertions_go_with_a_wider_window_or_at_full_length(pool
 
 
 @needs_library
-def test_examples_that_it_was_not_chosen_for_are_right_too():
+def test_examples_that_it_was_not_chosen_for_are_right_too() -> None:
     network = arch.build("Conv1D", pooling="sum")
     chosen = windowed(network, "ntk", variants(9, 40, 44))
     others = variants(4, 3, 80, seed=1)
@@ -143,7 +164,7 @@ def test_examples_that_it_was_not_chosen_for_are_right_too():
 
 @needs_library
 @pytest.mark.parametrize("pooling", ["flatten", "average"])
-def test_sequences_that_are_all_the_same(pooling):
+def test_sequences_that_are_all_the_same(pooling: str) -> None:
     network = arch.build("Conv1D", pooling=pooling)
     x = variants(5, 0, 0)
     found = through(windowed(network, "ntk", x), x)
@@ -151,7 +172,7 @@ def test_sequences_that_are_all_the_same(pooling):
 
 
 @needs_library
-def test_float32_is_as_good_as_float32():
+def test_float32_is_as_good_as_float32() -> None:
     network = arch.build("Conv1D", pooling="average")
     x = variants(9, 40, 44)
     found = through(windowed(network, "ntk", x, precision="float32"), x)
@@ -160,7 +181,7 @@ def test_float32_is_as_good_as_float32():
 
 
 @pytest.mark.parametrize("name", engines.ENGINES)
-def test_every_engine_computes_windows(name):
+def test_every_engine_computes_windows(name: str) -> None:
     engine = engines.load(name)
     if engine.unavailable() is not None:
         pytest.skip(f"{name}: {engine.unavailable()}")
@@ -184,17 +205,17 @@ LAYERS = {
 
 @needs_library
 @pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS.keys())
-def test_other_architectures_are_left_alone(layers):
+def test_other_architectures_are_left_alone(layers: tuple[arch.Layer, ...]) -> None:
     x = variants(9, 40, 44)
     network = arch.Architecture("other", layers)
     assert common_windows.cheapest(native_engine, network, "ntk", "float64", [x], 81) is native_engine
 
 
 @needs_library
-def test_it_has_to_pay():
+def test_it_has_to_pay() -> None:
     network = arch.build("Conv1D", pooling="average")
 
-    def chosen(x, pairs):
+    def chosen(x: np.ndarray, pairs: int) -> Engine:
         return common_windows.cheapest(native_engine, network, "ntk", "float64", [x], pairs)
 
     near, far = variants(40, 40, 44), variants(40, 0, LENGTH)
@@ -208,7 +229,7 @@ def test_it_has_to_pay():
 
 
 @needs_library
-def test_library_functions_use_it():
+def test_library_functions_use_it() -> None:
     network = arch.build("Conv1D", pooling="average")
     x = variants(20, 40, 44)
     expected = full(network, "ntk", x)
@@ -219,12 +240,12 @@ def test_library_functions_use_it():
 
 
 @pytest.fixture
-def windows_used(monkeypatch):
+def windows_used(monkeypatch: pytest.MonkeyPatch) -> list[common_windows.WindowedEngine]:
     """A list of every WindowedEngine that has computed a kernel."""
     used = []
     computed = common_windows.WindowedEngine.kernel
 
-    def kernel(self, *arguments):
+    def kernel(self: common_windows.WindowedEngine, *arguments: Any) -> np.ndarray:
         used.append(self)
         return computed(self, *arguments)
 
@@ -233,7 +254,9 @@ def windows_used(monkeypatch):
 
 
 @needs_library
-def test_a_search_uses_it_and_finds_the_same(windows_used, monkeypatch):
+def test_a_search_uses_it_and_finds_the_same(
+    windows_used: list[common_windows.WindowedEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     random = np.random.default_rng(1)
     x = variants(60, 40, 46)
     values = x[:, 40:46].sum(axis=(1, 2))[:, None] + 0.1 * random.standard_normal((60, 1))
@@ -249,10 +272,10 @@ def test_a_search_uses_it_and_finds_the_same(windows_used, monkeypatch):
 
 
 @needs_library
-def test_the_plan_measures_what_will_be_computed(windows_used):
+def test_the_plan_measures_what_will_be_computed(windows_used: list[common_windows.WindowedEngine]) -> None:
     network = arch.build("Conv1D")
-    study = SimpleNamespace(engine="native", precision="float64", block_edge=lambda _: 500)
-    kernel = SimpleNamespace(name="K", architecture=network, kind="nngp")
+    study: Any = SimpleNamespace(engine="native", precision="float64", block_edge=lambda _: 500)
+    kernel: Any = SimpleNamespace(name="K", architecture=network, kind="nngp")
     x = variants(40, 20, 23)
     planning.calibrate(study, kernel, x.shape[1:], 0.01)
     assert not windows_used
@@ -267,14 +290,14 @@ def test_the_plan_measures_what_will_be_computed(windows_used):
 NETWORK = arch.build("Conv1D", pooling="average")
 
 
-def store_in(directory, n, edge):
+def store_in(directory: Path, n: int, edge: int) -> KernelStore:
     grid = Grid(n, n, edge, symmetric=True)
     return declare_store(directory, grid, "float64", {"architecture": NETWORK.describe()})
 
 
 @needs_library
 @pytest.mark.parametrize("tile", [None, 4])
-def test_blocks_are_the_kernel_whatever_the_tile(tmp_path, tile):
+def test_blocks_are_the_kernel_whatever_the_tile(tmp_path: Path, tile: int | None) -> None:
     x = variants(30, 50, 53)
     x[11, 20:] = variants(1, 0, LENGTH, seed=3)[0, 20:]
     store = store_in(tmp_path, 30, 18)
@@ -289,13 +312,15 @@ def test_blocks_are_the_kernel_whatever_the_tile(tmp_path, tile):
 
 
 @needs_library
-def test_an_interrupted_block_goes_on_with_the_same_bits(tmp_path, monkeypatch):
+def test_an_interrupted_block_goes_on_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = variants(24, 50, 53)
     stores = [store_in(tmp_path / name, 24, 24) for name in ("whole", "interrupted")]
     calls = 0
     computed = common_windows.WindowedEngine.kernel
 
-    def count(self, *arguments):
+    def count(self: common_windows.WindowedEngine, *arguments: Any) -> np.ndarray:
         nonlocal calls
         calls += 1
         if calls == stop:
@@ -317,17 +342,17 @@ def test_an_interrupted_block_goes_on_with_the_same_bits(tmp_path, monkeypatch):
 
 
 @needs_library
-def test_a_tile_of_a_window_is_as_large_as_its_pairs_are_cheap():
+def test_a_tile_of_a_window_is_as_large_as_its_pairs_are_cheap() -> None:
     x = variants(200, 50, 53, length=700)
     chosen = windowed(NETWORK, "ntk", x)
     shape = common_windows.equivalent_shape(chosen, x)
     assert shape == (3 + 4 * 2, CHANNELS)
     assert common_windows.equivalent_shape(native_engine, x) == (700, CHANNELS)
-    assert block_computation.default_tile(NETWORK, shape) > block_computation.default_tile(NETWORK, (700, 3))
+    assert default_tile(NETWORK, shape) > default_tile(NETWORK, (700, 3))
 
 
 @needs_library
-def test_a_block_that_is_not_finite_is_still_refused(tmp_path):
+def test_a_block_that_is_not_finite_is_still_refused(tmp_path: Path) -> None:
     store = store_in(tmp_path, 24, 24)
     with np.errstate(all="ignore"), pytest.raises(UserError, match="not finite"):
         compute_block(store, 0, 0, NETWORK, *[1e200 * variants(24, 50, 53)] * 2, kind="ntk")
@@ -336,13 +361,13 @@ def test_a_block_that_is_not_finite_is_still_refused(tmp_path):
 # ------------------------------------------------------------------------------------- real sequences
 
 
-def one_hot(sequences):
+def one_hot(sequences: Any) -> np.ndarray:
     letters = np.array([list(sequence) for sequence in sequences])
     return (letters[..., None] == np.array(list(LETTERS))).astype(np.float64)
 
 
 @pytest.fixture
-def capsids(shared_data):
+def capsids(shared_data: Callable[[str], Path]) -> np.ndarray:
     """Features (1000, 735, 20) of variants of AAV, standardised in batches as a study does."""
     path = shared_data("aav/splits_reconstructed.zip")
     with zipfile.ZipFile(path) as archive, archive.open("splits/two_vs_many.csv") as file:
@@ -354,7 +379,7 @@ def capsids(shared_data):
 
 @pytest.mark.parametrize("pooling", ["flatten", "average"])
 @needs_library
-def test_variants_of_aav_capsids(pooling, capsids):
+def test_variants_of_aav_capsids(pooling: str, capsids: np.ndarray) -> None:
     network = arch.build("Conv1D", pooling=pooling)
     chosen = windowed(network, "ntk", capsids)
     crop = chosen.crops[-1]
@@ -366,7 +391,7 @@ def test_variants_of_aav_capsids(pooling, capsids):
 
 
 @needs_library
-def test_the_ntk_of_aav_capsids_agrees_with_extended_precision(capsids):
+def test_the_ntk_of_aav_capsids_agrees_with_extended_precision(capsids: np.ndarray) -> None:
     x, y = capsids[:3], capsids[3:6]
     network = arch.build("Conv1D")
     expected = np.array([[conv1d_ntk(one, other) for other in y] for one in x])

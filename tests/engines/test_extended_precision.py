@@ -7,6 +7,7 @@ that are neither the same nor opposite, what no arithmetic of that precision can
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,7 @@ from scipy.integrate import dblquad
 from scipy.special import erf, ndtr
 
 from neural_kernels import architectures as arch
-from neural_kernels.engines import common_windows, kernel_matrix, variances
+from neural_kernels.engines import Precision, common_windows, kernel_matrix, variances
 from neural_kernels.graphs import Graphs, stack
 
 ACTIVATIONS = {
@@ -44,7 +45,7 @@ def module(name: str) -> Any:
     return importlib.import_module(f"neural_kernels.engines.{name}_engine")
 
 
-def engine_params(*names: str) -> Any:
+def engine_params(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "engine",
         [
@@ -76,7 +77,9 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 class Pairs:
     """Pairs of examples under one network, by name, with the exact entries, each computed once."""
 
-    def __init__(self, layers: tuple[arch.Layer, ...], pairs: dict[str, tuple[Any, Any]], exact: set[str]):
+    def __init__(
+        self, layers: tuple[arch.Layer, ...], pairs: dict[str, tuple[Any, Any]], exact: set[str]
+    ) -> None:
         self.network = arch.Architecture("extended", layers)
         self.names, self.pairs, self.exact = list(pairs), list(pairs.values()), exact
         self.examples = [(_example(x), _example(y)) for x, y in self.pairs]
@@ -140,7 +143,7 @@ def _joined(examples: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"exp_normalized", "identity"}))
-def test_the_duals_are_the_expectations_that_they_stand_for(name):
+def test_the_duals_are_the_expectations_that_they_stand_for(name: str) -> None:
     slope = 1 / 2.4020563531719796
     functions = {
         "relu": (lambda x: max(x, 0), lambda x: float(x > 0)),
@@ -181,7 +184,7 @@ DIFFERENCES = (1e-3, 1e-6, 1e-8, 1e-15)
 @cache
 def dense_pairs(name: str, depth: int, b_std: float) -> Pairs:
     a, b, n = normal(3, 5)
-    pairs = {}
+    pairs: dict[str, tuple[Any, Any]] = {}
     for scale in SCALES:
         each = {"same": (a, a), "opposite": (a, -a), "another": (a, b), "zero": (a, 0 * a)}
         for difference in DIFFERENCES if depth == 1 else DIFFERENCES[::2]:
@@ -202,7 +205,9 @@ def dense_pairs(name: str, depth: int, b_std: float) -> Pairs:
 @every_engine
 @both_precisions
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_fully_connected_kernels_are_right_at_every_scale(name, precision, engine):
+def test_fully_connected_kernels_are_right_at_every_scale(
+    name: str, precision: Precision, engine: str
+) -> None:
     # What compiles takes a second for each network.
     networks = {"native": ((1, 0.1), (3, 0.0)), "jax": ((3, 0.0),), "neural_tangents": ((1, 0.1),)}
     for depth, b_std in networks[engine]:
@@ -212,7 +217,7 @@ def test_fully_connected_kernels_are_right_at_every_scale(name, precision, engin
 @fast_engine
 @both_precisions
 @pytest.mark.parametrize("name", ["relu", "gelu"])
-def test_deep_chains_are_right(name, precision, engine):
+def test_deep_chains_are_right(name: str, precision: Precision, engine: str) -> None:
     # Compiling fifty layers takes half a minute.
     deep_pairs(name, 50 if engine == "native" else 12).check(engine, precision, roundings=200)
 
@@ -227,7 +232,9 @@ def deep_pairs(name: str, depth: int) -> Pairs:
 @fast_engine
 @both_precisions
 @pytest.mark.parametrize("epsilon", [1e-12, 1e-3])
-def test_layer_norm_of_small_and_large_variances_is_right(epsilon, precision, engine):
+def test_layer_norm_of_small_and_large_variances_is_right(
+    epsilon: float, precision: Precision, engine: str
+) -> None:
     norm_pairs(epsilon).check(engine, precision)
 
 
@@ -268,7 +275,7 @@ def chains(name: str) -> dict[str, tuple[arch.Layer, ...]]:
 def chain_pairs(name: str, chain: str) -> Pairs:
     a, b, n = normal(3, 4, 2)
     a[1], b[2] = 0, 0
-    pairs = {}
+    pairs: dict[str, tuple[Any, Any]] = {}
     for scale in (1e-4, 1.0, 1e5):
         each = {
             "same": (a, a),
@@ -295,13 +302,15 @@ def chain_pairs(name: str, chain: str) -> Pairs:
         ("exp_normalized", "pooled before an activation"),
     ],
 )
-def test_convolutional_kernels_are_right_at_every_scale(name, chain, precision, engine):
+def test_convolutional_kernels_are_right_at_every_scale(
+    name: str, chain: str, precision: Precision, engine: str
+) -> None:
     chain_pairs(name, chain).check(engine, precision)
 
 
 @fast_engine
 @both_precisions
-def test_sequences_within_a_window_are_right(engine, precision):
+def test_sequences_within_a_window_are_right(engine: str, precision: Precision) -> None:
     layers = (arch.Conv(3), arch.Erf(), arch.Flatten(), arch.Dense())
     network = arch.Architecture("window", layers)
     common = single(1e3 * normal(20, 3))
@@ -334,13 +343,17 @@ def graph_pairs(name: str, self_loops: bool) -> Pairs:
 @fast_engine
 @both_precisions
 @pytest.mark.parametrize("name", ["relu", "erf", "gelu"])
-def test_graphs_whose_variances_grow_layer_by_layer_are_right(name, precision, engine):
+def test_graphs_whose_variances_grow_layer_by_layer_are_right(
+    name: str, precision: Precision, engine: str
+) -> None:
     graph_pairs(name, name != "relu").check(engine, precision, roundings=64)
 
 
 @fast_engine
 @pytest.mark.parametrize("activation", ["gelu", "erf", "sigmoid_like"])
-def test_real_molecules_in_single_precision_are_right(engine, activation, molecules):
+def test_real_molecules_in_single_precision_are_right(
+    engine: str, activation: str, molecules: Callable[[int], Graphs]
+) -> None:
     graphs = molecules(40 if engine == "native" else 4)
     network = arch.build("SimpleGNN", depth=7, activation=activation)
     double = kernel_matrix(network, graphs, engine=engine)
@@ -354,7 +367,7 @@ def test_real_molecules_in_single_precision_are_right(engine, activation, molecu
 @fast_engine
 @both_precisions
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_an_example_meets_itself_alike_in_every_call(name, precision, engine):
+def test_an_example_meets_itself_alike_in_every_call(name: str, precision: Precision, engine: str) -> None:
     x = 30 * normal(6, 200)
     networks = [(arch.build("FC", depth=4, activation=name), x)]
     if engine == "native" or name in ("relu", "erf"):
@@ -371,7 +384,7 @@ def test_an_example_meets_itself_alike_in_every_call(name, precision, engine):
 
 @fast_engine
 @both_precisions
-def test_relu_tangent_kernels_of_images_with_themselves_are_exact(precision, engine):
+def test_relu_tangent_kernels_of_images_with_themselves_are_exact(precision: Precision, engine: str) -> None:
     # At c = 1 both kernels follow in closed form from the input's variance.
     x = normal(40, 32, 32, 3)
     x = single((x - x.mean()) / x.std())

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from networks import Kernel
 
 from neural_kernels import architectures as arch
 from neural_kernels.engines import jax_engine
@@ -48,11 +49,11 @@ NETWORKS = 24
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_sampled_networks_have_the_kernel(case, compute, reference):
+def test_sampled_networks_have_the_kernel(case: str, compute: Kernel, reference: Kernel) -> None:
     layers, shape, width = CASES[case]
     architecture = arch.Architecture(case, layers)
     x = np.random.default_rng(0).standard_normal((3, *shape))
-    samples = {"nngp": [], "ntk": []}
+    samples: dict[str, list[np.ndarray]] = {"nngp": [], "ntk": []}
     for seed in range(NETWORKS):
         for kind, sample in zip(samples, _sampled_kernels(layers, x, width, seed), strict=True):
             samples[kind].append(sample)
@@ -103,6 +104,7 @@ def _kernels(layers: tuple[arch.Layer, ...], parameters: list[tuple[Any, Any]], 
     import jax.numpy as jnp
 
     features, last = _forward(layers[:-1], parameters[:-1], x), layers[-1]
+    assert isinstance(last, arch.Dense)
     nngp = last.W_std**2 * features @ features.T / features.shape[1] + last.b_std**2
     jacobian = jax.jacrev(lambda weights: _forward(layers, weights, x)[:, 0])(parameters)
     flat = jnp.concatenate([leaf.reshape(len(x), -1) for leaf in jax.tree.leaves(jacobian)], axis=1)

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from networks import Kernel, Network
 
 from neural_kernels import architectures as arch
-from neural_kernels.engines import native_engine
+from neural_kernels.engines import Kind, Precision, native_engine
 from neural_kernels.engines.native import plan
 from neural_kernels.engines.native.plan import compile_plan
 from neural_kernels.errors import UserError
@@ -20,11 +23,11 @@ needs_library = pytest.mark.skipif(
 )
 
 
-def architecture(*layers):
+def architecture(*layers: arch.Layer) -> arch.Architecture:
     return arch.Architecture("test", layers)
 
 
-def normal(*shape, seed=0):
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
@@ -32,7 +35,9 @@ def normal(*shape, seed=0):
 
 
 @needs_library
-def test_each_layer_agrees_with_reference(layer_network, instruction_sets, compute, reference):
+def test_each_layer_agrees_with_reference(
+    layer_network: Network, instruction_sets: Callable[[], Iterator[str]], compute: Kernel, reference: Kernel
+) -> None:
     network = layer_network
     expected = reference(network.architecture, "ntk", network.x1, network.x2)
     for name in instruction_sets():
@@ -45,7 +50,9 @@ def test_each_layer_agrees_with_reference(layer_network, instruction_sets, compu
 
 
 @needs_library
-def test_named_architectures_agree_with_reference(named_network, instruction_sets, compute, reference):
+def test_named_architectures_agree_with_reference(
+    named_network: Network, instruction_sets: Callable[[], Iterator[str]], compute: Kernel, reference: Kernel
+) -> None:
     network = named_network
     expected = reference(network.architecture, "ntk", network.x1, network.x2)
     for name in instruction_sets():
@@ -104,7 +111,9 @@ def test_named_architectures_agree_with_reference(named_network, instruction_set
     ],
     ids=["window 3", "pool first", "long filter", "many channels"],
 )
-def test_unusual_shapes_agree_with_reference(network, shape, compute, reference):
+def test_unusual_shapes_agree_with_reference(
+    network: arch.Architecture, shape: tuple[int, ...], compute: Kernel, reference: Kernel
+) -> None:
     x1, x2 = normal(3, *shape), normal(2, *shape, seed=1)
     expected = reference(network, "nngp", x1, x2)
     np.testing.assert_allclose(compute(native_engine, network, "nngp", x1, x2), expected, rtol=1e-12)
@@ -113,7 +122,9 @@ def test_unusual_shapes_agree_with_reference(network, shape, compute, reference)
 @needs_library
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_random_networks_agree_with_reference(data, random_networks, compute, reference):
+def test_random_networks_agree_with_reference(
+    data: st.DataObject, random_networks: st.SearchStrategy[Network], compute: Kernel, reference: Kernel
+) -> None:
     network = data.draw(random_networks)
     kind = data.draw(st.sampled_from(["nngp", "ntk"]))
     expected = reference(network.architecture, kind, network.x1, network.x2)
@@ -124,8 +135,12 @@ def test_random_networks_agree_with_reference(data, random_networks, compute, re
 @needs_library
 @pytest.mark.parametrize("activation", [arch.Relu(), arch.Erf(), arch.Gelu(), arch.ExpNormalized()], ids=repr)
 def test_degenerate_images_agree_with_reference(
-    activation, degenerate_images, instruction_sets, compute, reference
-):
+    activation: arch.Activation,
+    degenerate_images: dict[str, tuple[np.ndarray, np.ndarray]],
+    instruction_sets: Callable[[], Iterator[str]],
+    compute: Kernel,
+    reference: Kernel,
+) -> None:
     layers = (arch.Conv(3, 1.4, 0.0), activation) * 2
     network = architecture(*layers, arch.Flatten(), arch.Dense(1.4, 0.0))
     left, right = (np.concatenate([pair[side] for pair in degenerate_images.values()]) for side in (0, 1))
@@ -141,7 +156,7 @@ def test_degenerate_images_agree_with_reference(
 
 @needs_library
 @pytest.mark.parametrize("scale", [1e-150, 1e-75, 1e75, 1e150])
-def test_relu_without_bias_is_homogeneous_at_every_scale(scale, compute):
+def test_relu_without_bias_is_homogeneous_at_every_scale(scale: float, compute: Kernel) -> None:
     network = arch.build("Myrtle5", b_std=0.0)
     x, y = normal(3, 4, 4, 3), normal(2, 4, 4, 3, seed=1)
     scaled = compute(native_engine, network, "ntk", scale * x, y / scale)
@@ -157,7 +172,9 @@ def test_relu_without_bias_is_homogeneous_at_every_scale(scale, compute):
 @needs_library
 @pytest.mark.parametrize("kind", ["nngp", "ntk"])
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_identical_images_have_correlation_one(kind, precision, instruction_sets, compute):
+def test_identical_images_have_correlation_one(
+    kind: Kind, precision: Precision, instruction_sets: Callable[[], Iterator[str]], compute: Kernel
+) -> None:
     # For ReLU at c = 1, NNGP and NTK after each layer follow in closed form from the input's variance.
     x = normal(50, 12).astype(precision)
     K = np.mean(x.astype(np.float64) ** 2, axis=1)
@@ -169,12 +186,14 @@ def test_identical_images_have_correlation_one(kind, precision, instruction_sets
             K, T = K / 2, T / 2
     for name in instruction_sets():
         found = np.diag(compute(native_engine, arch.build("FC3"), kind, x, x.copy(), precision))
-        ulp = np.finfo(precision).eps
+        ulp = float(np.finfo(precision).eps)
         np.testing.assert_allclose(found, K if kind == "nngp" else T, rtol=12 * ulp, err_msg=name)
 
 
 @needs_library
-def test_arc_cosine_kernels_are_exact_to_rounding(instruction_sets, compute):
+def test_arc_cosine_kernels_are_exact_to_rounding(
+    instruction_sets: Callable[[], Iterator[str]], compute: Kernel
+) -> None:
     angle = np.concatenate([np.linspace(0.01, np.pi - 0.01, 2001), [np.pi / 2 - 1e-9, np.pi / 2 + 1e-9]])
     x = np.sqrt(2.0) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     network = architecture(arch.Dense(1.0, 0.0), arch.Relu(), arch.Dense(1.0, 0.0))
@@ -194,10 +213,11 @@ def test_arc_cosine_kernels_are_exact_to_rounding(instruction_sets, compute):
             assert error.max() < 1e-15, (name, kind)
 
 
-def test_polynomials_have_the_error_that_their_header_states():
+def test_polynomials_have_the_error_that_their_header_states() -> None:
     header = Path(native_engine.__file__).with_name("native") / "polynomials.h"
     blocks = re.findall(r"relative error ([\d.e-]+)\n[^\n]* (\w+)\[\] = \{([^}]*)\}", header.read_text())
-    centre = np.longdouble(re.search(r"acos_centre = ([\d.]+)", header.read_text()).group(1))
+    (stated,) = re.findall(r"acos_centre = ([\d.]+)", header.read_text())
+    centre = np.longdouble(stated)
     half = np.log(np.longdouble(2)) / 2
     q = np.linspace(np.longdouble(1), np.sqrt(np.longdouble(2)), 2002)[:-1]
     z = np.linspace(np.longdouble(1e-3), np.longdouble(0.25), 2000)
@@ -225,8 +245,12 @@ SHAPES = {"FC3": (7,), "Myrtle5": (4, 4, 3), "CV8": (4, 4, 2), "Conv1D": (11, 13
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_entries_are_the_same_bits_in_every_batch_and_thread_count(
-    name, precision, instruction_sets, compute, monkeypatch
-):
+    name: str,
+    precision: Precision,
+    instruction_sets: Callable[[], Iterator[str]],
+    compute: Kernel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     network, shape = arch.build(name), SHAPES[name]
     x, y = normal(37, *shape), normal(43, *shape, seed=1)
     for _ in instruction_sets():
@@ -242,7 +266,9 @@ def test_entries_are_the_same_bits_in_every_batch_and_thread_count(
 
 @needs_library
 @pytest.mark.parametrize("name", SHAPES)
-def test_symmetric_call_has_the_bits_of_the_general_one_mirrored(name, instruction_sets, compute):
+def test_symmetric_call_has_the_bits_of_the_general_one_mirrored(
+    name: str, instruction_sets: Callable[[], Iterator[str]], compute: Kernel
+) -> None:
     network, shape = arch.build(name), SHAPES[name]
     for n in (1, 45) if name == "Myrtle5" else (1, 45, 230):
         x = normal(n, *shape)
@@ -254,7 +280,7 @@ def test_symmetric_call_has_the_bits_of_the_general_one_mirrored(name, instructi
 
 
 @needs_library
-def test_entries_do_not_depend_on_other_examples(compute):
+def test_entries_do_not_depend_on_other_examples(compute: Kernel) -> None:
     network = arch.build("Myrtle5", W_std=1.2)
     x1, x2 = normal(9, 4, 4, 3), normal(9, 4, 4, 3, seed=1)
     alone = compute(native_engine, network, "ntk", x1[:1], x2[:1])
@@ -283,17 +309,17 @@ def test_entries_do_not_depend_on_other_examples(compute):
         ((arch.Conv(), arch.Relu(), arch.Flatten(), arch.Dense()), (4, 4, 4, 1), "3 spatial dimensions"),
     ],
 )
-def test_uncovered_names_what_is_lacking(layers, shape, reason):
-    assert reason in native_engine.uncovered(architecture(*layers), shape)
+def test_uncovered_names_what_is_lacking(layers: tuple[arch.Layer, ...], shape: Any, reason: str) -> None:
+    assert reason in (native_engine.uncovered(architecture(*layers), shape) or "")
 
 
-def test_uncovered_is_none_for_named_architectures():
+def test_uncovered_is_none_for_named_architectures() -> None:
     assert native_engine.uncovered(arch.build("Myrtle10"), (32, 32, 3)) is None
     assert native_engine.uncovered(arch.build("Conv1D", pooling="average"), (735, 21)) is None
 
 
 @needs_library
-def test_prepare_refuses_an_uncovered_architecture():
+def test_prepare_refuses_an_uncovered_architecture() -> None:
     network = architecture(arch.Dense(), arch.Relu(), arch.Relu(), arch.Dense())
     with pytest.raises(UserError, match=r"does not cover.*Relu without"):
         native_engine.prepare(network, normal(2, 5), "float64")
@@ -308,14 +334,14 @@ def test_prepare_refuses_an_uncovered_architecture():
         ("NEURAL_KERNELS_INSTRUCTIONS", "mmx"),
     ],
 )
-def test_environment_is_checked(variable, value, monkeypatch):
+def test_environment_is_checked(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(UserError, match=f"{variable} is '{value}'"):
         native_engine.prepare(arch.build("FC3"), normal(2, 5), "float64")
 
 
 @pytest.fixture
-def installed_in(monkeypatch, tmp_path):
+def installed_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The engine as if it were installed in an empty folder."""
     monkeypatch.setattr(native_engine, "__file__", str(tmp_path / "native_engine.py"))
     native_engine._library_or_reason.cache_clear()
@@ -323,19 +349,20 @@ def installed_in(monkeypatch, tmp_path):
     native_engine._library_or_reason.cache_clear()
 
 
-def test_without_the_library_it_is_unavailable_and_says_so(installed_in):
-    assert "was not built" in native_engine.unavailable()
+def test_without_the_library_it_is_unavailable_and_says_so(installed_in: Path) -> None:
+    assert "was not built" in (native_engine.unavailable() or "")
     with pytest.raises(UserError, match="native engine cannot run: its library was not built"):
         native_engine.prepare(arch.build("FC3"), normal(2, 5), "float64")
 
 
-def test_a_broken_library_is_unavailable_and_named(installed_in):
+def test_a_broken_library_is_unavailable_and_named(installed_in: Path) -> None:
     (installed_in / "_native.so").write_bytes(b"not a library")
-    assert "_native.so does not load" in native_engine.unavailable()
+    assert "_native.so does not load" in (native_engine.unavailable() or "")
 
 
-def test_plan_folds_constant_factors_and_counts_scalars():
+def test_plan_folds_constant_factors_and_counts_scalars() -> None:
     plan = compile_plan(arch.build("Myrtle5", b_std=0.0, W_std=1.0), (8, 8, 3))
+    assert not isinstance(plan, str)
     steps = [plan.structure.steps[i] for i in range(5)]
     assert [step.scale for step in steps[:3]] == pytest.approx(
         [1 / 27, 1 / (9 * 2 * np.pi), 1 / (9 * 2 * np.pi * 16)], rel=1e-15
@@ -343,7 +370,7 @@ def test_plan_folds_constant_factors_and_counts_scalars():
     assert plan.scalars == 8 * 8 * 3 + 2 * (2 * 64 + 16 + 4)
 
 
-def test_the_codes_of_activations_are_those_of_the_compiled_code():
+def test_the_codes_of_activations_are_those_of_the_compiled_code() -> None:
     header = (Path(plan.__file__).parent / "activations.h").read_text()
     formulas = re.findall(r"^ +X\((\w+), +([\w<>]+)\)", header, re.MULTILINE)
     assert [name for name, _ in formulas] == [formula.name for formula in plan.Formula]
@@ -351,4 +378,5 @@ def test_the_codes_of_activations_are_those_of_the_compiled_code():
         declared = re.search(
             rf"struct {structure.split('<')[0]} {{\n *static constexpr int tables = (\d);", header
         )
+        assert declared is not None
         assert int(declared[1]) == plan.Formula[name].tables

@@ -1,15 +1,21 @@
 """Positions that are one of a few letters: the same bits from a table of their products."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from networks import Kernel
 
 from neural_kernels import architectures as arch
-from neural_kernels.engines import native_engine
+from neural_kernels.engines import Precision, native_engine
 from neural_kernels.engines.native import letters
 from neural_kernels.engines.native.letters import find_letters
+from neural_kernels.engines.native_engine import Prepared
 
 needs_library = pytest.mark.skipif(
     native_engine.unavailable() is not None, reason=f"native engine: {native_engine.unavailable()}"
@@ -22,7 +28,7 @@ NETWORKS = {
 }
 
 
-def spelled(n, *shape, count=7, seed=0):
+def spelled(n: int, *shape: int, count: int = 7, seed: int = 0) -> np.ndarray:
     """Examples (n, *shape) of ``count`` letters."""
     random = np.random.default_rng(seed)
     *space, channels = shape
@@ -32,16 +38,26 @@ def spelled(n, *shape, count=7, seed=0):
 @needs_library
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_every_bit_is_that_without_letters(name, precision, instruction_sets, monkeypatch):
+def test_every_bit_is_that_without_letters(
+    name: str,
+    precision: Precision,
+    instruction_sets: Callable[[], Iterator[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     network, shape = NETWORKS[name]
     x, y = spelled(19, *shape), spelled(33, *shape, count=9, seed=1)
     for instructions in instruction_sets():
         left, right = (native_engine.prepare(network, part, precision) for part in (x, y))
+        assert isinstance(left, Prepared)
+        assert isinstance(right, Prepared)
+        assert left.letters is not None
+        assert right.letters is not None
         assert len(left.letters) == 7
         assert len(right.letters) == 9
         with monkeypatch.context() as patch:
             patch.setattr(letters, "MOST_LETTERS", 0)
             plain_left, plain_right = (native_engine.prepare(network, part, precision) for part in (x, y))
+        assert isinstance(plain_left, Prepared)
         assert plain_left.letters is None
         for kind in ("nngp", "ntk"):
             expected = native_engine.kernel(network, kind, plain_left, plain_right, precision)
@@ -54,7 +70,7 @@ def test_every_bit_is_that_without_letters(name, precision, instruction_sets, mo
 
 
 @needs_library
-def test_letters_agree_with_reference(compute, reference):
+def test_letters_agree_with_reference(compute: Kernel, reference: Kernel) -> None:
     network, shape = NETWORKS["flatten"]
     x, y = spelled(5, *shape), spelled(4, *shape, seed=1)
     expected = reference(network, "ntk", x, y)
@@ -63,7 +79,7 @@ def test_letters_agree_with_reference(compute, reference):
 
 @settings(max_examples=50, deadline=None)
 @given(st.data())
-def test_letters_spell_the_examples(data):
+def test_letters_spell_the_examples(data: st.DataObject) -> None:
     shape = (
         *data.draw(arrays.array_shapes(min_dims=2, max_dims=3, max_side=6)),
         data.draw(st.integers(4, 6)),
@@ -79,16 +95,18 @@ def test_letters_spell_the_examples(data):
         np.testing.assert_array_equal(np.signbit(table[numbers]), np.signbit(x))
 
 
-def test_letters_are_looked_for_chunk_by_chunk(monkeypatch):
+def test_letters_are_looked_for_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(letters, "CHUNK", 10)
     x = spelled(9, 12, 4, count=30)
-    table, numbers = find_letters(x)
+    found = find_letters(x)
+    assert found is not None
+    table, numbers = found
     assert len(table) == 30
     np.testing.assert_array_equal(table[numbers], x)
     assert find_letters(spelled(9, 12, 4, count=letters.MOST_LETTERS + 30)) is None
 
 
-def test_no_letters_where_there_is_nothing_to_gain():
+def test_no_letters_where_there_is_nothing_to_gain() -> None:
     assert find_letters(spelled(9, 12, 3)) is None
     assert find_letters(spelled(9, 12)) is None
     assert find_letters(np.empty((0, 5, 6))) is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import mpmath as mp
@@ -15,7 +17,8 @@ from mpmath_reference import Example, bounds
 from neural_kernels import architectures as arch
 from neural_kernels.blocks import Grid, declare_store
 from neural_kernels.blocks.computation import compute_block
-from neural_kernels.engines import kernel_matrix, native_engine, variances
+from neural_kernels.engines import Precision, kernel_matrix, native_engine, variances
+from neural_kernels.engines.native_engine import Prepared
 from neural_kernels.engines.representable import rounded, untrusted
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import stack
@@ -62,7 +65,9 @@ def entries(engine: str, network: arch.Architecture, kind: Any, x: Any, y: Any, 
 @every_engine
 @both_precisions
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_an_entry_is_right_or_not_finite_at_any_scale(activation, precision, engine):
+def test_an_entry_is_right_or_not_finite_at_any_scale(
+    activation: str, precision: Precision, engine: str
+) -> None:
     exponents = EXPONENTS[precision]
     x = np.array([normal(3) * 10.0**exponent for exponent in exponents])
     eps, tiny = float(np.finfo(precision).eps), float(np.finfo(precision).tiny)
@@ -88,7 +93,9 @@ def test_an_entry_is_right_or_not_finite_at_any_scale(activation, precision, eng
 @every_engine
 @both_precisions
 @pytest.mark.parametrize("exponent", ["largest", "smallest"])
-def test_the_example_at_fault_is_named_and_the_others_are_as_without_it(exponent, precision, engine):
+def test_the_example_at_fault_is_named_and_the_others_are_as_without_it(
+    exponent: str, precision: Precision, engine: str
+) -> None:
     network = arch.build("FC", depth=2, b_std=0.0, activation="relu")
     factor = 10.0 ** {"largest": EXPONENTS[precision][-1], "smallest": EXPONENTS[precision][1]}[exponent]
     x, y = normal(5, 3), normal(4, 3, seed=1)
@@ -97,7 +104,7 @@ def test_the_example_at_fault_is_named_and_the_others_are_as_without_it(exponent
     found = entries(engine, network, "ntk", x, y, precision)
     assert not np.isfinite(found[3]).any()
     np.testing.assert_array_equal(np.delete(found, 3, axis=0), np.delete(expected, 3, axis=0))
-    options = {"engine": engine, "precision": precision}
+    options: Any = {"engine": engine, "precision": precision}
     with np.errstate(all="ignore"):
         with pytest.raises(UserError, match=f"row 3 with every column is not finite; expected .*{precision}"):
             kernel_matrix(network, x, y, **options)
@@ -108,7 +115,7 @@ def test_the_example_at_fault_is_named_and_the_others_are_as_without_it(exponent
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES if ENGINES[name].unavailable() is None])
-def test_a_small_example_is_no_mistake_beside_a_bias(engine):
+def test_a_small_example_is_no_mistake_beside_a_bias(engine: str) -> None:
     network = arch.build("FC", depth=1, b_std=0.1)
     x = np.concatenate([normal(2, 3), 1e-200 * normal(1, 3), np.zeros((1, 3))])
     found = kernel_matrix(network, x, engine=engine)
@@ -117,18 +124,20 @@ def test_a_small_example_is_no_mistake_beside_a_bias(engine):
 
 @needs_library
 @both_precisions
-def test_letters_whose_squares_are_lost_are_refused(precision):
+def test_letters_whose_squares_are_lost_are_refused(precision: Precision) -> None:
     network = arch.build("Conv1D", b_std=0.0)
     sequences = np.eye(5)[np.random.default_rng(0).integers(0, 5, (6, 12))]
     sequences[2] *= 10.0 ** EXPONENTS[precision][1]
-    assert native_engine.prepare(network, sequences, precision).letters is not None
+    prepared = native_engine.prepare(network, sequences, precision)
+    assert isinstance(prepared, Prepared)
+    assert prepared.letters is not None
     with pytest.raises(UserError, match="row 2 with every column is not finite"):
         kernel_matrix(network, sequences, engine="native", precision=precision)
 
 
 @every_engine
 @both_precisions
-def test_graphs_whose_variances_cannot_be_held_are_refused(precision, engine):
+def test_graphs_whose_variances_cannot_be_held_are_refused(precision: Precision, engine: str) -> None:
     network = arch.build("SimpleGNN", depth=2, b_std=0.0, activation="gelu")
     edges = np.array([[0, 1], [1, 0]])
     nodes = [normal(3, 2, seed=seed) for seed in range(3)]
@@ -142,13 +151,13 @@ def test_graphs_whose_variances_cannot_be_held_are_refused(precision, engine):
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES if ENGINES[name].unavailable() is None])
-def test_an_exponential_that_overflows_is_refused(engine):
+def test_an_exponential_that_overflows_is_refused(engine: str) -> None:
     layers = (arch.Dense(), arch.ExpNormalized(gamma=500.0, shift=1.0), arch.Dense())
     with np.errstate(all="ignore"), pytest.raises(UserError, match="row 0 with column 0 is not finite"):
         kernel_matrix(arch.Architecture("steep", layers), normal(3, 4), engine=engine)
 
 
-def test_a_block_names_the_example_by_its_place_among_all(tmp_path):
+def test_a_block_names_the_example_by_its_place_among_all(tmp_path: Path) -> None:
     network = arch.build("FC", depth=1)
     x = normal(12, 3)
     x[8] *= 1e200
@@ -165,7 +174,9 @@ def test_a_block_names_the_example_by_its_place_among_all(tmp_path):
 
 @needs_library
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_every_instruction_set_refuses_the_same_examples(precision, instruction_sets):
+def test_every_instruction_set_refuses_the_same_examples(
+    precision: Precision, instruction_sets: Callable[[], Iterator[str]]
+) -> None:
     x = np.array([normal(3) * 10.0**exponent for exponent in EXPONENTS[precision]])
     for activation in ACTIVATIONS:
         network = arch.build("FC", depth=2, b_std=0.0, activation=activation)
@@ -176,7 +187,7 @@ def test_every_instruction_set_refuses_the_same_examples(precision, instruction_
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(value=st.floats(allow_nan=False, allow_infinity=False))
-def test_only_zero_is_rounded_to_zero(value):
+def test_only_zero_is_rounded_to_zero(value: float) -> None:
     found = rounded(np.array([value]), "float32")
     assert found.dtype == np.float32
     assert (found[0] == 0) == (value == 0)
@@ -184,7 +195,7 @@ def test_only_zero_is_rounded_to_zero(value):
         assert found[0] == np.float32(value)
 
 
-def test_a_sentence_names_the_row_the_column_or_the_pair():
+def test_a_sentence_names_the_row_the_column_or_the_pair() -> None:
     entries = np.ones((3, 4))
     assert untrusted(entries) is None
     entries[1, 2] = np.inf

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from neural_kernels import datasets
 from neural_kernels.datasets import DataSummary
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.options import DataOptions
-from neural_kernels.datasets.pools import Dataset
+from neural_kernels.datasets.pools import Dataset, Pool
 from neural_kernels.sections import Section, parse
+
+# What the fixture ``contents_of`` does: from a pool to all its examples and targets.
+Contents = Callable[[Pool], tuple[Any, np.ndarray]]
 
 
 class File(Section):

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ from tuning_studies import config as tuning_config
 
 from neural_kernels.cli import main
 
-STUDY = {
+STUDY: dict[str, Any] = {
     "title": "t",
     "data": {"name": "arrays", "train_examples": 60, "validation_examples": 25},
     "preprocessing": {"plain": {"method": "standardize"}},
@@ -143,7 +144,7 @@ def main_program(folder: Path, seen: Path, ways: list[str]) -> None:
     work = seen.parent
     os.chdir(work)
     random = np.random.default_rng(0)
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{what}_{part}": random.normal(size=(n, columns))
         for part, n in (("train", 90), ("test", 45))
         for what, columns in (("x", 30), ("y", 2))
@@ -177,7 +178,7 @@ def main_program(folder: Path, seen: Path, ways: list[str]) -> None:
             shutil.rmtree(results)
 
 
-REFUSALS: dict[str, Callable] = {"full": full, "limited": limited, "readonly": readonly}
+REFUSALS: dict[str, Callable[..., Any]] = {"full": full, "limited": limited, "readonly": readonly}
 
 if __name__ == "__main__":
     main_program(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

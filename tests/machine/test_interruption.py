@@ -1,10 +1,14 @@
 """SIGTERM, SIGHUP and Ctrl-C against the program, in a process of its own."""
 
+from __future__ import annotations
+
 import contextlib
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +37,7 @@ sys.exit(cli.main(["--log", sys.argv[1] + "/log", "check", "x", "--results", sys
 """
 
 
-def program(folder, *before):
+def program(folder: Path, *before: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*before, sys.executable, "-c", PROGRAM, str(folder)],
         stdout=subprocess.PIPE,
@@ -43,8 +47,9 @@ def program(folder, *before):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_ends_the_program_in_order(tmp_path, number):
+def test_a_signal_ends_the_program_in_order(tmp_path: Path, number: signal.Signals) -> None:
     with program(tmp_path) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
@@ -55,8 +60,9 @@ def test_a_signal_ends_the_program_in_order(tmp_path, number):
     assert [path.name for path in tmp_path.iterdir()] == ["log"], "no temporary file, no lock"
 
 
-def test_a_signal_that_is_ignored_stays_so(tmp_path):
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     with program(tmp_path, "nohup") as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
@@ -65,14 +71,14 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path):
 
 
 @contextlib.contextmanager
-def ignoring_another():
+def ignoring_another() -> Iterator[None]:
     try:
         yield
     finally:
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_handlers_are_given_back_and_a_second_signal_is_ignored():
+def test_handlers_are_given_back_and_a_second_signal_is_ignored() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Ended, match="ended by SIGHUP") as end, signals_raised(), ignoring_another():
         signal.raise_signal(signal.SIGHUP)
@@ -80,12 +86,12 @@ def test_handlers_are_given_back_and_a_second_signal_is_ignored():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_another_thread_than_the_main_one_does_without():
-    def work():
+def test_another_thread_than_the_main_one_does_without() -> None:
+    def work() -> None:
         with signals_raised():
             done.append(True)
 
-    done = []
+    done: list[int] = []
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()

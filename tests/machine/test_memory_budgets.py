@@ -1,5 +1,7 @@
 """The peak of every stage with a memory budget stays within it, and memory that runs out is said."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
@@ -18,7 +20,7 @@ PROGRAM = Path(memory_program.__file__)
     not Path("/proc/self/clear_refs").exists(), reason="peaks are read from /proc, as Linux has it"
 )
 @pytest.mark.parametrize(("what", "cases"), [("solve", 6), ("approximate", 5), ("predict", 3)])
-def test_peaks_stay_within_the_least_budget_that_is_accepted(tmp_path, what, cases):
+def test_peaks_stay_within_the_least_budget_that_is_accepted(tmp_path: Path, what: str, cases: int) -> None:
     done = subprocess.run([sys.executable, PROGRAM, tmp_path, what], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -41,7 +43,7 @@ def test_peaks_stay_within_the_least_budget_that_is_accepted(tmp_path, what, cas
         assert said.splitlines()[-1].startswith((limit, "error: memory ran out in ")), said
 
 
-def test_a_budget_below_the_program_itself_says_how_much_it_takes():
+def test_a_budget_below_the_program_itself_says_how_much_it_takes() -> None:
     with pytest.raises(
         UserError, match=r"solver.memory_gib is 0.01, 10 MiB, but the program .* raise it to more than"
     ):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ print(sum(name.startswith("tf_XLA") for name in names), os.environ.get("NPROC"))
 """
 
 
-def test_a_limit_is_what_is_counted_and_ends_with_its_block(monkeypatch):
+def test_a_limit_is_what_is_counted_and_ends_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(threads.THREADS_VARIABLE, raising=False)
     with threads.thread_limit(3):
         assert threads.thread_count() == 3
@@ -41,7 +42,7 @@ def test_a_limit_is_what_is_counted_and_ends_with_its_block(monkeypatch):
     assert threads.thread_count() == threads.available_threads() >= 1
 
 
-def test_processors_that_this_process_may_not_use_are_not_counted(monkeypatch):
+def test_processors_that_this_process_may_not_use_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
     assert threads.available_threads() == 1
     monkeypatch.delattr(os, "sched_getaffinity")
@@ -49,7 +50,9 @@ def test_processors_that_this_process_may_not_use_are_not_counted(monkeypatch):
 
 
 @pytest.mark.parametrize("module", [native_engine, jax_engine], ids=["native", "jax"])
-def test_an_engine_has_no_more_threads_of_its_own_than_the_limit(module, monkeypatch):
+def test_an_engine_has_no_more_threads_of_its_own_than_the_limit(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if module.unavailable() is not None:
         pytest.skip(module.unavailable())
     asked: list[int] = []
@@ -74,9 +77,9 @@ def test_an_engine_has_no_more_threads_of_its_own_than_the_limit(module, monkeyp
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads have no names here")
 @pytest.mark.parametrize("limit", [1, 3])
-def test_xla_has_as_many_threads_as_the_limit(limit):
+def test_xla_has_as_many_threads_as_the_limit(limit: int) -> None:
     if jax_engine.unavailable() is not None:
-        pytest.skip(jax_engine.unavailable())
+        pytest.skip(str(jax_engine.unavailable()))
     environment = {key: value for key, value in os.environ.items() if key != threads.XLA_THREADS_VARIABLE}
     ran = subprocess.run(
         [sys.executable, "-c", XLA_THREADS.format(limit=limit)],
@@ -88,7 +91,7 @@ def test_xla_has_as_many_threads_as_the_limit(limit):
     assert ran.stdout.split() == [str(limit), "None"]
 
 
-def test_solvers_have_as_many_threads_as_the_limit_unless_they_are_told():
+def test_solvers_have_as_many_threads_as_the_limit_unless_they_are_told() -> None:
     with threads.thread_limit(1):
         assert solvers.Settings(ridges=[1.0]).threads == 1
     with threads.thread_limit(3):

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from neural_kernels.datasets.pools import Task
 from neural_kernels.metrics.evaluation import LOSS, SCORE, evaluate, label_rankings, top_accuracy
 
 
@@ -76,7 +79,7 @@ def test_a_correlation_with_a_constant_is_left_out() -> None:
 
 def test_every_task_names_metrics_that_it_has() -> None:
     labels = np.array([0, 1])
-    values = {
+    values: dict[Task, dict[str, float]] = {
         "classification": evaluate(np.eye(2), centred(labels, 2), labels, "classification"),
         "regression": evaluate(np.eye(2)[:, :1], np.eye(2)[:, :1], None, "regression"),
     }
@@ -110,7 +113,7 @@ GOOD = (np.zeros((3, 2)), np.zeros((3, 2)), np.array([0, 1, 1]), "classification
     ],
 )
 def test_wrong_input_is_refused(place: int, value: object, message: str) -> None:
-    arguments = [*GOOD]
+    arguments: list[Any] = [*GOOD]
     arguments[place] = value
     with pytest.raises(ValueError, match=message):
         evaluate(*arguments)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,7 @@ def test_columns_come_in_order_whatever_order_they_had() -> None:
         ("metric", "loss", "expected one row for each"),
     ],
 )
-def test_a_wrong_value_is_named(column: str, value: object, message: str) -> None:
+def test_a_wrong_value_is_named(column: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         metrics_table.check(table().assign(**{column: value}))
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from neural_kernels.metrics.scaling_laws import NoFit, PowerLaw, fit_power_law, 
 LADDER = 2 ** np.arange(4, 17)
 
 
-def law(n: np.ndarray, loss: np.ndarray, **options: object) -> PowerLaw:
+def law(n: np.ndarray, loss: np.ndarray, **options: Any) -> PowerLaw:
     fit = fit_power_law(n, loss, **options)
     assert isinstance(fit, PowerLaw), fit
     return fit
@@ -149,7 +151,7 @@ def test_no_fit_says_why(n: list[int], loss: list[float], reason: str) -> None:
         ({"confidence": 1.0}, "confidence 1.0"),
     ],
 )
-def test_wrong_input_is_refused(change: dict, message: str) -> None:
+def test_wrong_input_is_refused(change: dict[str, Any], message: str) -> None:
     arguments = {"n": np.array([16, 32, 64, 128]), "loss": np.ones(4), **change}
     with pytest.raises(ValueError, match=message):
         fit_power_law(**arguments)

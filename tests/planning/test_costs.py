@@ -1,8 +1,11 @@
+from __future__ import annotations
+
 import itertools
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +21,7 @@ DEMO = load_study(ROOT / "config" / "demo.yaml")
 CIFAR5M = load_study(ROOT / "config" / "cifar5m.yaml")
 
 
-def test_the_plan_names_every_block_once_and_its_bytes():
+def test_the_plan_names_every_block_once_and_its_bytes() -> None:
     planned = list(planning.planned_blocks(DEMO))
     assert len({block[:4] for block in planned}) == len(planned)
     train = [block for block in planned if block[:2] == ("FC3", "train")]
@@ -27,12 +30,14 @@ def test_the_plan_names_every_block_once_and_its_bytes():
     assert all(size == 512 * 512 * 8 for *_, size in train)
 
 
-def test_five_million_examples_take_the_papers_hundred_terabytes():
+def test_five_million_examples_take_the_papers_hundred_terabytes() -> None:
     size = sum(block[4] for block in planning.planned_blocks(CIFAR5M) if block[:2] == ("CV8", "train"))
     assert 99e12 < size < 102e12
 
 
-def test_a_disk_that_is_too_small_is_refused_before_the_first_block(tmp_path, monkeypatch):
+def test_a_disk_that_is_too_small_is_refused_before_the_first_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = tmp_path / "results"
     blocks = sum(block[4] for block in planning.planned_blocks(DEMO))
     # Two preprocessings of 1,200 training, 200 validation and 397 test images of 8x8 pixels in 10 classes; one whitens.
@@ -40,7 +45,7 @@ def test_a_disk_that_is_too_small_is_refused_before_the_first_block(tmp_path, mo
     features = 2 * 8 * (1200 + 200 + 397) * (64 + 10) + whitening
     free = blocks + features + planning.solution_bytes(DEMO, 10)
 
-    def check():
+    def check() -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 0, free))
         planning.check_disk(DEMO, (8, 8, 1), 10, results)
 
@@ -68,7 +73,7 @@ def test_a_disk_that_is_too_small_is_refused_before_the_first_block(tmp_path, mo
         check()
 
 
-def test_pairs_are_the_upper_triangle_and_the_rectangles():
+def test_pairs_are_the_upper_triangle_and_the_rectangles() -> None:
     plan = planning.plan_kernel(planning.kernel_sizes(DEMO, "FC3", outputs=10), None, 1e6)
     # Blocks 0-0, 0-1 and 1-1 of 512 rows; 200 validation and 397 test rows against 1,024 columns.
     assert plan.pairs == 2 * 512 * 513 // 2 + 512**2 + (200 + 397) * 1024
@@ -78,8 +83,8 @@ def test_pairs_are_the_upper_triangle_and_the_rectangles():
     assert plan.training_bytes == 3 * 512**2 * 8
 
 
-def test_flips_halve_the_training_kernel(tmp_path):
-    config = {
+def test_flips_halve_the_training_kernel(tmp_path: Path) -> None:
+    config: dict[str, Any] = {
         "title": "t",
         "data": {
             "name": "digits",
@@ -110,7 +115,9 @@ def test_flips_halve_the_training_kernel(tmp_path):
     evaluated=st.integers(0, 10**5),
     log_rate=st.one_of(st.none(), st.floats(0, 9)),
 )
-def test_the_advised_edge_keeps_to_practical_jobs_of_about_an_hour(n, evaluated, log_rate):
+def test_the_advised_edge_keeps_to_practical_jobs_of_about_an_hour(
+    n: int, evaluated: int, log_rate: float
+) -> None:
     rate = None if log_rate is None else 10.0**log_rate
     rows = {"train": n, "test": evaluated}
     sizes = planning.KernelSizes("K", rows, rows, 10**7, 8, 0, 10, 100, 0)
@@ -124,7 +131,7 @@ def test_the_advised_edge_keeps_to_practical_jobs_of_about_an_hour(n, evaluated,
         assert smaller == 0 or sizes.count_blocks(smaller) > planning.MOST_BLOCKS
 
 
-def test_the_papers_table_has_the_papers_sizes():
+def test_the_papers_table_has_the_papers_sizes() -> None:
     run = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "paper_studies.py", "--rate", "CV8=1e6"],
         capture_output=True, text=True, check=True,
@@ -138,7 +145,7 @@ def test_the_papers_table_has_the_papers_sizes():
     assert 100 < float(cv8["disk (TB)"]) < 102
 
 
-def test_the_calibration_measures_an_engine():
+def test_the_calibration_measures_an_engine() -> None:
     engine, rate = planning.calibrate(DEMO, DEMO.kernels["FC3"], (8, 8, 1), seconds=0.05)
     assert engine in ("native", "jax", "neural_tangents")
     assert rate > 0

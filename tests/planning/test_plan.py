@@ -1,22 +1,25 @@
 """The text of a plan: what it knows, and what it warns of."""
 
+from __future__ import annotations
+
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from neural_kernels.planning import costs as planning
 from neural_kernels.planning.text import describe
-from neural_kernels.study.study import load_study
+from neural_kernels.study.study import Study, load_study
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
 DEMO, CIFAR5M = load_study(CONFIG / "demo.yaml"), load_study(CONFIG / "cifar5m.yaml")
 
 
-def plans(study, rate):
+def plans(study: Study, rate: float | None) -> list[Any]:
     sizes = [planning.kernel_sizes(study, kernel, outputs=10) for kernel in study.kernels]
     return [planning.plan_kernel(each, None, rate) for each in sizes]
 
 
-def test_a_plan_says_what_it_knows_and_warns():
+def test_a_plan_says_what_it_knows_and_warns() -> None:
     text = describe(CIFAR5M, plans(CIFAR5M, 1000.0), 2**38, Path("results"), node_memory=2**38)
     assert "WARNING: blocks and features take 118.9 TiB" in text
     assert "WARNING: a block of CV8 takes 111 hours of one node: smaller ones would be more jobs" in text
@@ -31,7 +34,7 @@ def test_a_plan_says_what_it_knows_and_warns():
     assert "unknown" in text
 
 
-def test_a_plan_warns_of_more_jobs_than_are_practical():
+def test_a_plan_warns_of_more_jobs_than_are_practical() -> None:
     smaller = dataclasses.replace(planning.kernel_sizes(CIFAR5M, "CV8", 10), edge=8000)
     (plan,) = [planning.plan_kernel(smaller, None, None)]
     # 625 block rows of the training kernel, and 2 + 2 + 2 + 1 of validation and test sets.

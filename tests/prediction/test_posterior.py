@@ -1,5 +1,9 @@
 """The Gaussian process' posterior: what holds for every kernel."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,12 +15,14 @@ from neural_kernels.prediction import posterior
 
 @settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(2, 12), st.integers(1, 6), st.floats(1e-3, 10))
-def test_data_lowers_the_variance_and_a_kernels_scale_does_not_matter(seed, n, m, shift):
+def test_data_lowers_the_variance_and_a_kernels_scale_does_not_matter(
+    seed: int, n: int, m: int, shift: float
+) -> None:
     random = np.random.default_rng(seed)
     z = random.normal(size=(n + m, n + m + 3))
     joint = z @ z.T
 
-    def found(kernel, noise, examples):
+    def found(kernel: np.ndarray, noise: float, examples: Any) -> tuple[float, np.ndarray]:
         K = kernel[:examples, :examples] + noise * np.eye(examples)
         cross = kernel[n:, :examples]
         y = np.cos(np.arange(examples))[:, None]
@@ -33,13 +39,13 @@ def test_data_lowers_the_variance_and_a_kernels_scale_does_not_matter(seed, n, m
     np.testing.assert_allclose(scaled * scaled_variance, amplitude * variance, rtol=1e-8, atol=1e-9)
 
 
-def test_a_task_without_labels_has_no_amplitude():
+def test_a_task_without_labels_has_no_amplitude() -> None:
     targets = np.array([[1.0, np.nan], [2.0, np.nan]])
     found = posterior.amplitudes(targets, np.array([[3.0, 0.0], [4.0, 0.0]]))
     np.testing.assert_array_equal(found, [(1 * 3 + 2 * 4) / 2, np.nan])
 
 
-def test_the_root_of_a_singular_covariance_takes_the_least_jitter():
+def test_the_root_of_a_singular_covariance_takes_the_least_jitter() -> None:
     z = np.random.default_rng(0).normal(size=(6, 2))
     covariance = z @ z.T
     root = posterior.root(covariance, 2.0)

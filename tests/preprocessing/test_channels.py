@@ -1,5 +1,9 @@
 """Standardisation per channel against NumPy's mean and standard deviation."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +12,7 @@ from hypothesis import strategies as st
 from neural_kernels.preprocessing import channels
 
 
-def batches(x, size):
+def batches(x: np.ndarray, size: int) -> Iterator[np.ndarray]:
     return (x[start : start + size] for start in range(0, len(x), size))
 
 
@@ -19,7 +23,7 @@ def batches(x, size):
     offset=st.sampled_from([0.0, 100.0, 1e8]),
     seed=st.integers(0, 100),
 )
-def test_statistics_for_any_batches(shape, size, offset, seed):
+def test_statistics_for_any_batches(shape: tuple[int, ...], size: int, offset: float, seed: int) -> None:
     x = offset + np.random.default_rng(seed).normal(size=(20, *shape))
     statistics = channels.fit(batches(x, size))
     axes = tuple(range(x.ndim - 1))
@@ -28,7 +32,7 @@ def test_statistics_for_any_batches(shape, size, offset, seed):
     np.testing.assert_allclose(statistics.scale, x.std(axis=axes), rtol=1e-12 + 1e-15 * offset)
 
 
-def test_standardised_training_set():
+def test_standardised_training_set() -> None:
     x = np.random.default_rng(0).integers(0, 256, (50, 6, 6, 3), dtype=np.uint8)
     standardised = channels.apply(channels.fit([x]), x)
     assert standardised.dtype == np.float64
@@ -37,7 +41,7 @@ def test_standardised_training_set():
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e9, 7.3])
-def test_constant_channel_becomes_zero_and_not_nan(value):
+def test_constant_channel_becomes_zero_and_not_nan(value: float) -> None:
     x = np.random.default_rng(0).normal(size=(30, 5, 2))
     x[..., 1] = value
     statistics = channels.fit(batches(x, 7))
@@ -47,7 +51,7 @@ def test_constant_channel_becomes_zero_and_not_nan(value):
 
 @settings(max_examples=15)
 @given(size=st.integers(1, 25), seed=st.integers(0, 100))
-def test_each_position_by_itself(size, seed):
+def test_each_position_by_itself(size: int, seed: int) -> None:
     x = np.random.default_rng(seed).integers(0, 2, (20, 5, 3), dtype=np.uint8)
     x[:, 2] = 1
     statistics = channels.fit(batches(x, size), each_position=True)

@@ -1,6 +1,10 @@
 """From a prepared data set to features, targets and their description."""
 
+from __future__ import annotations
+
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ ZCA = Zca(fit_examples=None)
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits")
     options = {"name": "digits", "train_examples": 300, "validation_examples": 50}
     prepare_data(options, folder, seed=0)
@@ -24,7 +28,7 @@ def digits(tmp_path_factory):
 
 
 @pytest.fixture
-def regression(tmp_path):
+def regression(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(30, 5)), rng.normal(10, 3, (30, 2))
     np.savez(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x[:6], y_test=y[:6])
@@ -38,11 +42,13 @@ def regression(tmp_path):
     return tmp_path / "data"
 
 
-def description(folder):
+def description(folder: Path) -> Any:
     return json.loads((folder / "features.json").read_text())
 
 
-def test_zca_is_fitted_on_the_training_set_and_applied_to_all(tmp_path, digits, monkeypatch):
+def test_zca_is_fitted_on_the_training_set_and_applied_to_all(
+    tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(preprocessing, "_BATCH_BYTES", 64 * 8 * 37)
     preprocess(ZCA, digits, tmp_path)
     train = np.load(digits / "train_x.npy")
@@ -57,7 +63,7 @@ def test_zca_is_fitted_on_the_training_set_and_applied_to_all(tmp_path, digits, 
         np.testing.assert_array_equal(np.load(tmp_path / f"{part}_targets.npy"), np.eye(10)[labels] - 0.1)
 
 
-def test_description(tmp_path, digits):
+def test_description(tmp_path: Path, digits: Path) -> None:
     preprocess(ZCA, digits, tmp_path)
     found = description(tmp_path)
     assert found["parts"] == {"train": 300, "validation": 50, "digits": 397}
@@ -67,14 +73,14 @@ def test_description(tmp_path, digits):
     assert set(found["feature_hashes"]) == set(found["parts"])
 
 
-def test_hash_follows_the_features(tmp_path, digits):
+def test_hash_follows_the_features(tmp_path: Path, digits: Path) -> None:
     preprocess(AsItIs(), digits, tmp_path / "a")
     preprocess(Standardize(), digits, tmp_path / "b")
     a, b = (description(tmp_path / name)["feature_hashes"] for name in "ab")
     assert len({*a.values(), *b.values()}) == 6
 
 
-def test_hash_changes_with_one_value(tmp_path, digits):
+def test_hash_changes_with_one_value(tmp_path: Path, digits: Path) -> None:
     preprocess(AsItIs(), digits, tmp_path / "a")
     changed = tmp_path / "data"
     changed.mkdir()
@@ -88,7 +94,7 @@ def test_hash_changes_with_one_value(tmp_path, digits):
     assert {part for part in a if a[part] != b[part]} == {"validation"}
 
 
-def test_standardize_and_none(tmp_path, digits):
+def test_standardize_and_none(tmp_path: Path, digits: Path) -> None:
     preprocess(Standardize(), digits, tmp_path / "standardized")
     preprocess(AsItIs(), digits, tmp_path / "raw")
     raw, x = np.load(digits / "train_x.npy"), np.load(tmp_path / "standardized" / "train.npy")
@@ -97,14 +103,14 @@ def test_standardize_and_none(tmp_path, digits):
     assert description(tmp_path / "raw")["preprocessing"] == {"method": "none"}
 
 
-def test_fit_examples(tmp_path, digits):
+def test_fit_examples(tmp_path: Path, digits: Path) -> None:
     preprocess(Standardize(fit_examples=40), digits, tmp_path)
     raw = np.load(digits / "train_x.npy")
     expected = (raw - raw[:40].mean()) / raw[:40].std()
     np.testing.assert_allclose(np.load(tmp_path / "train.npy"), expected, rtol=1e-12, atol=1e-13)
 
 
-def test_regression_targets_can_be_undone(tmp_path, regression):
+def test_regression_targets_can_be_undone(tmp_path: Path, regression: Path) -> None:
     preprocess(Standardize(), regression, tmp_path / "out")
     scaling = description(tmp_path / "out")["target_scaling"]
     targets = {part: np.load(tmp_path / "out" / f"{part}_targets.npy") for part in ("train", "test")}
@@ -121,13 +127,13 @@ def test_regression_targets_can_be_undone(tmp_path, regression):
         (Zca(regularization=0.0), "regularization is 0.0 and the covariance .* singular"),
     ],
 )
-def test_refused(tmp_path, digits, options, message):
+def test_refused(tmp_path: Path, digits: Path, options: Zca, message: str) -> None:
     with pytest.raises(UserError, match=message):
         preprocess(options, digits, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_incomplete_data(tmp_path, digits):
+def test_incomplete_data(tmp_path: Path, digits: Path) -> None:
     with pytest.raises(UserError, match=r"data\.json is missing"):
         preprocess(ZCA, tmp_path, tmp_path / "out")
     for file in digits.iterdir():
@@ -155,7 +161,9 @@ def test_incomplete_data(tmp_path, digits):
         (AsItIs(), 40),
     ],
 )
-def test_flips_stay_flips_where_the_fit_is_on_images_and_flips_alone(tmp_path, options, flipped):
+def test_flips_stay_flips_where_the_fit_is_on_images_and_flips_alone(
+    tmp_path: Path, options: Any, flipped: int
+) -> None:
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
     np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(60) % 2, x_test=x[:2], y_test=[0, 1])
@@ -170,7 +178,7 @@ def test_flips_stay_flips_where_the_fit_is_on_images_and_flips_alone(tmp_path, o
     assert same == (flipped == 40)
 
 
-def test_without_augmentation_nothing_is_flipped(tmp_path, digits):
+def test_without_augmentation_nothing_is_flipped(tmp_path: Path, digits: Path) -> None:
     preprocess(ZCA, digits, tmp_path)
     assert description(tmp_path)["flipped_images"] == 0
 
@@ -185,7 +193,7 @@ def test_without_augmentation_nothing_is_flipped(tmp_path, digits):
         (AsItIs(), False),
     ],
 )
-def test_leading_parts_are_what_is_written(tmp_path, digits, options, shared):
+def test_leading_parts_are_what_is_written(tmp_path: Path, digits: Path, options: Any, shared: bool) -> None:
     preprocess(options, digits, tmp_path)
     spectrum = preprocessing.spectrum_of(options, digits) if shared else None
     sizes = {"train": 40, "validation": 50, "digits": 7}
@@ -193,18 +201,22 @@ def test_leading_parts_are_what_is_written(tmp_path, digits, options, shared):
     assert set(parts) == set(sizes)
     for name, size in sizes.items():
         expected = np.load(tmp_path / f"{name}.npy")[:size]
-        np.testing.assert_allclose(parts[name].features, expected, rtol=1e-7, atol=1e-9)
-        assert parts[name].features.dtype == np.float64
+        features = parts[name].features
+        assert isinstance(features, np.ndarray)
+        np.testing.assert_allclose(features, expected, rtol=1e-7, atol=1e-9)
+        assert features.dtype == np.float64
         np.testing.assert_array_equal(parts[name].targets, np.load(tmp_path / f"{name}_targets.npy")[:size])
         np.testing.assert_array_equal(parts[name].labels, np.load(tmp_path / f"{name}_labels.npy")[:size])
 
 
-def test_leading_parts_of_a_regression_are_scaled_by_the_whole_training_set(tmp_path, regression):
+def test_leading_parts_of_a_regression_are_scaled_by_the_whole_training_set(
+    tmp_path: Path, regression: Path
+) -> None:
     preprocess(AsItIs(), regression, tmp_path / "features")
     part = preprocessing.leading_parts(AsItIs(), regression, {"train": 3})["train"]
     np.testing.assert_array_equal(part.targets, np.load(tmp_path / "features" / "train_targets.npy")[:3])
 
 
-def test_more_examples_than_there_are_are_refused(digits):
+def test_more_examples_than_there_are_are_refused(digits: Path) -> None:
     with pytest.raises(UserError, match="has 50 examples of validation, expected 51"):
         preprocessing.leading_parts(AsItIs(), digits, {"validation": 51})

@@ -1,5 +1,7 @@
 """Features and data come out the same: on any number of threads, after any kill, from two jobs at once."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import io
@@ -7,7 +9,9 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +23,6 @@ from neural_kernels.machine import threads as blas
 from neural_kernels.preprocessing import preprocess
 from neural_kernels.preprocessing.options import AsItIs, Zca
 from neural_kernels.storage import files
-from neural_kernels.storage import large_arrays as storage
 
 ZCA = Zca()
 DATA = {
@@ -43,9 +46,9 @@ preprocessing.zca.save_spectrum(folder / sys.argv[2] / "spectrum.npz", spectrum)
 """
 
 
-def content(folder):
+def content(folder: Path) -> dict[str, str]:
     """Of every file in a folder; members of an archive, which has dates, by themselves."""
-    found = {}
+    found: dict[str, bytes] = {}
     for path in folder.rglob("*"):
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
@@ -55,7 +58,7 @@ def content(folder):
     return {name: hashlib.sha256(value).hexdigest() for name, value in found.items()}
 
 
-def test_features_have_the_same_bits_on_any_number_of_threads(tmp_path):
+def test_features_have_the_same_bits_on_any_number_of_threads(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     # Large enough that BLAS shares its products among threads.
     x = random.integers(0, 256, (900, 12, 12, 3), dtype=np.uint8)
@@ -75,13 +78,13 @@ def test_features_have_the_same_bits_on_any_number_of_threads(tmp_path):
     assert content(tmp_path / "4") == one
 
 
-def test_results_come_in_order_and_some_are_under_way_at_once(monkeypatch):
+def test_results_come_in_order_and_some_are_under_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     together = threading.Barrier(2, timeout=20)
     info = [{"user_api": "blas", "num_threads": 2}, {"user_api": "openmp", "num_threads": 9}]
     controller = blas._controller()
     monkeypatch.setattr(controller, "info", lambda: info)
 
-    def wait(item):
+    def wait(item: Any) -> Any:
         together.wait()
         return item
 
@@ -106,12 +109,12 @@ OPERATIONS = [
 ]
 
 
-def killed_after(survived, patch):
+def killed_after(survived: int, patch: pytest.MonkeyPatch) -> list[Any]:
     """From the operation of this number on, none is carried out: the process is no more."""
     done = iter(range(survived))
 
-    def dying(operation):
-        def wrapped(*arguments, **options):
+    def dying(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
             if next(done, None) is None:
                 raise Killed
             return operation(*arguments, **options)
@@ -121,7 +124,7 @@ def killed_after(survived, patch):
     # What a process has open dies with it, its locks too.
     opened, original = [], os.open
 
-    def remember(*arguments, **options):
+    def remember(*arguments: Any, **options: Any) -> Any:
         descriptor = original(*arguments, **options)
         opened.append((descriptor, os.fstat(descriptor)))
         return descriptor
@@ -129,18 +132,18 @@ def killed_after(survived, patch):
     patch.setattr(os, "open", remember)
     for place, name in OPERATIONS:
         patch.setattr(place, name, dying(getattr(place, name)))
-    patch.setattr(storage.np.lib.format, "open_memmap", dying(np.lib.format.open_memmap))
+    patch.setattr(np.lib.format, "open_memmap", dying(np.lib.format.open_memmap))
     return opened
 
 
-def bury(opened):
+def bury(opened: list[Any]) -> None:
     for descriptor, status in opened:
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(descriptor), status):
                 os.close(descriptor)
 
 
-def stage(name, folder):
+def stage(name: str, folder: Path) -> None:
     if name == "data":
         prepare_data(DATA, folder / "data", seed=0)
     else:
@@ -148,7 +151,7 @@ def stage(name, folder):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     stage("data", folder)
     stage("features", folder)
@@ -157,9 +160,9 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["data", "features"])
 def test_a_kill_at_any_file_operation_and_another_run_give_the_same_bits(
-    undisturbed, tmp_path, name, monkeypatch
-):
-    monkeypatch.setattr(files.os, "fsync", lambda descriptor: None)
+    undisturbed: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     if name == "features":
         stage("data", tmp_path)
     survived, finished = 0, False
@@ -188,15 +191,20 @@ def test_a_kill_at_any_file_operation_and_another_run_give_the_same_bits(
 
 @pytest.mark.parametrize(("name", "work"), [("data", "_write_parts"), ("features", "_write_all")])
 def test_a_second_job_waits_and_takes_over_what_the_first_one_finished(
-    undisturbed, tmp_path, name, work, monkeypatch, caplog
-):
+    undisturbed: Path,
+    tmp_path: Path,
+    name: str,
+    work: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level("INFO")
     if name == "features":
         stage("data", tmp_path)
     module = datasets if name == "data" else preprocessing
     begun, original, calls = threading.Event(), getattr(module, work), []
 
-    def slow(*arguments):
+    def slow(*arguments: Any) -> Any:
         calls.append(arguments)
         begun.set()
         deadline = threading.Event()
@@ -221,11 +229,13 @@ def test_a_second_job_waits_and_takes_over_what_the_first_one_finished(
     assert len(calls) == 2
 
 
-def test_a_second_job_with_other_options_makes_its_own(undisturbed, tmp_path, monkeypatch, caplog):
+def test_a_second_job_with_other_options_makes_its_own(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     begun, original, calls = threading.Event(), preprocessing._write_all, []
 
-    def slow(*arguments):
+    def slow(*arguments: Any) -> Any:
         calls.append(arguments[0])
         begun.set()
         for _ in range(2000):

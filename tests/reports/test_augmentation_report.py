@@ -73,11 +73,10 @@ def all_text(figure: Figure) -> list[Text]:
 def check_page(figure: Figure) -> None:
     """No text is small, leaves the page or overlaps another."""
     figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    texts = [(text, text.get_window_extent(renderer)) for text in all_text(figure)]
+    texts = [(text, text.get_window_extent()) for text in all_text(figure)]
     texts = [(text, box) for text, box in texts if box.width > 0]
     for place, (text, box) in enumerate(texts):
-        assert text.get_fontsize() >= 8, text.get_text()
+        assert float(text.get_fontsize()) >= 8, text.get_text()
         inside = box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 and box.y1 <= figure.bbox.height
         assert inside, text.get_text()
         for other, its_box in texts[:place]:
@@ -147,11 +146,13 @@ def test_panels_show_the_numbers_of_the_table_against_the_factor() -> None:
             own = numbers.query(
                 f"kernel == '{kernel}' and split == 'cifar10' and metric == '{name.split()[0]}'"
             )
-            np.testing.assert_allclose(line.get_ydata(), scale * own["value"])
+            np.testing.assert_allclose(np.asarray(line.get_ydata()), scale * own["value"])
         opened = [
-            line for line in ax.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())
+            line
+            for line in ax.lines
+            if line.get_markerfacecolor() == "white" and len(np.asarray(line.get_xdata()))
         ]
-        assert [list(line.get_xdata()) for line in opened] == [[20]]
+        assert [list(np.asarray(line.get_xdata())) for line in opened] == [[20]]
     assert any("did not converge" in text.get_text() for text in figure.texts)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -158,7 +159,7 @@ def test_a_solve_that_did_not_converge_is_red_and_said(tmp_path: Path) -> None:
         ({"data": "tiny_imagenet"}, "has data tiny_imagenet, expected cifar10 or cifar5m"),
     ],
 )
-def test_metrics_of_another_config_are_refused(tmp_path: Path, study: dict, sentence: str) -> None:
+def test_metrics_of_another_config_are_refused(tmp_path: Path, study: dict[str, Any], sentence: str) -> None:
     write_study(tmp_path, "small", **({"sizes": [10], "tests": {"cifar10": 100}} | study))
     write_metrics(tmp_path, "small", {10: {"cifar10": 0.5}})
     with pytest.raises(UserError, match="small") as error:

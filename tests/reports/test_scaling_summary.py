@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,7 +37,7 @@ def test_the_range_of_the_config_is_the_range_of_the_fit() -> None:
     fits = fits_table(
         metrics(["FC3"], ["a"], SIZES), a_study(fit={"n_min": 64, "n_max": 1024, "confidence": 0.9})
     )
-    assert fits.loc[0, ["n_min", "n_max", "points", "confidence"]].tolist() == [64, 1024, 5, 0.9]
+    assert list(fits[["n_min", "n_max", "points", "confidence"]].iloc[0]) == [64, 1024, 5, 0.9]
 
 
 def test_unconverged_solves_are_left_out_and_counted() -> None:
@@ -74,13 +76,14 @@ def test_final_results_are_means_over_draws_at_each_kernels_largest_n() -> None:
 def test_solves_take_draws_together_and_keep_failures_apart() -> None:
     table = metrics(["FC3"], ["a"], [512, 2048, 8192], draws=4)
     failed = (table["n"] == 2048) & (table["draw"] == 3)
-    table.loc[failed, ["stopped_by", "converged"]] = ["max_iterations", False]
+    table.loc[failed, "stopped_by"] = "max_iterations"
+    table.loc[failed, "converged"] = False
     solves = solves_table(table, a_study()).set_index(["n", "converged"])
     assert solves["draws"].to_dict() == {(512, True): 4, (2048, False): 1, (2048, True): 3, (8192, True): 1}
-    good = solves.loc[(2048, True)]
+    good: Any = solves.loc[(2048, True)]
     assert (good["ridge_low"], good["ridge_high"]) == (pytest.approx(1e-6), pytest.approx(1e-4))
     assert good["iterations"] == 42
-    assert np.isnan(solves.loc[(512, True), "iterations"])
+    assert np.isnan(solves["iterations"].loc[(512, True)])
 
 
 def test_labels_follow_the_config_and_name_kind_and_precision() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +19,7 @@ STUDY = a_study(dict.fromkeys(KERNELS))
 NAMES = ["mut_des", "one_vs_many", "two_vs_many", "seven_vs_many", "low_vs_high", "sampled"]
 
 
-def run(unconverged: tuple = ()) -> Run:
+def run(unconverged: tuple[tuple[str, int], ...] = ()) -> Run:
     rng = np.random.default_rng(0)
     measured = rng.normal(size=300)
     frame = pd.DataFrame({"test_set": "test", "example": range(300), "output": 0, "measured": measured})
@@ -38,7 +40,7 @@ def comparison(names: list[str], note: str = "Mind this.") -> Comparison:
     return Comparison("aav", "A title", note, "test", studies, published)  # type: ignore[arg-type]
 
 
-def test_kernels_are_chosen_on_the_validation_set():
+def test_kernels_are_chosen_on_the_validation_set() -> None:
     table = summary(comparison(NAMES[:3]), {name: run() for name in NAMES[1:3]})
     assert table["split"].tolist() == ["mut_des", *["one_vs_many"] * 2, *["two_vs_many"] * 2]
     assert table.loc[table["chosen"], "kernel"].tolist()[1:] == ["Conv1D", "Conv1D"]
@@ -49,7 +51,7 @@ def test_kernels_are_chosen_on_the_validation_set():
     assert chosen["test_examples"] == 300
 
 
-def test_the_table_leaves_cells_empty_where_nothing_was_run_or_published():
+def test_the_table_leaves_cells_empty_where_nothing_was_run_or_published() -> None:
     table = beside_published(comparison(NAMES[:2]), summary(comparison(NAMES[:2]), {NAMES[1]: run()}))
     assert list(table.header) == ["Split", "Others", "Here", "Kernel", "n", "Test examples"]
     assert list(table.rows[0]) == ["mut_des", "0.79", "", "", "", ""]
@@ -59,7 +61,7 @@ def test_the_table_leaves_cells_empty_where_nothing_was_run_or_published():
     assert table.notes[-1] == "Mind this."
 
 
-def test_solves_that_did_not_converge_are_alerts():
+def test_solves_that_did_not_converge_are_alerts() -> None:
     runs = {NAMES[1]: run(unconverged=(("Conv1D", 2048),))}
     these = comparison(NAMES[:2])
     assert beside_published(these, summary(these, runs)).alerts == {1}
@@ -69,7 +71,7 @@ def test_solves_that_did_not_converge_are_alerts():
     assert not all_kernels(these, clean).alerts
 
 
-def test_each_split_is_a_test_set_of_one_table():
+def test_each_split_is_a_test_set_of_one_table() -> None:
     table, study = by_split(comparison(NAMES[:3]), {name: run() for name in NAMES[1:3]})
     assert list(table["split"].unique()) == NAMES[1:3]
     assert set(table["study"]) == {"aav"}
@@ -77,7 +79,7 @@ def test_each_split_is_a_test_set_of_one_table():
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_panels_have_equal_axes_and_stay_apart(count):
+def test_panels_have_equal_axes_and_stay_apart(count: int) -> None:
     these, runs = comparison(NAMES[1 : 1 + count]), {name: run() for name in NAMES[1 : 1 + count]}
     with style.context():
         (figure,) = prediction_figures(these, runs, summary(these, runs))
@@ -85,7 +87,7 @@ def test_panels_have_equal_axes_and_stay_apart(count):
         assert [ax.get_title() for ax in panels] == NAMES[1 : 1 + count]
         assert all(ax.get_xlim() == ax.get_ylim() for ax in panels)
         figure.canvas.draw()
-        boxes = [ax.get_tightbbox() for ax in figure.axes]
+        boxes = [box for ax in figure.axes if (box := ax.get_tightbbox()) is not None]
         page = figure.bbox
         for place, box in enumerate(boxes):
             assert page.x0 <= box.x0 < box.x1 <= page.x1
@@ -93,7 +95,7 @@ def test_panels_have_equal_axes_and_stay_apart(count):
             assert not any(box.overlaps(other) for other in boxes[place + 1 :])
 
 
-def test_equal_numbers_give_equal_bytes(tmp_path):
+def test_equal_numbers_give_equal_bytes(tmp_path: Path) -> None:
     these, runs = comparison(NAMES[1:3]), {name: run() for name in NAMES[1:3]}
     for name in "ab":
         write_splits_report(these, runs, tmp_path / f"{name}.pdf")

@@ -22,8 +22,7 @@ def words(figure: Figure) -> list[str]:
 
 def boxes(figure: Figure) -> list[tuple[float, float, float, float]]:
     """Extents of all text in inches: left, bottom, right, top."""
-    renderer = figure.canvas.get_renderer()
-    found = [text.get_window_extent(renderer) for text in figure.texts if text.get_text()]
+    found = [text.get_window_extent() for text in figure.texts if text.get_text()]
     return [(b.x0 / figure.dpi, b.y0 / figure.dpi, b.x1 / figure.dpi, b.y1 / figure.dpi) for b in found]
 
 
@@ -124,7 +123,7 @@ def test_numbers_are_flush_right() -> None:
 
 def test_no_text_is_below_eight_points() -> None:
     (page,) = table_pages([long_table(4)], "footer")
-    assert min(text.get_fontsize() for text in page.texts) >= 8
+    assert min(float(text.get_fontsize()) for text in page.texts) >= 8
 
 
 def test_impossible_tables_are_refused() -> None:

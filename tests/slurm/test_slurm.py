@@ -1,12 +1,16 @@
 """A whole small study on a real Slurm, with what goes wrong on one: failure, cancellation, preemption."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from workflow_projects import Project
 
@@ -29,30 +33,32 @@ SMALL_NODES = [
 TARGET = "results/tiny_scaling.pdf"
 
 
-def command(*arguments, sizes=SMALL_NODES):
+def command(*arguments: str, sizes: Sequence[str] = SMALL_NODES) -> list[str]:
     return [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *arguments, *sizes]
 
 
-def environment(project):
+def environment(project: Project) -> dict[str, str]:
     path = os.pathsep.join([str(project.folder / "bin"), Project.search_path()])
     return {**os.environ, "PATH": path}
 
 
-def snakemake(project, *arguments, sizes=SMALL_NODES):
+def snakemake(
+    project: Project, *arguments: str, sizes: Sequence[str] = SMALL_NODES
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*arguments, sizes=sizes), cwd=project.folder, env=environment(project), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=400,
     )  # fmt: skip
 
 
-def start(project, *arguments):
+def start(project: Project, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command(*arguments), cwd=project.folder, env=environment(project), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 
-def wait_for(condition, what, seconds=300):
+def wait_for(condition: Callable[[], Any], what: str, seconds: int = 300) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():
@@ -61,7 +67,7 @@ def wait_for(condition, what, seconds=300):
     raise AssertionError(f"timed out waiting for {what}")
 
 
-def running_job(rule, wildcards):
+def running_job(rule: str, wildcards: str) -> str | None:
     """Slurm's number of the running job of a rule, or None. The plugin puts rule and wildcards in the comment."""
     lines = subprocess.run(
         ["squeue", "--noheader", "--states=RUNNING", "--format=%i %k"],
@@ -72,7 +78,7 @@ def running_job(rule, wildcards):
     return next((line.split()[0] for line in lines if rule in line and wildcards in line), None)
 
 
-def waits_again(job):
+def waits_again(job: str) -> bool:
     """Whether Slurm has taken a job's nodes away and put it back into the queue."""
     shown = subprocess.run(
         ["scontrol", "show", "job", job], capture_output=True, text=True, check=True
@@ -80,12 +86,12 @@ def waits_again(job):
     return "JobState=PENDING" in shown and "Restarts=1" in shown
 
 
-def jobs(output):
+def jobs(output: str) -> dict[str, int]:
     table = output.split("Job stats:")[1].split("total")[0]
     return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)\s*$", table, re.M)}
 
 
-def test_a_study_runs_and_a_block_that_fails_is_tried_again_with_more_memory(project):
+def test_a_study_runs_and_a_block_that_fails_is_tried_again_with_more_memory(project: Project) -> None:
     # The first attempt of one block dies as if it had run out of the memory it was given.
     (project.folder / "before").write_text(
         f"""
@@ -106,7 +112,7 @@ fi
     assert len(set(submitted)) == len(submitted) >= 7 + 1 + 3 + 2
 
 
-def test_a_cancelled_block_is_computed_again_alone(project):
+def test_a_cancelled_block_is_computed_again_alone(project: Project) -> None:
     (project.folder / "results/tiny/kernels/FC/train/blocks/0-1.npy").unlink()
     (project.folder / "before").write_text('[[ "$*" != *"compute-block"* ]] || sleep 30\n')
     process = start(project, TARGET, "--retries", "0")
@@ -146,13 +152,13 @@ training_sizes: {sizes: [96]}
 TILES = 300
 
 
-def test_a_preempted_block_resumes_at_its_tile(project):
+def test_a_preempted_block_resumes_at_its_tile(project: Project) -> None:
     project.write_study("slow", SLOW)
     (project.folder / "before").write_text("")
     block = "results/slow/kernels/Myrtle5/train/blocks/0-0.npy"
     record = project.folder / "results/slow/kernels/Myrtle5/train/partial/0-0.tiles"
 
-    def tiles():
+    def tiles() -> list[str]:
         return record.read_text().splitlines()[1:] if record.exists() else []
 
     process = start(project, block)
@@ -162,6 +168,7 @@ def test_a_preempted_block_resumes_at_its_tile(project):
     before = len(tiles())
     assert 3 <= before < TILES
     job = running_job("compute_block", "Myrtle5")
+    assert job is not None
     subprocess.run(
         ["sbatch", "--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"],
         check=True, capture_output=True,
@@ -217,7 +224,7 @@ TWO_NODES = [
 ]
 
 
-def compute_blocks(project, name):
+def compute_blocks(project: Project, name: str) -> None:
     """Everything before the solve, in this process: many small blocks, which the solve reads in every pass."""
     study, results = load_study(project.folder / "config" / f"{name}.yaml"), project.folder / "results"
     prepare_data(study, results)
@@ -228,7 +235,7 @@ def compute_blocks(project, name):
             compute_block(study, results, "FC", part, block, threads=1)
 
 
-def test_a_solve_over_two_nodes_that_is_killed_resumes_from_its_checkpoint(project):
+def test_a_solve_over_two_nodes_that_is_killed_resumes_from_its_checkpoint(project: Project) -> None:
     project.write_study("distributed", DISTRIBUTED)
     compute_blocks(project, "distributed")
     solved = "results/distributed/solutions/FC/iterative/n1200/solved.json"

@@ -1,11 +1,16 @@
+from __future__ import annotations
+
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,16 +20,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from solver_problems import digits_problem, stored
 
-from neural_kernels.solvers import CheckpointSettings, checkpoint
+from neural_kernels.solvers import CheckpointSettings, Solution, checkpoint
 from neural_kernels.solvers.communicator import SerialCommunicator
-from neural_kernels.storage import files
 
 PROGRAM = Path(solve_program.__file__)
 SOURCE = Path(__file__).parents[2] / "src"
+Solved = tuple[Path, dict[tuple[str, bool], Solution]]
 
 
 @pytest.fixture(scope="module")
-def problem(tmp_path_factory):
+def problem(tmp_path_factory: pytest.TempPathFactory) -> Solved:
     """A stored kernel, its targets, and the answer of a solve that nothing interrupted."""
     folder = tmp_path_factory.mktemp("problem")
     kernel, targets = digits_problem(500)
@@ -44,7 +49,7 @@ def problem(tmp_path_factory):
     return folder, answers
 
 
-def resume(folder, checkpoints, method="none", block=True):
+def resume(folder: Path, checkpoints: Path, method: str = "none", block: bool = True) -> Solution:
     return solve_program.solve(
         folder / "store",
         folder / "targets.npy",
@@ -56,9 +61,9 @@ def resume(folder, checkpoints, method="none", block=True):
 
 
 @pytest.fixture(autouse=True)
-def no_flushing(monkeypatch):
+def no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill, unlike a power cut, loses nothing that was written; flushing every iteration takes long."""
-    monkeypatch.setattr(files.os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 class Killed(BaseException):
@@ -68,25 +73,29 @@ class Killed(BaseException):
 @settings(max_examples=16, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(survived=st.integers(0, 500), method=st.sampled_from(["none", "random"]), block=st.booleans())
 def test_a_kill_at_any_file_operation_resumes_to_the_same_bits(
-    problem, tmp_path_factory, survived, method, block
-):
+    problem: Solved,
+    tmp_path_factory: pytest.TempPathFactory,
+    survived: int,
+    method: str,
+    block: bool,
+) -> None:
     folder, answers = problem
     answer = answers[method, block]
     checkpoints = tmp_path_factory.mktemp("checkpoints")
     with pytest.MonkeyPatch.context() as patch:
         left = iter(range(survived))
 
-        def fail_in_time(operation):
-            def wrapped(*arguments, **options):
+        def fail_in_time(operation: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(*arguments: Any, **options: Any) -> Any:
                 if next(left, None) is None:
                     raise Killed
                 return operation(*arguments, **options)
 
             return wrapped
 
-        patch.setattr(files.os, "replace", fail_in_time(os.replace))
-        patch.setattr(files.os, "open", fail_in_time(os.open))
-        patch.setattr(files.os, "ftruncate", fail_in_time(os.ftruncate))
+        patch.setattr(os, "replace", fail_in_time(os.replace))
+        patch.setattr(os, "open", fail_in_time(os.open))
+        patch.setattr(os, "ftruncate", fail_in_time(os.ftruncate))
         patch.setattr(np, "savez", fail_in_time(np.savez))
         patch.setattr(Path, "unlink", fail_in_time(Path.unlink))
         try:
@@ -103,7 +112,7 @@ def test_a_kill_at_any_file_operation_resumes_to_the_same_bits(
     assert [row[:4] for row in second.history] == [row[:4] for row in answer.history]
 
 
-def test_sigkill_at_random_moments(problem, tmp_path):
+def test_sigkill_at_random_moments(problem: Solved, tmp_path: Path) -> None:
     folder, answers = problem
     rng = random.Random(int(np.random.default_rng().integers(2**31)))
     resumed = []
@@ -115,6 +124,7 @@ def test_sigkill_at_random_moments(problem, tmp_path):
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": str(SOURCE), "OPENBLAS_NUM_THREADS": "1"},
         )
+        assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         if attempt:
             deadline = time.monotonic() + 60
@@ -132,7 +142,7 @@ def test_sigkill_at_random_moments(problem, tmp_path):
     assert all(iteration for iteration in resumed[1:])
 
 
-def test_a_finished_checkpoint_is_the_answer_and_can_be_discarded(problem, tmp_path):
+def test_a_finished_checkpoint_is_the_answer_and_can_be_discarded(problem: Solved, tmp_path: Path) -> None:
     folder, answers = problem
     resume(folder, tmp_path / "c")
     again = resume(folder, tmp_path / "c")
@@ -143,7 +153,7 @@ def test_a_finished_checkpoint_is_the_answer_and_can_be_discarded(problem, tmp_p
     assert not (tmp_path / "c").exists()
 
 
-def test_checkpoints_wait_for_their_time(problem, tmp_path):
+def test_checkpoints_wait_for_their_time(problem: Solved, tmp_path: Path) -> None:
     folder, _ = problem
     saved = []
     with pytest.MonkeyPatch.context() as patch:
@@ -160,7 +170,9 @@ def test_checkpoints_wait_for_their_time(problem, tmp_path):
     assert len(saved) == 1, "only the last one"
 
 
-def test_a_checkpoint_of_another_problem_is_not_used(problem, tmp_path, caplog):
+def test_a_checkpoint_of_another_problem_is_not_used(
+    problem: Solved, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder, answers = problem
     resume(folder, tmp_path / "c", "random")
     solution = resume(folder, tmp_path / "c", "none")
@@ -172,8 +184,13 @@ def test_a_checkpoint_of_another_problem_is_not_used(problem, tmp_path, caplog):
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=POSITION, position=POSITION, bit=BIT, how=st.sampled_from(["flipped", "emptied", "removed"]))
 def test_a_damaged_checkpoint_is_set_aside_and_the_solve_starts_anew(
-    problem, tmp_path_factory, which, position, bit, how
-):
+    problem: Solved,
+    tmp_path_factory: pytest.TempPathFactory,
+    which: float,
+    position: float,
+    bit: int,
+    how: str,
+) -> None:
     folder, answers = problem
     checkpoints = tmp_path_factory.mktemp("c")
     resume(folder, checkpoints)
@@ -190,7 +207,9 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_solve_starts_anew(
     assert resume(folder, checkpoints).record.details["resumed_at_iteration"] > 0
 
 
-def test_a_checkpoint_of_a_version_without_checksums_is_set_aside(problem, tmp_path, caplog):
+def test_a_checkpoint_of_a_version_without_checksums_is_set_aside(
+    problem: Solved, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder, answers = problem
     resume(folder, tmp_path / "c")
     (path,) = (tmp_path / "c").rglob("checkpoint.json")
@@ -200,7 +219,7 @@ def test_a_checkpoint_of_a_version_without_checksums_is_set_aside(problem, tmp_p
     np.testing.assert_array_equal(solution.coefficients, answers["none", True].coefficients)
 
 
-def test_what_a_kill_leaves_beside_a_checkpoint_is_removed_with_it(problem, tmp_path):
+def test_what_a_kill_leaves_beside_a_checkpoint_is_removed_with_it(problem: Solved, tmp_path: Path) -> None:
     folder, answers = problem
     resume(folder, tmp_path / "c")
     (own,) = (tmp_path / "c").iterdir()
@@ -213,12 +232,17 @@ def test_what_a_kill_leaves_beside_a_checkpoint_is_removed_with_it(problem, tmp_
     checkpoint.discard(tmp_path / "c")
 
 
-def test_what_cannot_be_removed_is_said_and_stops_nothing(problem, tmp_path, monkeypatch, caplog):
+def test_what_cannot_be_removed_is_said_and_stops_nothing(
+    problem: Solved,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     (tmp_path / "c").mkdir()
 
-    def refuse(path):
+    def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(checkpoint.shutil, "rmtree", refuse)
+    monkeypatch.setattr(shutil, "rmtree", refuse)
     checkpoint.discard(tmp_path / "c")
     assert "cannot be removed (Permission denied)" in caplog.text

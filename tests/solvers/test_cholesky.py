@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,7 @@ KERNEL, TARGETS = digits_problem(300)
 
 
 @pytest.mark.parametrize("ridge", [1e-8, 1e-4, 1e-1])
-def test_solves_and_restores_the_matrix(ridge):
+def test_solves_and_restores_the_matrix(ridge: float) -> None:
     kernel = KERNEL.copy()
     solution = solve_cholesky(kernel, TARGETS, ridge)
     np.testing.assert_array_equal(kernel, KERNEL)
@@ -27,7 +29,7 @@ def test_solves_and_restores_the_matrix(ridge):
     assert solution.record.converged
 
 
-def test_indefinite_matrix_names_the_minor():
+def test_indefinite_matrix_names_the_minor() -> None:
     kernel = with_spectrum(np.linspace(-1, 3, 40))
     before = kernel.copy()
     with pytest.raises(
@@ -37,20 +39,20 @@ def test_indefinite_matrix_names_the_minor():
     np.testing.assert_array_equal(kernel, before)
 
 
-def test_singular_matrix_is_refused():
+def test_singular_matrix_is_refused() -> None:
     x = np.random.default_rng(0).standard_normal((30, 4))
     with pytest.raises(NotPositiveDefinite, match=r"not positive definite|singular"):
         solve_cholesky(x @ x.T, np.ones((30, 2)), 0.0)
 
 
-def test_duplicate_examples_without_a_ridge_are_refused():
+def test_duplicate_examples_without_a_ridge_are_refused() -> None:
     kernel = KERNEL[np.ix_([0, 1, 2, 1], [0, 1, 2, 1])].copy()
     with pytest.raises(NotPositiveDefinite):
         solve_cholesky(kernel, np.ones((4, 1)), 0.0)
     assert np.isfinite(solve_cholesky(kernel, np.ones((4, 1)), 1e-3).coefficients).all()
 
 
-def test_missing_labels_leave_their_examples_out():
+def test_missing_labels_leave_their_examples_out() -> None:
     targets = TARGETS[:, :4].copy()
     targets[::3, 0] = np.nan
     targets[::3, 1] = np.nan
@@ -73,13 +75,15 @@ def test_missing_labels_leave_their_examples_out():
     assert solution.record.details["factorisations"] == 3
 
 
-def ill_conditioned():
+def ill_conditioned() -> tuple[np.ndarray, np.ndarray]:
     """A matrix of condition 1e14 and targets that its smallest eigenvectors matter for."""
     kernel = with_spectrum(np.logspace(0, -14, 120))
     return kernel, np.random.default_rng(0).standard_normal((120, 3))
 
 
-def test_a_residual_above_the_tolerance_is_not_converged_and_warned_of(caplog):
+def test_a_residual_above_the_tolerance_is_not_converged_and_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     kernel, targets = ill_conditioned()
     record = solve_cholesky(kernel, targets, 0.0).record
     assert record.residual > 1e-5
@@ -89,7 +93,7 @@ def test_a_residual_above_the_tolerance_is_not_converged_and_warned_of(caplog):
     assert solve_cholesky(kernel, targets, 0.0, tolerance=0.9).record.converged
 
 
-def test_a_direct_solve_by_an_earlier_version_is_judged_as_well():
+def test_a_direct_solve_by_an_earlier_version_is_judged_as_well() -> None:
     kernel, targets = ill_conditioned()
     old = replace(solve_cholesky(kernel, targets, 0.0).record, tolerance=None)
     assert not old.converged

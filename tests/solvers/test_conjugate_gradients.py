@@ -1,3 +1,8 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,16 +23,23 @@ KERNEL, TARGETS = digits_problem(500)
 either = pytest.mark.parametrize("method", [conjugate_gradients, block_conjugate_gradients])
 
 
-def run(matrix, targets, shift=0.0, preconditioner=None, method=conjugate_gradients, **stopping):
+def run(
+    matrix: np.ndarray,
+    targets: np.ndarray,
+    shift: float = 0.0,
+    preconditioner: Any = None,
+    method: Callable[..., Any] = conjugate_gradients,
+    **stopping: Any,
+) -> Any:
     system = RidgeSystem(DenseOperator(matrix), shift)
     return method(system, targets, preconditioner or Identity(), Stopping(**stopping))
 
 
-def true_residuals(matrix, x, targets):
+def true_residuals(matrix: np.ndarray, x: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.linalg.norm(targets - matrix @ x, axis=0) / np.linalg.norm(targets, axis=0)
 
 
-def test_reports_true_residuals_column_by_column():
+def test_reports_true_residuals_column_by_column() -> None:
     shift = 1e-2 * np.diag(KERNEL).mean()
     state = run(KERNEL, TARGETS, shift, tolerance=1e-7)
     system = KERNEL + shift * np.eye(500)
@@ -38,7 +50,7 @@ def test_reports_true_residuals_column_by_column():
     np.testing.assert_allclose(state.x, np.linalg.solve(system, TARGETS), rtol=1e-4, atol=1e-6)
 
 
-def test_columns_do_not_influence_each_other():
+def test_columns_do_not_influence_each_other() -> None:
     shift = 1e-3 * np.diag(KERNEL).mean()
     together = run(KERNEL, TARGETS, shift, tolerance=1e-8, residual_every=10**6)
     for column in (0, 7):
@@ -49,7 +61,7 @@ def test_columns_do_not_influence_each_other():
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(2, 40), st.integers(1, 4), st.floats(0, 6), st.integers(0, 2**31))
-def test_any_definite_system_is_solved(n, columns, decades, seed):
+def test_any_definite_system_is_solved(n: int, columns: int, decades: float, seed: int) -> None:
     matrix = with_spectrum(np.logspace(0, decades, n), seed)
     targets = np.random.default_rng(seed).standard_normal((n, columns))
     state = run(matrix, targets, tolerance=1e-6, max_iterations=2000)
@@ -57,7 +69,7 @@ def test_any_definite_system_is_solved(n, columns, decades, seed):
     assert (true_residuals(matrix, state.x, targets) <= 1.01e-6).all()
 
 
-def test_zero_and_solved_columns_need_no_iterations():
+def test_zero_and_solved_columns_need_no_iterations() -> None:
     targets = TARGETS.copy()
     targets[:, 3] = 0.0
     state = run(KERNEL, targets, 1.0, tolerance=1e-6)
@@ -70,7 +82,7 @@ def test_zero_and_solved_columns_need_no_iterations():
     assert not again.iterations.any()
 
 
-def test_indefinite_matrix_is_reported_without_nan():
+def test_indefinite_matrix_is_reported_without_nan() -> None:
     matrix = with_spectrum(np.linspace(-0.5, 3, 60))
     state = run(matrix, np.random.default_rng(0).standard_normal((60, 3)), tolerance=1e-10)
     assert set(state.stopped_by) == {"indefinite"}
@@ -78,7 +90,7 @@ def test_indefinite_matrix_is_reported_without_nan():
     assert np.isfinite(state.residuals).all()
 
 
-def test_one_indefinite_column_leaves_the_others():
+def test_one_indefinite_column_leaves_the_others() -> None:
     # Column 0 lives where the matrix is positive definite, column 1 where it is not.
     matrix = np.diag(np.r_[np.linspace(1, 2, 10), -np.ones(10)])
     targets = np.zeros((20, 2))
@@ -89,7 +101,7 @@ def test_one_indefinite_column_leaves_the_others():
 
 
 @either
-def test_out_of_iterations_is_reported(method):
+def test_out_of_iterations_is_reported(method: Callable[..., Any]) -> None:
     state = run(KERNEL, TARGETS, 1e-6, method=method, tolerance=1e-12, max_iterations=5)
     assert set(state.stopped_by) == {"max_iterations"}
     assert (state.iterations == 5).all()
@@ -99,7 +111,9 @@ def test_out_of_iterations_is_reported(method):
 
 @either
 @pytest.mark.parametrize("decades", [8, 13])
-def test_stagnation_is_detected_where_rounding_forbids_the_tolerance(decades, method):
+def test_stagnation_is_detected_where_rounding_forbids_the_tolerance(
+    decades: int, method: Callable[..., Any]
+) -> None:
     matrix = with_spectrum(np.logspace(-decades, 0, 80))
     targets = np.random.default_rng(1).standard_normal((80, 2))
     state = run(matrix, targets, method=method, tolerance=1e-13, max_iterations=20_000, residual_every=10)
@@ -109,7 +123,7 @@ def test_stagnation_is_detected_where_rounding_forbids_the_tolerance(decades, me
 
 
 @pytest.mark.parametrize("ridge", [1e-8, 1e-4, 1e-1])
-def test_preconditioner_saves_iterations(ridge):
+def test_preconditioner_saves_iterations(ridge: float) -> None:
     # Images that repeat almost: a spectrum that falls steeply, as with augmented data.
     x = np.random.default_rng(0).standard_normal((500, 6))
     kernel = np.exp(-0.05 * ((x[:, None] - x[None]) ** 2).sum(-1))
@@ -124,7 +138,7 @@ def test_preconditioner_saves_iterations(ridge):
 
 
 @either
-def test_history_has_every_iteration_of_every_column(method):
+def test_history_has_every_iteration_of_every_column(method: Callable[..., Any]) -> None:
     state = run(KERNEL, TARGETS, 1e-3, method=method, tolerance=1e-8, residual_every=10)
     for column in range(10):
         rows = [row for row in state.history if row[1] == column]
@@ -138,11 +152,11 @@ def test_history_has_every_iteration_of_every_column(method):
 
 
 @either
-def test_looking_at_true_residuals_costs_no_pass(method):
+def test_looking_at_true_residuals_costs_no_pass(method: Callable[..., Any]) -> None:
     class Counting(DenseOperator):
         passes = 0
 
-        def matmul(self, vectors):
+        def matmul(self, vectors: np.ndarray) -> np.ndarray:
             Counting.passes += 1
             return super().matmul(vectors)
 

@@ -1,5 +1,7 @@
 """The inverse times many vectors in batches, against dense NumPy."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ RIGHT = RANDOM.normal(size=(40, 11))
 STOPPING = Stopping(tolerance=1e-12)
 
 
-def test_a_mask_keeps_its_rows_and_columns():
+def test_a_mask_keeps_its_rows_and_columns() -> None:
     masks = [np.ones(40, bool), np.arange(40) % 3 > 0]
     kernel = KERNEL.copy()
     inverses = direct_inverses(kernel, 0.1, 0.1, masks)
@@ -26,7 +28,7 @@ def test_a_mask_keeps_its_rows_and_columns():
     np.testing.assert_array_equal(kernel, KERNEL)
 
 
-def test_one_mask_of_everything_takes_no_copy():
+def test_one_mask_of_everything_takes_no_copy() -> None:
     kernel = KERNEL.copy()
     inverse = direct_inverses(kernel, 0.1, 0.1, [np.ones(40, bool)])(0)
     np.testing.assert_allclose(inverse(RIGHT), np.linalg.solve(KERNEL + 0.1 * np.eye(40), RIGHT), rtol=1e-9)
@@ -35,7 +37,7 @@ def test_one_mask_of_everything_takes_no_copy():
 
 @pytest.mark.parametrize("method", ["random", "greedy", "none"])
 @pytest.mark.parametrize("batch", [1, 4, 20])
-def test_conjugate_gradients_agree_whatever_the_batch(method, batch):
+def test_conjugate_gradients_agree_whatever_the_batch(method: str, batch: int) -> None:
     settings = PreconditionerSettings(method, 8)
     solve = iterative_inverse(DenseOperator(KERNEL), 0.1, 0.1, settings, STOPPING, batch)
     found, residuals = solve(RIGHT)
@@ -46,7 +48,7 @@ def test_conjugate_gradients_agree_whatever_the_batch(method, batch):
     assert (residuals < 1e-12).all()
 
 
-def test_an_indefinite_kernel_is_refused():
+def test_an_indefinite_kernel_is_refused() -> None:
     indefinite = KERNEL - 2 * np.eye(40)
     with pytest.raises(NotAKernel):
         direct_inverses(indefinite.copy(), 0.1, 0.1, [np.ones(40, bool)])(0)

@@ -1,3 +1,8 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,7 +11,7 @@ from solver_problems import digits_problem, stored
 
 from neural_kernels.errors import UserError
 from neural_kernels.solvers.communicator import SerialCommunicator
-from neural_kernels.solvers.operator import DenseOperator
+from neural_kernels.solvers.operator import DenseOperator, Operator
 from neural_kernels.solvers.pivoted_cholesky import greedy
 from neural_kernels.solvers.preconditioners import low_rank_family
 from neural_kernels.solvers.randomly_pivoted_cholesky import randomly_pivoted
@@ -15,7 +20,7 @@ from neural_kernels.solvers.store_operator import StoreOperator
 KERNEL, TARGETS = digits_problem(300)
 
 
-def textbook_greedy(matrix, rank):
+def textbook_greedy(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, list[int]]:
     """One pivot after the other (Harbrecht, Peters, Schneider 2012, algorithm 1)."""
     residual, columns, pivots = matrix.copy(), [], []
     for _ in range(rank):
@@ -28,7 +33,7 @@ def textbook_greedy(matrix, rank):
 
 
 @pytest.mark.parametrize("pool", [None, 1, 7, 300])
-def test_greedy_is_the_textbook_one_whatever_the_pool(pool):
+def test_greedy_is_the_textbook_one_whatever_the_pool(pool: int | None) -> None:
     factor = greedy(DenseOperator(KERNEL), 40, pool)
     expected, pivots = textbook_greedy(KERNEL, 40)
     assert factor.pivots.tolist() == pivots
@@ -37,7 +42,7 @@ def test_greedy_is_the_textbook_one_whatever_the_pool(pool):
     assert factor.residual == pytest.approx(left)
 
 
-def factors(operator, rank):
+def factors(operator: Operator, rank: int) -> list[Any]:
     return [
         greedy(operator, rank),
         randomly_pivoted(operator, rank, 0),
@@ -46,7 +51,7 @@ def factors(operator, rank):
 
 
 @pytest.mark.parametrize("rank", [1, 40, 300])
-def test_factor_reproduces_the_pivots_columns(rank):
+def test_factor_reproduces_the_pivots_columns(rank: int) -> None:
     for factor in factors(DenseOperator(KERNEL), rank):
         approximation = factor.rows @ factor.rows.T
         assert len(set(factor.pivots.tolist())) == len(factor.pivots) == rank
@@ -58,14 +63,14 @@ def test_factor_reproduces_the_pivots_columns(rank):
         assert factor.residual == pytest.approx(left, abs=1e-10)
 
 
-def test_low_rank_matrix_ends_early():
+def test_low_rank_matrix_ends_early() -> None:
     x = np.random.default_rng(0).standard_normal((80, 5))
     for factor in factors(DenseOperator(x @ x.T), 60):
         assert factor.rows.shape == (80, 5)
         np.testing.assert_allclose(factor.rows @ factor.rows.T, x @ x.T, atol=1e-6)
 
 
-def test_store_and_array_agree_in_few_reads(tmp_path):
+def test_store_and_array_agree_in_few_reads(tmp_path: Path) -> None:
     operator = StoreOperator(stored(tmp_path, KERNEL, 64), (10, 290), memory_budget=2**22, threads=2)
     dense = DenseOperator(KERNEL[10:290, 10:290])
     for on_store, on_array in zip(factors(operator, 100), factors(dense, 100), strict=True):
@@ -74,7 +79,7 @@ def test_store_and_array_agree_in_few_reads(tmp_path):
     assert randomly_pivoted(operator, 100, 0).reads <= 4
 
 
-def test_random_pivots_have_the_distribution_of_one_after_the_other():
+def test_random_pivots_have_the_distribution_of_one_after_the_other() -> None:
     # Three groups of equal examples: after a draw from one, its residual is nearly gone.
     group = np.repeat([0, 1, 2], [6, 3, 1])
     kernel = np.where(group[:, None] == group[None], 1.0, 0.0) + 1e-9 * np.eye(10)
@@ -90,7 +95,7 @@ def test_random_pivots_have_the_distribution_of_one_after_the_other():
 
 
 @pytest.mark.parametrize("ridge", [1e-8, 1e-4, 1e-1])
-def test_preconditioner_is_the_inverse(ridge):
+def test_preconditioner_is_the_inverse(ridge: float) -> None:
     shift = ridge * np.diag(KERNEL).mean()
     factor = greedy(DenseOperator(KERNEL), 60).rows
     preconditioner = low_rank_family(factor, None, 10, SerialCommunicator()).at(shift)
@@ -104,7 +109,7 @@ def test_preconditioner_is_the_inverse(ridge):
     np.testing.assert_allclose(found, (factor @ np.linalg.inv(small))[:, :10], rtol=1e-4, atol=1e-7)
 
 
-def test_masked_preconditioner_is_each_tasks_inverse():
+def test_masked_preconditioner_is_each_tasks_inverse() -> None:
     known = np.random.default_rng(0).random((300, 4)) < 0.6
     known[:, 2] = known[:, 0]
     shift = 0.05
@@ -125,7 +130,9 @@ def test_masked_preconditioner_is_each_tasks_inverse():
 @given(
     labelled=st.integers(0, 40), rank=st.integers(0, 70), log_shift=st.floats(-8, 2), seed=st.integers(0, 9)
 )
-def test_triangles_of_any_rank_and_number_of_labels(labelled, rank, log_shift, seed):
+def test_triangles_of_any_rank_and_number_of_labels(
+    labelled: int, rank: int, log_shift: float, seed: int
+) -> None:
     factor = np.random.default_rng(seed).standard_normal((40, rank)) * np.logspace(0, -6, rank)
     known = np.arange(40)[:, None] < labelled
     system = low_rank_family(factor, known, 1, SerialCommunicator()).at(10.0**log_shift)
@@ -137,7 +144,7 @@ def test_triangles_of_any_rank_and_number_of_labels(labelled, rank, log_shift, s
     np.testing.assert_allclose(triangle.T @ triangle, expected, rtol=1e-12, atol=1e-14 * scale)
 
 
-def test_no_ridge_no_low_rank_preconditioner():
+def test_no_ridge_no_low_rank_preconditioner() -> None:
     family = low_rank_family(np.ones((5, 1)), None, 1, SerialCommunicator())
     with pytest.raises(UserError, match="needs a positive ridge"):
         family.at(0.0)

@@ -1,15 +1,20 @@
 """Two hundred right-hand sides in one solve: the same answer, within the memory budget."""
 
+from __future__ import annotations
+
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from solver_problems import digits_problem, stored
 
+from neural_kernels.blocks import KernelStore
 from neural_kernels.errors import UserError
 from neural_kernels.solvers import (
     PreconditionerSettings,
     Settings,
+    Solution,
     Stopping,
     Validation,
     cholesky,
@@ -26,18 +31,26 @@ RIDGES = [0.1, 1.0]
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KernelStore:
     monkeypatch.setattr(checksums, "STRIP_BYTES", 2**17)
     return stored(tmp_path / "store", KERNEL[:N, :N], 128)
 
 
 @pytest.fixture
-def validation():
+def validation() -> Validation:
     cross = KERNEL[N:, :N].copy()
     return Validation(lambda coefficients: cross @ coefficients, TARGETS[N:])
 
 
-def solve(store, validation, method, budget, rank=0, iterations=1000, targets=TARGETS):
+def solve(
+    store: KernelStore,
+    validation: Validation,
+    method: str,
+    budget: int,
+    rank: int = 0,
+    iterations: int = 1000,
+    targets: np.ndarray = TARGETS,
+) -> tuple[Solution, int]:
     """The solution, and the most bytes of arrays and objects that were there at a time."""
     settings = Settings(
         RIDGES,
@@ -56,7 +69,7 @@ def solve(store, validation, method, budget, rank=0, iterations=1000, targets=TA
         tracemalloc.stop()
 
 
-def test_direct_and_iterative_agree(store, validation):
+def test_direct_and_iterative_agree(store: KernelStore, validation: Validation) -> None:
     direct, _ = solve(store, validation, "cholesky", 2**30)
     iterated, _ = solve(store, validation, "conjugate_gradients", 2**30, rank=100)
     assert iterated.record.converged
@@ -67,7 +80,7 @@ def test_direct_and_iterative_agree(store, validation):
 
 
 @pytest.mark.parametrize("rank", [0, 100])
-def test_the_iteration_keeps_to_its_budget(store, validation, rank):
+def test_the_iteration_keeps_to_its_budget(store: KernelStore, validation: Validation, rank: int) -> None:
     budget = iterative.working_bytes(N, CLASSES, rank) + 11 * 2**20
     solution, peak = solve(store, validation, "conjugate_gradients", budget, rank, iterations=9)
     # The budget is tight: the whole matrix, of 4.3 MiB, does not fit beside the products.
@@ -76,7 +89,7 @@ def test_the_iteration_keeps_to_its_budget(store, validation, rank):
     assert budget / 2 < peak <= budget
 
 
-def test_a_direct_solve_keeps_to_its_budget(store, validation):
+def test_a_direct_solve_keeps_to_its_budget(store: KernelStore, validation: Validation) -> None:
     budget = cholesky.working_bytes(N, CLASSES)
     _, peak = solve(store, validation, "cholesky", budget)
     assert budget / 2 < peak <= budget
@@ -84,7 +97,7 @@ def test_a_direct_solve_keeps_to_its_budget(store, validation):
         solve(store, validation, "cholesky", budget - 1)
 
 
-def test_tasks_with_labels_missing_each_in_its_own_way(store, validation):
+def test_tasks_with_labels_missing_each_in_its_own_way(store: KernelStore, validation: Validation) -> None:
     """Of 128 tasks one has no label at all and one a single label; the others lack half, or nearly all."""
     random = np.random.default_rng(1)
     shares = np.where(np.arange(128) % 2, 0.5, 0.97)
@@ -108,7 +121,9 @@ def test_tasks_with_labels_missing_each_in_its_own_way(store, validation):
     assert not iterated.coefficients[:, 7].any()
 
 
-def test_the_triangles_of_many_masks_are_part_of_the_budget(store, validation):
+def test_the_triangles_of_many_masks_are_part_of_the_budget(
+    store: KernelStore, validation: Validation
+) -> None:
     targets = np.where(np.random.default_rng(1).random((N, 128)) < 0.5, np.nan, TARGETS[:N, :128])
     few = Validation(validation.predict, TARGETS[N:, :128])
     with pytest.raises(UserError, match="the vectors and the preconditioner of n = 1000 alone take"):

@@ -1,8 +1,11 @@
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ MPIEXEC = Path(sys.executable).parent / "mpiexec"
 
 
 @pytest.fixture(scope="module")
-def problem(tmp_path_factory):
+def problem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mpi4py", reason="mpi4py is not installed: the extra neural-kernels[mpi]")
     if not MPIEXEC.exists():
         pytest.skip(f"no launcher beside the interpreter: {MPIEXEC}")
@@ -34,7 +37,9 @@ def problem(tmp_path_factory):
     return folder
 
 
-def launch(processes, *arguments, launcher=True, **options):
+def launch(
+    processes: int, *arguments: Any, launcher: bool = True, **options: Any
+) -> subprocess.CompletedProcess[str]:
     command = [MPIEXEC, "-n", str(processes)] if launcher else []
     return subprocess.run(
         [*map(str, command), sys.executable, str(PROGRAM), *map(str, arguments)],
@@ -55,7 +60,9 @@ def launch(processes, *arguments, launcher=True, **options):
         ("none", (2,), "all_targets.npy", "block_conjugate_gradients"),
     ],
 )
-def test_any_number_of_processes_agrees(problem, tmp_path, method, numbers, labels, solver):
+def test_any_number_of_processes_agrees(
+    problem: Path, tmp_path: Path, method: str, numbers: tuple[int, ...], labels: str, solver: str
+) -> None:
     store, targets = problem / "store", problem / labels
     serial = solve_program.solve(store, targets, SerialCommunicator(), preconditioner=method)
     scale = np.abs(serial.coefficients).max()
@@ -69,7 +76,7 @@ def test_any_number_of_processes_agrees(problem, tmp_path, method, numbers, labe
 
 
 @pytest.mark.parametrize("labels", ["targets.npy", "all_targets.npy"])
-def test_processes_may_change_at_a_resume(problem, tmp_path, labels):
+def test_processes_may_change_at_a_resume(problem: Path, tmp_path: Path, labels: str) -> None:
     store, targets = problem / "store", problem / labels
     done = launch(3, store, targets, tmp_path / "first", tmp_path / "c", 3, "random")
     assert done.returncode == 0, done.stderr
@@ -82,7 +89,9 @@ def test_processes_may_change_at_a_resume(problem, tmp_path, labels):
 
 
 @pytest.mark.parametrize("which", ["1.npz", "checkpoint.json"])
-def test_all_processes_start_anew_where_the_checkpoint_of_one_is_damaged(problem, tmp_path, which):
+def test_all_processes_start_anew_where_the_checkpoint_of_one_is_damaged(
+    problem: Path, tmp_path: Path, which: str
+) -> None:
     store, targets = problem / "store", problem / "all_targets.npy"
     done = launch(2, store, targets, tmp_path / "first", tmp_path / "c", 2, "random")
     assert done.returncode == 0, done.stderr
@@ -96,7 +105,9 @@ def test_all_processes_start_anew_where_the_checkpoint_of_one_is_damaged(problem
 
 
 @pytest.mark.parametrize("damaged", [0, 1])
-def test_a_mistake_on_one_process_ends_all_with_one_sentence(problem, tmp_path, damaged):
+def test_a_mistake_on_one_process_ends_all_with_one_sentence(
+    problem: Path, tmp_path: Path, damaged: int
+) -> None:
     arguments = [problem / "store", problem / "targets.npy", tmp_path / "out", "-", 2, "none", damaged]
     done = launch(2, *arguments)
     assert done.returncode != 0
@@ -105,27 +116,27 @@ def test_a_mistake_on_one_process_ends_all_with_one_sentence(problem, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mistake_on_all_processes_ends_them_with_its_sentence(problem, tmp_path):
+def test_a_mistake_on_all_processes_ends_them_with_its_sentence(problem: Path, tmp_path: Path) -> None:
     done = launch(2, tmp_path / "nothing", problem / "targets.npy", tmp_path / "out", "-", 2)
     assert done.returncode != 0
     assert done.stderr.count("kernel.json is missing") == 1
     assert "Traceback" not in done.stderr
 
 
-def test_a_launcher_of_another_mpi_is_noticed(problem, tmp_path):
+def test_a_launcher_of_another_mpi_is_noticed(problem: Path, tmp_path: Path) -> None:
     arguments = [problem / "store", problem / "targets.npy", tmp_path / "out", "-", 2]
     done = launch(1, *arguments, launcher=False)
     assert done.returncode != 0
     assert "MPI joins 1 processes, expected 2" in done.stderr
 
 
-def test_missing_mpi4py_is_one_sentence(monkeypatch):
+def test_missing_mpi4py_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(UserError, match=r"neural-kernels\[mpi\]"):
         mpi.world()
 
 
-def test_rows_are_shared_out_evenly():
+def test_rows_are_shared_out_evenly() -> None:
     for n in (1, 7, 100):
         for size in (1, 2, 3, 8):
             ranges = [row_range(n, rank, size) for rank in range(size)]

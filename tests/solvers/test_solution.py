@@ -1,5 +1,9 @@
+from __future__ import annotations
+
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,7 +30,7 @@ RECORD = Record(
 SOLUTION = Solution(np.arange(10.0).reshape(5, 2), RECORD, ((0, 0, 1.0, True, 0.0), (1, 1, 0.5, False, 0.1)))
 
 
-def test_summaries_are_the_worst_column():
+def test_summaries_are_the_worst_column() -> None:
     assert RECORD.iterations == 9
     assert RECORD.residual == 3e-4
     assert RECORD.stopped_by == "max_iterations"
@@ -35,7 +39,7 @@ def test_summaries_are_the_worst_column():
     assert replace(RECORD, column_stops=["max_iterations", "stagnation"]).stopped_by == "stagnation"
 
 
-def test_round_trip(tmp_path):
+def test_round_trip(tmp_path: Path) -> None:
     SOLUTION.save(tmp_path)
     loaded = load_solution(tmp_path)
     np.testing.assert_array_equal(loaded.coefficients, SOLUTION.coefficients)
@@ -46,7 +50,7 @@ def test_round_trip(tmp_path):
     assert history["recomputed"].tolist() == [True, False]
 
 
-def test_direct_solution_has_an_empty_history(tmp_path):
+def test_direct_solution_has_an_empty_history(tmp_path: Path) -> None:
     replace(SOLUTION, history=()).save(tmp_path)
     assert len(pd.read_parquet(tmp_path / "history.parquet")) == 0
 
@@ -62,7 +66,9 @@ def test_direct_solution_has_an_empty_history(tmp_path):
         (lambda d: unsealed(d / "record.json"), "record.json has no checksum"),
     ],
 )
-def test_damage_is_named_and_set_aside_with_what_vouches_for_the_solution(tmp_path, spoil, message):
+def test_damage_is_named_and_set_aside_with_what_vouches_for_the_solution(
+    tmp_path: Path, spoil: Callable[[Path], object], message: str
+) -> None:
     folder, solved = tmp_path / "draw0", tmp_path / "solved.json"
     SOLUTION.save(folder)
     solved.write_text("{}")
@@ -73,14 +79,16 @@ def test_damage_is_named_and_set_aside_with_what_vouches_for_the_solution(tmp_pa
     assert not (folder / "record.json").exists()
 
 
-def unsealed(path):
+def unsealed(path: Path) -> None:
     """A record as an earlier version wrote it."""
     record = json.loads(path.read_text())
     path.write_text(json.dumps({key: v for key, v in record.items() if key not in ("checksum", "files")}))
 
 
 @given(which=POSITION, position=POSITION, bit=BIT)
-def test_no_flipped_bit_goes_unnoticed(tmp_path_factory, which, position, bit):
+def test_no_flipped_bit_goes_unnoticed(
+    tmp_path_factory: pytest.TempPathFactory, which: float, position: float, bit: int
+) -> None:
     folder = tmp_path_factory.mktemp("draw")
     SOLUTION.save(folder)
     path = flip_one(list(folder.iterdir()), which, position, bit)
@@ -90,7 +98,7 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path_factory, which, position, bit):
     assert not (folder / "record.json").exists()
 
 
-def test_the_solution_of_another_problem_is_refused_and_left_alone(tmp_path):
+def test_the_solution_of_another_problem_is_refused_and_left_alone(tmp_path: Path) -> None:
     SOLUTION.save(tmp_path, "one")
     assert load_solution(tmp_path, problem="one").record == RECORD
     with pytest.raises(UserError, match="solution of another problem"):

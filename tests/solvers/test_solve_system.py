@@ -1,8 +1,14 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from solver_problems import digits_problem, stored
 
 from neural_kernels import solvers
+from neural_kernels.blocks import KernelStore
 from neural_kernels.errors import UserError
 from neural_kernels.solvers import Settings, Stopping, Validation, solve_system
 from neural_kernels.solvers.settings import PreconditionerSettings
@@ -12,11 +18,17 @@ WINDOW = (100, 500)
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> KernelStore:
     return stored(tmp_path / "store", KERNEL, 128)
 
 
-def settings(ridges, method="conjugate_gradients", preconditioner="random", rank=60, **options):
+def settings(
+    ridges: list[float],
+    method: str = "conjugate_gradients",
+    preconditioner: str = "random",
+    rank: int = 60,
+    **options: Any,
+) -> Settings:
     options.setdefault("stopping", Stopping(tolerance=1e-9))
     return Settings(
         ridges,
@@ -27,14 +39,16 @@ def settings(ridges, method="conjugate_gradients", preconditioner="random", rank
     )
 
 
-def own(targets=TARGETS):
+def own(targets: np.ndarray = TARGETS) -> np.ndarray:
     return targets[slice(*WINDOW)]
 
 
 @pytest.mark.parametrize("ridge", [1e-8, 1e-5, 1e-3, 1e-1])
 @pytest.mark.parametrize("preconditioner", ["none", "greedy", "random"])
 @pytest.mark.parametrize("block", [True, False])
-def test_iterative_and_direct_agree(store, ridge, preconditioner, block):
+def test_iterative_and_direct_agree(
+    store: KernelStore, ridge: float, preconditioner: str, block: bool
+) -> None:
     direct = solve_system(store, WINDOW, own(), settings([ridge], "cholesky"))
     iterative = solve_system(
         store, WINDOW, own(), settings([ridge], preconditioner=preconditioner, block=block)
@@ -47,14 +61,14 @@ def test_iterative_and_direct_agree(store, ridge, preconditioner, block):
     assert iterative.record.details["preconditioner"] == preconditioner
 
 
-def test_size_decides_the_method(store):
+def test_size_decides_the_method(store: KernelStore) -> None:
     assert solve_system(store, WINDOW, own(), Settings([0.1], direct_up_to=400)).record.solver == "cholesky"
     found = solve_system(store, WINDOW, own(), Settings([0.1], direct_up_to=399))
     assert found.record.solver == "block_conjugate_gradients"
 
 
 @pytest.mark.parametrize("method", ["cholesky", "conjugate_gradients"])
-def test_ridge_is_chosen_on_validation_data(store, method):
+def test_ridge_is_chosen_on_validation_data(store: KernelStore, method: str) -> None:
     cross = KERNEL[500:700, slice(*WINDOW)]
     validation = Validation(lambda x: cross @ x, TARGETS[500:700])
     ridges = [1e-3, 1.0, 30.0]
@@ -64,12 +78,12 @@ def test_ridge_is_chosen_on_validation_data(store, method):
     for ridge in ridges:
         x = np.linalg.solve(matrix + ridge * np.diag(matrix).mean() * np.eye(400), own())
         losses[ridge] = np.mean((cross @ x - TARGETS[500:700]) ** 2)
-    assert solution.record.ridge == min(losses, key=losses.get)
+    assert solution.record.ridge == min(losses, key=lambda ridge: losses[ridge])
     assert solution.record.validation_loss == pytest.approx(min(losses.values()), rel=1e-5)
 
 
 @pytest.mark.parametrize("preconditioner", ["none", "greedy", "random"])
-def test_missing_labels_in_one_pass_for_all_tasks(store, preconditioner):
+def test_missing_labels_in_one_pass_for_all_tasks(store: KernelStore, preconditioner: str) -> None:
     targets = own().copy()
     rng = np.random.default_rng(0)
     targets[rng.random(targets.shape) < 0.5] = np.nan
@@ -85,7 +99,7 @@ def test_missing_labels_in_one_pass_for_all_tasks(store, preconditioner):
     assert not iterative.coefficients[:, 4].any()
 
 
-def test_masked_preconditioner_saves_iterations(tmp_path):
+def test_masked_preconditioner_saves_iterations(tmp_path: Path) -> None:
     x = np.random.default_rng(0).standard_normal((400, 5))
     kernel = np.exp(-0.05 * ((x[:, None] - x[None]) ** 2).sum(-1))
     store = stored(tmp_path / "smooth", kernel, 128)
@@ -104,7 +118,7 @@ def test_masked_preconditioner_saves_iterations(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["cholesky", "conjugate_gradients"])
-def test_indefinite_kernel_is_one_clear_sentence(tmp_path, method):
+def test_indefinite_kernel_is_one_clear_sentence(tmp_path: Path, method: str) -> None:
     eigenvalues, vectors = np.linalg.eigh(KERNEL[:200, :200])
     eigenvalues[::2] *= -1
     indefinite = (vectors * eigenvalues) @ vectors.T + 50 * np.eye(200)
@@ -113,7 +127,7 @@ def test_indefinite_kernel_is_one_clear_sentence(tmp_path, method):
         solve_system(store, (0, 200), TARGETS[:200], settings([1e-3], method, "none"))
 
 
-def test_not_converged_says_so(store, caplog):
+def test_not_converged_says_so(store: KernelStore, caplog: pytest.LogCaptureFixture) -> None:
     stopping = Stopping(tolerance=1e-12, max_iterations=3)
     record = solve_system(store, WINDOW, own(), settings([1e-6], stopping=stopping)).record
     assert not record.converged
@@ -133,13 +147,13 @@ def test_not_converged_says_so(store, caplog):
         ({"preconditioner": PreconditionerSettings("lu", 3)}, "preconditioner is 'lu'"),
     ],
 )
-def test_mistakes_are_one_sentence(store, change, message):
+def test_mistakes_are_one_sentence(store: KernelStore, change: dict[str, Any], message: str) -> None:
     values = {"ridges": [0.1], "method": "conjugate_gradients"} | change
     with pytest.raises(UserError, match=message):
         solve_system(store, WINDOW, own(), Settings(**values))
 
 
-def test_targets_are_checked(store):
+def test_targets_are_checked(store: KernelStore) -> None:
     with pytest.raises(UserError, match=r"expected float64 of \(400, outputs\)"):
         solve_system(store, WINDOW, TARGETS, settings([0.1]))
     targets = own().copy()
@@ -148,5 +162,5 @@ def test_targets_are_checked(store):
         solve_system(store, WINDOW, targets, settings([0.1]))
 
 
-def test_everything_documented_is_exported():
+def test_everything_documented_is_exported() -> None:
     assert all(hasattr(solvers, name) for name in solvers.__all__)

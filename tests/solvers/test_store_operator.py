@@ -1,11 +1,15 @@
+from __future__ import annotations
+
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from solver_problems import digits_problem, stored
 
 from neural_kernels.errors import DamagedFile, UserError
+from neural_kernels.solvers.panels import read_panel
 from neural_kernels.solvers.store_operator import StoreOperator
 from neural_kernels.storage import checksums
 from neural_kernels.storage.checksums import Strips
@@ -15,12 +19,12 @@ KERNEL, _ = digits_problem(403)
 
 
 @pytest.fixture
-def small_panels(monkeypatch):
+def small_panels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Panels of a few rows, so that small blocks have several."""
     monkeypatch.setattr(checksums, "STRIP_BYTES", 2**13)
 
 
-def expected(window):
+def expected(window: tuple[int, int]) -> np.ndarray:
     return KERNEL[window[0] : window[1], window[0] : window[1]]
 
 
@@ -28,7 +32,9 @@ def expected(window):
 @pytest.mark.parametrize("edge", [1000, 403, 128, 97, 50])
 @pytest.mark.parametrize("window", [(0, 403), (0, 128), (100, 333), (129, 131), (402, 403)])
 @pytest.mark.parametrize("budget", [None, 2**19, 2**17], ids=["in RAM", "in part", "streamed"])
-def test_any_edge_window_and_placement_agree(tmp_path, edge, window, budget):
+def test_any_edge_window_and_placement_agree(
+    tmp_path: Path, edge: int, window: tuple[int, int], budget: int | None
+) -> None:
     store = stored(tmp_path, KERNEL, edge)
     operator = StoreOperator(store, window, memory_budget=budget, threads=2)
     matrix = expected(window)
@@ -44,7 +50,7 @@ def test_any_edge_window_and_placement_agree(tmp_path, edge, window, budget):
 
 @pytest.mark.usefixtures("small_panels")
 @pytest.mark.parametrize("count", [10, 200])
-def test_placements_give_the_same_bits(tmp_path, count):
+def test_placements_give_the_same_bits(tmp_path: Path, count: int) -> None:
     store = stored(tmp_path, KERNEL, 128)
     vectors = np.random.default_rng(0).standard_normal((403, count))
     operators = [
@@ -56,7 +62,7 @@ def test_placements_give_the_same_bits(tmp_path, count):
 
 
 @pytest.mark.usefixtures("small_panels")
-def test_placement_keeps_to_the_budget(tmp_path):
+def test_placement_keeps_to_the_budget(tmp_path: Path) -> None:
     store = stored(tmp_path, KERNEL, 128)
     everything = StoreOperator(store, threads=2)
     assert everything.streamed_bytes == 0
@@ -69,20 +75,20 @@ def test_placement_keeps_to_the_budget(tmp_path):
         StoreOperator(store, memory_budget=2**10, threads=2)
 
 
-def test_each_block_is_read_once_a_product(tmp_path, monkeypatch):
+def test_each_block_is_read_once_a_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from neural_kernels.solvers import store_operator
 
     store = stored(tmp_path, KERNEL, 128)
     operator = StoreOperator(store, memory_budget=2**22, threads=2)
     operator._kept = set()
     read = []
-    original = store_operator.read_panel
+    original = read_panel
     monkeypatch.setattr(store_operator, "read_panel", lambda p, b: (read.append(p.block), original(p, b))[1])
     operator.matmul(np.ones((403, 2)))
     assert sorted(read) == sorted(store.grid.blocks())
 
 
-def test_single_precision_is_summed_in_double(tmp_path):
+def test_single_precision_is_summed_in_double(tmp_path: Path) -> None:
     store = stored(tmp_path, KERNEL, 128, "float32")
     operator = StoreOperator(store, threads=2)
     vectors = np.random.default_rng(0).standard_normal((403, 3))
@@ -91,7 +97,7 @@ def test_single_precision_is_summed_in_double(tmp_path):
     assert operator.columns(np.array([3])).dtype == np.float64
 
 
-def test_entries_that_are_not_finite_are_named_and_set_aside(tmp_path):
+def test_entries_that_are_not_finite_are_named_and_set_aside(tmp_path: Path) -> None:
     store = stored(tmp_path, KERNEL, 128)
     block = np.load(store.block_path(0, 2))
     block[5, 7] = np.nan
@@ -108,7 +114,9 @@ def test_entries_that_are_not_finite_are_named_and_set_aside(tmp_path):
 @pytest.mark.usefixtures("small_panels")
 @pytest.mark.parametrize("budget", [None, 2**19], ids=["in RAM", "in part"])
 @pytest.mark.parametrize("place", [(0, 0), (0, 2), (3, 3)])
-def test_a_flipped_bit_is_named_and_set_aside(tmp_path, place, budget):
+def test_a_flipped_bit_is_named_and_set_aside(
+    tmp_path: Path, place: tuple[int, int], budget: int | None
+) -> None:
     store = stored(tmp_path, KERNEL, 128)
     path = store.block_path(*place)
     with path.open("r+b") as file:
@@ -122,7 +130,7 @@ def test_a_flipped_bit_is_named_and_set_aside(tmp_path, place, budget):
 
 
 @pytest.mark.usefixtures("small_panels")
-def test_a_bit_that_flips_between_two_passes_is_noticed_in_what_is_streamed(tmp_path):
+def test_a_bit_that_flips_between_two_passes_is_noticed_in_what_is_streamed(tmp_path: Path) -> None:
     store = stored(tmp_path, KERNEL, 128)
     operator = StoreOperator(store, memory_budget=2**19, threads=2)
     assert operator.streamed_bytes > 0
@@ -135,7 +143,7 @@ def test_a_bit_that_flips_between_two_passes_is_noticed_in_what_is_streamed(tmp_
         operator.matmul(np.ones((403, 2)))
 
 
-def test_a_diagonal_block_that_is_not_symmetric_is_refused_before_work(tmp_path):
+def test_a_diagonal_block_that_is_not_symmetric_is_refused_before_work(tmp_path: Path) -> None:
     store = stored(tmp_path, KERNEL, 128)
     block = np.load(store.block_path(1, 1))
     block[3, 100] += 1
@@ -145,7 +153,7 @@ def test_a_diagonal_block_that_is_not_symmetric_is_refused_before_work(tmp_path)
         StoreOperator(store)
 
 
-def test_foreign_and_truncated_blocks_are_refused_before_work(tmp_path):
+def test_foreign_and_truncated_blocks_are_refused_before_work(tmp_path: Path) -> None:
     store = stored(tmp_path, KERNEL, 128)
     path = store.block_path(1, 2)
     path.write_bytes(path.read_bytes()[:-8])
@@ -154,7 +162,7 @@ def test_foreign_and_truncated_blocks_are_refused_before_work(tmp_path):
         StoreOperator(store)
 
 
-def test_a_block_that_vanishes_during_the_solve_is_named(tmp_path):
+def test_a_block_that_vanishes_during_the_solve_is_named(tmp_path: Path) -> None:
     store = stored(tmp_path, KERNEL, 128)
     operator = StoreOperator(store, memory_budget=2**22, threads=1)
     store.block_path(1, 1).unlink()
@@ -162,7 +170,7 @@ def test_a_block_that_vanishes_during_the_solve_is_named(tmp_path):
         operator.matmul(np.ones((403, 1)))
 
 
-def test_window_outside_the_store(tmp_path):
+def test_window_outside_the_store(tmp_path: Path) -> None:
     store = stored(tmp_path, KERNEL[:50, :50], 20)
     with pytest.raises(UserError, match="examples 10 to 51 were asked"):
         StoreOperator(store, (10, 51))

@@ -1,14 +1,20 @@
 """A tiny study of approximations, stage by stage in one process, against dense NumPy and the full solution."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from tiny_studies import DIGITS, EXAMPLES, study_with_blocks
 
 from neural_kernels import blocks
-from neural_kernels.engines import kernel_matrix, variances
+from neural_kernels.engines import Kind, kernel_matrix, variances
 from neural_kernels.errors import UserError
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.solvers.approximations import (
@@ -27,7 +33,7 @@ from neural_kernels.stages import approximations as own
 from neural_kernels.stages.evaluate import evaluate_predictions
 from neural_kernels.stages.solve import solve, solver_settings
 from neural_kernels.study.folders import approximation_file
-from neural_kernels.study.study import load_study
+from neural_kernels.study.study import Study, load_study
 
 N = EXAMPLES
 RIDGES = [1e-3, 1e-1, 10.0]
@@ -56,7 +62,7 @@ CONFIG = DIGITS | {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
     """The study and its results, all stages done."""
     study, results = study_with_blocks(tmp_path_factory.mktemp("study"), CONFIG)
     solve(study, results, "FC", N, threads=1)
@@ -69,12 +75,12 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table(run):
+def table(run: tuple[Study, Path]) -> pd.DataFrame:
     return metrics_table.read(run[1] / "tiny" / "approximations.parquet")
 
 
 @pytest.fixture(scope="module")
-def data(run):
+def data(run: tuple[Study, Path]) -> dict[str, Any]:
     """K, K(test, train), K(validation, train), targets and validation targets, from the features."""
     study, results = run
     features = results / "tiny" / "features" / "plain"
@@ -90,13 +96,22 @@ def data(run):
     }
 
 
-def committee(kernel, cross, prior, y, partition, ridge):
+def committee(
+    kernel: np.ndarray,
+    cross: np.ndarray,
+    prior: np.ndarray,
+    y: np.ndarray,
+    partition: Sequence[np.ndarray],
+    ridge: float,
+) -> np.ndarray:
     return bayesian_committee_machine(
         lambda p: kernel[np.ix_(p, p)], lambda p: cross[:, p], prior, y, partition, ridge
     )
 
 
-def expected_losses(data, method, size, seed, part):
+def expected_losses(
+    data: dict[str, Any], method: str, size: int, seed: int, part: str
+) -> dict[tuple[float, float | None], float]:
     """Loss on ``part`` for every candidate, (ridge, jitter) to loss, by the public methods on dense arrays."""
     cross, targets, prior = data[part]
     kernel, y = data["kernel"], data["targets"]
@@ -104,7 +119,7 @@ def expected_losses(data, method, size, seed, part):
     losses = {}
     for ridge in RIDGES:
         for jitter in JITTERS if method in LOW_RANK else [None]:
-            if method in LOW_RANK:
+            if jitter is not None:
                 solve = nystrom if method == "nystrom" else subset_of_regressors
                 features = low_rank_features(DenseOperator(kernel), subset, jitter, y.shape[1])
                 predictions = cross @ solve(features, y, ridge)
@@ -130,7 +145,9 @@ def expected_losses(data, method, size, seed, part):
 
 @pytest.mark.parametrize("size", [12, N])
 @pytest.mark.parametrize("method", DIRECT)
-def test_the_candidate_with_the_smallest_validation_loss_is_tested(table, data, method, size):
+def test_the_candidate_with_the_smallest_validation_loss_is_tested(
+    table: pd.DataFrame, data: dict[str, Any], method: str, size: int
+) -> None:
     for draw in range(2):
         rows = table.query(f"solver == '{method}' and size == {size} and draw == {draw}")
         judged = expected_losses(data, method, size, seed=draw, part="validation")
@@ -143,7 +160,9 @@ def test_the_candidate_with_the_smallest_validation_loss_is_tested(table, data, 
 
 
 @pytest.mark.parametrize("method", DIRECT)
-def test_with_all_examples_the_answer_is_the_exact_one(run, table, data, method, tmp_path):
+def test_with_all_examples_the_answer_is_the_exact_one(
+    run: tuple[Study, Path], table: pd.DataFrame, data: dict[str, Any], method: str, tmp_path: Path
+) -> None:
     study, results = run
     problem = own._problem(study, results, study.kernels["FC"], N, tmp_path, threads=1)
     settings = solver_settings(study, RIDGES, 1)
@@ -154,7 +173,7 @@ def test_with_all_examples_the_answer_is_the_exact_one(run, table, data, method,
     np.testing.assert_allclose(found.predict("digits"), expected, rtol=0, atol=1e-7 * np.abs(expected).max())
 
 
-def test_truncated_iterations_are_no_failure_and_end_in_the_exact_answer(table):
+def test_truncated_iterations_are_no_failure_and_end_in_the_exact_answer(table: pd.DataFrame) -> None:
     facts = table.query("solver == 'truncated_cg' and split == 'train' and draw == 0")
     few, many = facts[facts["size"] == 2], facts[facts["size"] == 100]
     assert set(few["stopped_by"]) == {"truncated"}
@@ -168,7 +187,9 @@ def test_truncated_iterations_are_no_failure_and_end_in_the_exact_answer(table):
     assert loss.query("solver == 'truncated_cg' and size == 2")["value"].iloc[0] != pytest.approx(exact, 1e-3)
 
 
-def test_the_table_has_a_solve_for_every_approximation_and_draw(run, table):
+def test_the_table_has_a_solve_for_every_approximation_and_draw(
+    run: tuple[Study, Path], table: pd.DataFrame
+) -> None:
     study, results = run
     seconds = table.query("split == 'train' and metric == 'seconds' and size > 0")
     found = set(zip(seconds["solver"], seconds["size"], seconds["draw"], strict=True))
@@ -180,7 +201,9 @@ def test_the_table_has_a_solve_for_every_approximation_and_draw(run, table):
 
 
 @pytest.mark.parametrize("matrices", [1, 2, 100])
-def test_kernels_of_parts_are_those_of_the_store_however_many_fit(run, data, matrices):
+def test_kernels_of_parts_are_those_of_the_store_however_many_fit(
+    run: tuple[Study, Path], data: dict[str, Any], matrices: int
+) -> None:
     _, results = run
     store = blocks.open_store(results / "tiny" / "kernels" / "FC" / "train")
     partition = draw_partition(50, 13, seed=3)
@@ -192,7 +215,7 @@ def test_kernels_of_parts_are_those_of_the_store_however_many_fit(run, data, mat
             np.testing.assert_allclose(kernels(part), expected, rtol=1e-12)
 
 
-def test_what_cannot_be_is_refused_before_any_work(run, tmp_path):
+def test_what_cannot_be_is_refused_before_any_work(run: tuple[Study, Path], tmp_path: Path) -> None:
     study, results = run
     with pytest.raises(UserError, match="has no nystrom of size 13"):
         own.approximate(study, results, "FC", "nystrom", 13)
@@ -209,7 +232,7 @@ def test_what_cannot_be_is_refused_before_any_work(run, tmp_path):
         PartKernels(store, (0, N), draw_partition(N, 12, 0), budget=100)
 
 
-def test_missing_labels_are_refused(run, tmp_path):
+def test_missing_labels_are_refused(run: tuple[Study, Path], tmp_path: Path) -> None:
     study, results = run
     problem = own._problem(study, results, study.kernels["FC"], N, tmp_path, threads=1)
     problem.targets[3, 2] = np.nan
@@ -219,7 +242,7 @@ def test_missing_labels_are_refused(run, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
-def test_variances_are_the_diagonal_of_the_kernel(run, kind):
+def test_variances_are_the_diagonal_of_the_kernel(run: tuple[Study, Path], kind: Kind) -> None:
     study, _ = run
     architecture = study.kernels["FC"].architecture
     x = np.random.default_rng(0).normal(size=(37, 8, 8, 1))
@@ -227,7 +250,9 @@ def test_variances_are_the_diagonal_of_the_kernel(run, kind):
     np.testing.assert_allclose(variances(architecture, x, kind=kind), expected, rtol=1e-13)
 
 
-def test_kernels_among_test_examples_are_kept_until_the_numbers_are_there(run, data, tmp_path):
+def test_kernels_among_test_examples_are_kept_until_the_numbers_are_there(
+    run: tuple[Study, Path], data: dict[str, Any], tmp_path: Path
+) -> None:
     study, results = run
     problem = own._problem(study, results, study.kernels["FC"], N, tmp_path, threads=1)
     store = problem.queries["digits"].among(11)
@@ -246,7 +271,9 @@ def test_kernels_among_test_examples_are_kept_until_the_numbers_are_there(run, d
 
 
 @pytest.mark.parametrize("lost", ["blocks/1-1.npy", "blocks/1-1.json", "kernel.json"])
-def test_a_folder_that_a_kill_left_behind_is_taken_up(run, table, lost):
+def test_a_folder_that_a_kill_left_behind_is_taken_up(
+    run: tuple[Study, Path], table: pd.DataFrame, lost: str
+) -> None:
     study, results = run
     path = approximation_file(study, results, "FC", "bayesian_committee_machine", 12)
     before = metrics_table.read(path)

@@ -1,6 +1,9 @@
 """What a study says of a solve that rounding limits, from its record to its metrics."""
 
+from __future__ import annotations
+
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +16,13 @@ from neural_kernels.stages.evaluate import evaluate_predictions
 from neural_kernels.stages.solve import solve
 from neural_kernels.storage.files import read_json
 from neural_kernels.study.folders import metrics_file, solution_folder, store_folder
+from neural_kernels.study.study import Study
 
 N = 40
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
     """A study whose training examples are there twice."""
     folder = tmp_path_factory.mktemp("twice")
     random = np.random.default_rng(0)
@@ -42,7 +46,7 @@ def made(tmp_path_factory):
     return study_with_blocks(folder, config)
 
 
-def test_ridges_passed_over_are_in_the_record_and_the_metrics(made):
+def test_ridges_passed_over_are_in_the_record_and_the_metrics(made: tuple[Study, Path]) -> None:
     study, results = made
     solve(study, results, "FC", N, threads=1)
     evaluate_predictions(study, results, "FC", N)
@@ -52,7 +56,7 @@ def test_ridges_passed_over_are_in_the_record_and_the_metrics(made):
     assert table.loc[table["metric"] == "ridges_passed_over", "value"].tolist() == [2.0]
 
 
-def test_a_residual_above_the_tolerance_is_not_converged_in_the_metrics(made):
+def test_a_residual_above_the_tolerance_is_not_converged_in_the_metrics(made: tuple[Study, Path]) -> None:
     study, results = made
     solver = study.solver.model_copy(update={"tolerance": 1e-30})
     study = dataclasses.replace(study, sections=study.sections.model_copy(update={"solver": solver}))
@@ -63,7 +67,7 @@ def test_a_residual_above_the_tolerance_is_not_converged_in_the_metrics(made):
     assert not table["converged"].any()
 
 
-def test_a_block_of_another_kernel_ends_the_solve(made):
+def test_a_block_of_another_kernel_ends_the_solve(made: tuple[Study, Path]) -> None:
     study, results = made
     store = blocks.open_store(store_folder(study, results, "FC", "train"))
     whole = blocks.read_block(store, 0, 1)

@@ -1,5 +1,7 @@
 """Which files and settings the jobs of a study need."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,7 @@ def touch(file: str) -> None:
     Path(file).touch()
 
 
-def test_a_solve_needs_the_windows_of_its_draws_and_the_validation_rows():
+def test_a_solve_needs_the_windows_of_its_draws_and_the_validation_rows() -> None:
     study = study_of()
     described = [
         f"{TRAIN}/kernel.json",
@@ -89,7 +91,7 @@ def test_a_solve_needs_the_windows_of_its_draws_and_the_validation_rows():
     assert large == [*blocks, f"{rows}0.npy", f"{rows}1.npy", *described]
 
 
-def test_a_study_that_takes_its_kernels_over_needs_those_of_the_other():
+def test_a_study_that_takes_its_kernels_over_needs_those_of_the_other() -> None:
     guest = guest_of(study_of(), training_sizes={"sizes": [16]})
     needed = inputs.training_blocks(guest, "FC", 16) + inputs.evaluation_blocks(guest, "FC", 16)
     assert all(file.startswith("results/tiny/") for file in needed)
@@ -97,7 +99,7 @@ def test_a_study_that_takes_its_kernels_over_needs_those_of_the_other():
     assert inputs.data(guest) == "results/tiny/data/data.json"
 
 
-def test_an_iterative_solve_takes_over_the_ridge_of_the_largest_direct_one():
+def test_an_iterative_solve_takes_over_the_ridge_of_the_largest_direct_one() -> None:
     study = study_of()
     direct = "results/tiny/solutions/FC/direct/n16/solved.json"
     assert inputs.ridge_source(study, "FC", 64) == [direct]
@@ -105,7 +107,7 @@ def test_an_iterative_solve_takes_over_the_ridge_of_the_largest_direct_one():
     assert inputs.solution(study, "FC", 64) == "results/tiny/solutions/FC/iterative/n64/solved.json"
 
 
-def test_scores_need_the_rows_of_every_test_set():
+def test_scores_need_the_rows_of_every_test_set() -> None:
     needed = inputs.evaluation_blocks(study_of(), "FC", 64)
     rows = [
         f"results/tiny/kernels/FC/{part}/blocks/0-{j}.npy"
@@ -120,7 +122,7 @@ def test_scores_need_the_rows_of_every_test_set():
     ]
 
 
-def test_a_block_that_is_there_by_either_name_needs_nothing():
+def test_a_block_that_is_there_by_either_name_needs_nothing() -> None:
     study = study_of()
     needed = ["results/tiny/features/plain/features.json", f"{TRAIN}/kernel.json"]
     assert inputs.new_block(study, "FC", "train", 0, 1) == needed
@@ -130,14 +132,14 @@ def test_a_block_that_is_there_by_either_name_needs_nothing():
         Path(f"{TRAIN}/{folder}/0-1.npy").unlink()
 
 
-def test_a_block_of_flips_needs_the_one_with_the_same_entries():
+def test_a_block_of_flips_needs_the_one_with_the_same_entries() -> None:
     study = study_of(data=AUGMENTED)
     assert inputs.new_block(study, "FC", "train", 1, 1)[2:] == [f"{TRAIN}/blocks/0-0.npy"]
     assert inputs.new_block(study, "FC", "train", 0, 1)[2:] == []
     assert inputs.new_block(study, "FC", "validation", 0, 1)[2:] == []
 
 
-def test_deleted_blocks_are_those_that_are_read_and_not_there():
+def test_deleted_blocks_are_those_that_are_read_and_not_there() -> None:
     study = study_of()
     every = inputs.study_blocks(study)
     assert inputs.deleted_blocks(study) == every
@@ -146,7 +148,7 @@ def test_deleted_blocks_are_those_that_are_read_and_not_there():
     assert set(every) - set(inputs.deleted_blocks(study)) == {f"{TRAIN}/blocks/0-1.npy"}
 
 
-def test_metrics_without_the_scores_of_tasks_are_made_again():
+def test_metrics_without_the_scores_of_tasks_are_made_again() -> None:
     study = study_of(tasks={})
     metrics = ["results/tiny/metrics/FC/n16.parquet", "results/tiny/metrics/FC/n64.parquet"]
     assert inputs.metrics_files(study) == metrics
@@ -158,7 +160,7 @@ def test_metrics_without_the_scores_of_tasks_are_made_again():
         inputs.tasks_files(study_of("plain"))
 
 
-def test_a_comparison_needs_the_predictions_at_the_largest_size_of_each_study():
+def test_a_comparison_needs_the_predictions_at_the_largest_size_of_each_study() -> None:
     study_of()
     path = Path("config/comparisons/several.yaml")
     path.parent.mkdir()
@@ -176,7 +178,7 @@ def test_a_comparison_needs_the_predictions_at_the_largest_size_of_each_study():
     assert inputs.published(comparison) == ["Several", "", ["one", "two"], []]
 
 
-def test_the_short_name_of_a_report_is_of_what_the_study_compares():
+def test_the_short_name_of_a_report_is_of_what_the_study_compares() -> None:
     section = {"methods": ["nystrom"], "sizes": [8]}
     both = study_of("both", approximations=section, data=AUGMENTED, tasks={})
     assert inputs.long_report(both) == "results/both_approximations.pdf"
@@ -189,7 +191,7 @@ def test_the_short_name_of_a_report_is_of_what_the_study_compares():
         inputs.long_report(study_of("single", data=single, training_sizes={"sizes": [16]}))
 
 
-def test_an_approximation_needs_every_block_and_has_to_be_asked_for_in_the_config():
+def test_an_approximation_needs_every_block_and_has_to_be_asked_for_in_the_config() -> None:
     study = study_of(approximations={"methods": ["nystrom"], "sizes": [8]})
     needed = inputs.approximation_blocks(study, "FC", "nystrom", 8)
     assert set(inputs.study_blocks(study)) < set(needed)
@@ -205,7 +207,7 @@ def test_an_approximation_needs_every_block_and_has_to_be_asked_for_in_the_confi
         inputs.approximation_files(study_of("plain"))
 
 
-def test_a_search_needs_its_trials_and_what_comes_after_them():
+def test_a_search_needs_its_trials_and_what_comes_after_them() -> None:
     study, folder = study_of(tuning=TUNING), "results/tiny/tuning"
     trials = [f"{folder}/trials/{trial}.json" for trial in range(3)]
     assert inputs.trial_files(study) == trials
@@ -230,7 +232,7 @@ def test_a_search_needs_its_trials_and_what_comes_after_them():
         inputs.transfer_examples(study_of("alone", tuning=alone))
 
 
-def test_how_far_a_kernel_is_used_does_not_change_what_it_is():
+def test_how_far_a_kernel_is_used_does_not_change_what_it_is() -> None:
     study = study_of()
     assert "test_examples" not in inputs.kernel_settings(study, "FC")
     assert inputs.kernel_settings(study, "FC")["architecture"] == {"name": "FC", "depth": 1}
@@ -238,7 +240,7 @@ def test_how_far_a_kernel_is_used_does_not_change_what_it_is():
         inputs.kernel_settings(study, "CF")
 
 
-def test_settings_are_the_sections_that_are_asked_for():
+def test_settings_are_the_sections_that_are_asked_for() -> None:
     found = inputs.settings("draws", "tasks")(study_of())
     assert found == {"draws": 2, "tasks": None}
     assert inputs.preprocessing_settings(study_of(), "none_such") is None

@@ -1,6 +1,9 @@
 """A tiny study, stage by stage in one process, against the same computed directly."""
 
+from __future__ import annotations
+
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from neural_kernels.stages.kernels import compute_block, declare_kernel, verify_
 from neural_kernels.stages.report import collect_metrics
 from neural_kernels.stages.solve import solve, solver_settings
 from neural_kernels.storage.files import read_json
-from neural_kernels.study.study import load_study
+from neural_kernels.study.study import Study, load_study
 
 CONFIG = DIGITS | {
     "training_sizes": {"sizes": [20, 60]},
@@ -27,7 +30,7 @@ CONFIG = DIGITS | {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
     """The study and its results, all stages done."""
     study, results = study_with_blocks(tmp_path_factory.mktemp("study"), CONFIG)
     for n in (20, 60):
@@ -37,7 +40,7 @@ def run(tmp_path_factory):
     return study, results
 
 
-def direct(study, results, window, ridge):
+def direct(study: Study, results: Path, window: tuple[int, int], ridge: float) -> np.ndarray:
     """Predictions on the test set, computed with dense NumPy from the features."""
     features = results / "tiny" / "features" / "plain"
     x, y = (
@@ -52,7 +55,7 @@ def direct(study, results, window, ridge):
 
 
 @pytest.mark.parametrize("n", [20, 60])
-def test_metrics_are_those_of_a_dense_solve(run, n):
+def test_metrics_are_those_of_a_dense_solve(run: tuple[Study, Path], n: int) -> None:
     study, results = run
     table = metrics_table.read(results / "tiny" / "metrics.parquet")
     labels = np.load(results / "tiny" / "features" / "plain" / "digits_labels.npy")[:33]
@@ -64,7 +67,9 @@ def test_metrics_are_those_of_a_dense_solve(run, n):
         assert rows["value"]["accuracy"] == np.mean(predictions.argmax(1) == labels)
 
 
-def test_the_ridge_has_the_smallest_validation_loss_and_is_carried_to_larger_sizes(run):
+def test_the_ridge_has_the_smallest_validation_loss_and_is_carried_to_larger_sizes(
+    run: tuple[Study, Path],
+) -> None:
     _, results = run
     solved = read_json(results / "tiny" / "solutions" / "FC" / "direct" / "n20" / "solved.json")
     for draw in solved["draws"]:
@@ -78,14 +83,14 @@ def test_the_ridge_has_the_smallest_validation_loss_and_is_carried_to_larger_siz
     assert above["draws"][0]["converged"]
 
 
-def test_the_config_gives_each_column_its_own_directions(run, tmp_path):
+def test_the_config_gives_each_column_its_own_directions(run: tuple[Study, Path], tmp_path: Path) -> None:
     for block in (True, False):
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(CONFIG | {"solver": {"block": block}}))
         settings = solver_settings(load_study(tmp_path / "study.yaml"), [1e-3], None)
         assert settings.block is block
 
 
-def test_random_pivots_precondition_and_follow_from_the_seed(run, tmp_path):
+def test_random_pivots_precondition_and_follow_from_the_seed(run: tuple[Study, Path], tmp_path: Path) -> None:
     _, results = run
     above = read_json(results / "tiny" / "solutions" / "FC" / "iterative" / "n60" / "solved.json")
     assert above["draws"][0]["details"]["preconditioner"] == "random"
@@ -96,7 +101,7 @@ def test_random_pivots_precondition_and_follow_from_the_seed(run, tmp_path):
         assert settings.preconditioner == solvers.PreconditionerSettings("random", 15, seed)
 
 
-def test_stored_blocks_are_the_kernel(run):
+def test_stored_blocks_are_the_kernel(run: tuple[Study, Path]) -> None:
     study, results = run
     x = np.load(results / "tiny" / "features" / "plain" / "train.npy")
     expected = kernel_matrix(study.kernels["FC"].architecture, x)
@@ -104,7 +109,7 @@ def test_stored_blocks_are_the_kernel(run):
     np.testing.assert_allclose(block, expected[17:34, 51:60], rtol=1e-12)
 
 
-def test_verification_reads_every_block(run):
+def test_verification_reads_every_block(run: tuple[Study, Path]) -> None:
     study, results = run
     verify_blocks(study, results, "FC", "train")
     path = results / "tiny" / "kernels" / "FC" / "train" / "blocks" / "0-3.npy"
@@ -115,7 +120,7 @@ def test_verification_reads_every_block(run):
     path.write_bytes(content)
 
 
-def test_blocks_that_cannot_be_are_refused(run):
+def test_blocks_that_cannot_be_are_refused(run: tuple[Study, Path]) -> None:
     study, results = run
     with pytest.raises(UserError, match="ask for 1-2"):
         compute_block(study, results, "FC", "train", (2, 1), None)
@@ -125,7 +130,7 @@ def test_blocks_that_cannot_be_are_refused(run):
         declare_kernel(study, results, "FC", "test")
 
 
-def test_a_finished_block_needs_no_features(tmp_path):
+def test_a_finished_block_needs_no_features(tmp_path: Path) -> None:
     study, results = study_with_blocks(tmp_path, DIGITS)
     path = results / "tiny/kernels/FC/train/blocks/0-1.npy"
     content = path.read_bytes()

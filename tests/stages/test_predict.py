@@ -1,5 +1,7 @@
 """Predictions for new inputs by a tiny study, against the textbook's Gaussian process in dense NumPy."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
@@ -8,9 +10,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,12 +26,17 @@ from hypothesis import strategies as st
 from resealing import rewrite
 
 from neural_kernels.cli import main
+from neural_kernels.datasets.inputs import Inputs
+from neural_kernels.datasets.pools import Dataset
 from neural_kernels.engines import kernel_matrix
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.graphs import made_up
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics.evaluation import evaluate
 from neural_kernels.prediction import job as prediction_job
+from neural_kernels.prediction import posterior
+from neural_kernels.prediction.model import load_model
+from neural_kernels.preprocessing import preprocess_inputs
 from neural_kernels.stages import (
     predict as predict_stages,
 )
@@ -37,14 +46,14 @@ from neural_kernels.stages.kernels import compute_block, declare_kernel
 from neural_kernels.stages.predict import Wanted, predict_inputs
 from neural_kernels.stages.solve import solve
 from neural_kernels.storage.files import read_json
-from neural_kernels.study.study import load_study
+from neural_kernels.study.study import Study, load_study
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(2, 3, (90, 4))
 Y = np.stack([np.sin(X).sum(axis=1), 100 + 7 * X[:, 0] * X[:, 1]], axis=1) + 0.1 * RANDOM.normal(size=(90, 2))
 NEW = RANDOM.normal(2, 3, (23, 4))
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "title": "t",
     "data": {"name": "arrays", "train_examples": 50, "validation_examples": 15},
     "preprocessing": {"scaled": {"method": "standardize"}},
@@ -63,7 +72,7 @@ CONFIG = {
 FC = ("tiny", "FC")
 
 
-def make(folder, config, y=Y):
+def make(folder: Path, config: dict[str, Any], y: np.ndarray = Y) -> tuple[Study, Path]:
     """The study with its kernel blocks, and its results, in ``folder``."""
     np.savez(folder / "a.npz", x_train=X[:70], y_train=y[:70], x_test=X[70:], y_test=y[70:])
     if config["data"]["name"] == "arrays" and "path" not in config["data"]:
@@ -80,7 +89,7 @@ def make(folder, config, y=Y):
     return study, results
 
 
-def solve_all(study, results):
+def solve_all(study: Study, results: Path) -> None:
     for kernel in study.kernels:
         for n in study.training_sizes(kernel):
             solve(study, results, kernel, n, threads=1)
@@ -88,13 +97,15 @@ def solve_all(study, results):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
     study, results = make(tmp_path_factory.mktemp("study"), CONFIG)
     solve_all(study, results)
     return study, results
 
 
-def predicted(run, output, x=NEW, kernel="FC", **options):
+def predicted(
+    run: tuple[Study, Path], output: Path, x: Any = NEW, kernel: str = "FC", **options: Any
+) -> pd.DataFrame:
     study, results = run
     path = output.parent / "new.npy"
     np.save(path, x)
@@ -103,7 +114,9 @@ def predicted(run, output, x=NEW, kernel="FC", **options):
     return pd.read_parquet(output) if output.suffix == ".parquet" else pd.read_csv(output)
 
 
-def textbook(run, n, task, new=NEW):
+def textbook(
+    run: tuple[Study, Path], n: int, task: int, new: np.ndarray = NEW
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, joint covariance and noise of one task at ``new`` (Rasmussen and Williams 2006, algorithm 2.1)."""
     study, results = run
     order = np.random.default_rng(study.seed).permutation(70)
@@ -126,7 +139,9 @@ def textbook(run, n, task, new=NEW):
 
 
 @pytest.mark.parametrize("n", [30, 50])
-def test_mean_variance_and_noise_are_those_of_the_textbook(run, tmp_path, n):
+def test_mean_variance_and_noise_are_those_of_the_textbook(
+    run: tuple[Study, Path], tmp_path: Path, n: int
+) -> None:
     table = predicted(run, tmp_path / "out.parquet", size=n, wanted=Wanted(variance=True))
     assert list(table.columns) == [
         "row", "prediction_0", "prediction_1", "variance_0", "std_0", "noise_variance_0",
@@ -142,14 +157,14 @@ def test_mean_variance_and_noise_are_those_of_the_textbook(run, tmp_path, n):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new.npy", "out.parquet"]
 
 
-def test_the_amplitude_has_the_largest_marginal_likelihood(run):
+def test_the_amplitude_has_the_largest_marginal_likelihood(run: tuple[Study, Path]) -> None:
     study, results = run
-    model = predict_stages.load_model(study, results, "FC", 50)
-    amplitude = predict_stages.posterior.amplitudes(model.targets, model.solution.coefficients)
+    model = load_model(study, results, "FC", 50)
+    amplitude = posterior.amplitudes(model.targets, model.solution.coefficients)
     x = np.load(results / "tiny/features/scaled/train.npy")
     K = kernel_matrix(model.kernel.architecture, x, kind="nngp") + model.solution.record.shift * np.eye(50)
 
-    def log_likelihood(scale, y):
+    def log_likelihood(scale: float, y: np.ndarray) -> float:
         return -0.5 * y @ np.linalg.solve(scale * K, y) - 0.5 * np.linalg.slogdet(scale * K)[1]
 
     for task in (0, 1):
@@ -158,13 +173,15 @@ def test_the_amplitude_has_the_largest_marginal_likelihood(run):
             assert log_likelihood(factor * amplitude[task], model.targets[:, task]) < best
 
 
-def test_csv_has_every_digit(run, tmp_path):
+def test_csv_has_every_digit(run: tuple[Study, Path], tmp_path: Path) -> None:
     a = predicted(run, tmp_path / "a.csv", wanted=Wanted(True))
     b = predicted(run, tmp_path / "b.parquet", wanted=Wanted(True))
     pd.testing.assert_frame_equal(a, b, check_exact=True)
 
 
-def test_chunks_do_not_change_predictions(run, tmp_path, monkeypatch):
+def test_chunks_do_not_change_predictions(
+    run: tuple[Study, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = predicted(run, tmp_path / "a.parquet", wanted=Wanted(True, samples=2))
     monkeypatch.setattr(predict_stages, "CHUNK_ROWS", 5)
     pd.testing.assert_frame_equal(
@@ -172,7 +189,9 @@ def test_chunks_do_not_change_predictions(run, tmp_path, monkeypatch):
     )
 
 
-def test_conjugate_gradients_give_what_cholesky_gives(run, tmp_path, monkeypatch):
+def test_conjugate_gradients_give_what_cholesky_gives(
+    run: tuple[Study, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "study"
     folder.mkdir()
     iterative = make(folder, CONFIG | {"solver": CONFIG["solver"] | {"direct_up_to": 30}})
@@ -188,7 +207,9 @@ def test_conjugate_gradients_give_what_cholesky_gives(run, tmp_path, monkeypatch
         np.testing.assert_allclose(table[f"noise_variance_{task}"], noise, rtol=1e-8)
 
 
-def test_samples_have_the_mean_and_covariance_of_the_posterior(run, tmp_path):
+def test_samples_have_the_mean_and_covariance_of_the_posterior(
+    run: tuple[Study, Path], tmp_path: Path
+) -> None:
     count = 4000
     few = NEW[:6]
     table = predicted(run, tmp_path / "a.parquet", few, size=30, wanted=Wanted(samples=count, seed=3))
@@ -206,7 +227,9 @@ def test_samples_have_the_mean_and_covariance_of_the_posterior(run, tmp_path):
     assert abs(np.corrcoef(one, two)[0, 1]) < 0.1
 
 
-def test_samples_follow_from_the_seed_and_allow_the_same_input_twice(run, tmp_path):
+def test_samples_follow_from_the_seed_and_allow_the_same_input_twice(
+    run: tuple[Study, Path], tmp_path: Path
+) -> None:
     twice = np.concatenate([NEW[:4], NEW[:4]])
     a, b, c = (
         predicted(run, tmp_path / f"{k}.parquet", twice, wanted=Wanted(samples=2, seed=seed))
@@ -217,7 +240,7 @@ def test_samples_follow_from_the_seed_and_allow_the_same_input_twice(run, tmp_pa
     np.testing.assert_allclose(a["sample_1_1"][:4], a["sample_1_1"][4:], atol=1e-3)
 
 
-def test_labels_that_are_missing_give_each_task_its_own_posterior(tmp_path):
+def test_labels_that_are_missing_give_each_task_its_own_posterior(tmp_path: Path) -> None:
     run = study, results = make(tmp_path, CONFIG | {"training_sizes": {"sizes": [50]}})
     path = results / "tiny/features/scaled/train_targets.npy"
     targets = np.load(path)
@@ -255,7 +278,7 @@ def test_labels_that_are_missing_give_each_task_its_own_posterior(tmp_path):
     predicted((study, results), tmp_path / "b.parquet")
 
 
-def test_a_task_without_any_label_has_no_uncertainty_and_leaves_the_others_theirs(tmp_path):
+def test_a_task_without_any_label_has_no_uncertainty_and_leaves_the_others_theirs(tmp_path: Path) -> None:
     unlabelled = study, results = make(tmp_path, CONFIG | {"training_sizes": {"sizes": [50]}})
     path = results / "tiny/features/scaled/train_targets.npy"
     targets = np.load(path)
@@ -270,7 +293,7 @@ def test_a_task_without_any_label_has_no_uncertainty_and_leaves_the_others_their
 # ------------------------------------------------------------------------------ a study's own test sets
 
 
-def test_raw_test_images_give_the_predictions_that_were_evaluated(tmp_path):
+def test_raw_test_images_give_the_predictions_that_were_evaluated(tmp_path: Path) -> None:
     config = CONFIG | {
         "data": {
             "name": "digits",
@@ -293,7 +316,7 @@ def test_raw_test_images_give_the_predictions_that_were_evaluated(tmp_path):
     found = evaluate(scores - 0.1, targets, labels, "classification")
     metrics = metrics_table.read(results / "tiny/metrics/CV/n60.parquet").query("split == 'digits'")
     for metric, value in metrics.set_index("metric")["value"].items():
-        assert found[metric] == pytest.approx(value, rel=1e-9)
+        assert found[str(metric)] == pytest.approx(value, rel=1e-9)
     assert list(table["class"]) == [str(k) for k in scores.argmax(axis=1)]
     assert (table["variance_3"] > 0).all()
     # What it was trained on it is far more certain of.
@@ -303,7 +326,7 @@ def test_raw_test_images_give_the_predictions_that_were_evaluated(tmp_path):
     assert own["variance_3"].max() < table["variance_3"].median()
 
 
-def test_graphs_are_predicted_like_anything_else(tmp_path, monkeypatch):
+def test_graphs_are_predicted_like_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from neural_kernels import datasets
     from neural_kernels.datasets.inputs import Inputs
     from neural_kernels.datasets.pools import Dataset, in_memory
@@ -311,11 +334,11 @@ def test_graphs_are_predicted_like_anything_else(tmp_path, monkeypatch):
     graphs = made_up(40, 3, np.random.default_rng(0), mean_nodes=7)
     y = np.random.default_rng(1).standard_normal((40, 1))
 
-    def load(options):
+    def load(options: Any) -> Dataset:
         pools = in_memory("train", graphs[:30], y[:30]), in_memory("test", graphs[30:], y[30:])
         return Dataset(pools[0], {"test": lambda: pools[1]}, "regression", 1)
 
-    def read(options, path):
+    def read(options: Any, path: Path) -> Inputs:
         names = pd.DataFrame({"name": [f"m{k}" for k in range(10)]})
         return Inputs(str(path), graphs[30:], names, ("row 10: not a molecule",))
 
@@ -356,7 +379,9 @@ main(sys.argv[1:])
 """
 
 
-def test_a_killed_job_goes_on_where_it_was_and_gives_the_same(run, tmp_path, monkeypatch):
+def test_a_killed_job_goes_on_where_it_was_and_gives_the_same(
+    run: tuple[Study, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study, results = run
     np.save(tmp_path / "new.npy", NEW)
     output, wanted = tmp_path / "killed.parquet", Wanted(True, samples=2)
@@ -377,7 +402,7 @@ def test_a_killed_job_goes_on_where_it_was_and_gives_the_same(run, tmp_path, mon
     monkeypatch.setattr(predict_stages, "CHUNK_ROWS", 5)
     computed, finish = [], prediction_job._finish
 
-    def recorded(folder, job, kernel, chunk, *arguments):
+    def recorded(folder: Path, job: Any, kernel: Any, chunk: Any, *arguments: Any) -> None:
         computed.append(chunk)
         finish(folder, job, kernel, chunk, *arguments)
 
@@ -394,20 +419,20 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def whole(run, tmp_path_factory):
+def whole(run: tuple[Study, Path], tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """What an undisturbed job in chunks of five gives."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict_stages, "CHUNK_ROWS", 5)
         return predicted(run, tmp_path_factory.mktemp("whole") / "a.parquet", wanted=Wanted(True, samples=2))
 
 
-def interrupted(run, folder, left):
+def interrupted(run: tuple[Study, Path], folder: Path, left: int) -> bool:
     """A job that is killed after so many file operations; whether it was."""
-    left = iter(range(left))
+    operations = iter(range(left))
 
-    def fail_in_time(operation):
-        def wrapped(*arguments, **options):
-            if next(left, None) is None:
+    def fail_in_time(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            if next(operations, None) is None:
                 raise Killed
             return operation(*arguments, **options)
 
@@ -428,7 +453,7 @@ def interrupted(run, folder, left):
     return True
 
 
-def finished_by_the_same_command(run, folder, attempts=3):
+def finished_by_the_same_command(run: tuple[Study, Path], folder: Path, attempts: int = 3) -> pd.DataFrame:
     """The table of the same command again, which may refuse a damaged file and then makes it anew."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict_stages, "CHUNK_ROWS", 5)
@@ -439,15 +464,19 @@ def finished_by_the_same_command(run, folder, attempts=3):
 
 
 @pytest.fixture
-def no_flushing(monkeypatch):
+def no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=POSITION)
 def test_a_kill_at_any_file_operation_leads_to_the_same_table(
-    run, whole, no_flushing, tmp_path_factory, position
-):
+    run: tuple[Study, Path],
+    whole: pd.DataFrame,
+    no_flushing: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    position: float,
+) -> None:
     folder = tmp_path_factory.mktemp("killed")
     interrupted(run, folder, int(300 * position))
     pd.testing.assert_frame_equal(finished_by_the_same_command(run, folder), whole, check_exact=True)
@@ -455,11 +484,11 @@ def test_a_kill_at_any_file_operation_leads_to_the_same_table(
 
 
 @pytest.fixture(scope="module")
-def half_done(run, tmp_path_factory):
+def half_done(run: tuple[Study, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a job that was killed when all of its chunks were there."""
     folder = tmp_path_factory.mktemp("half")
 
-    def killed(*_):
+    def killed(*_: object) -> None:
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
@@ -476,8 +505,16 @@ def half_done(run, tmp_path_factory):
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=POSITION, position=POSITION, bit=BIT, how=st.sampled_from(["flipped", "emptied", "removed"]))
 def test_damage_to_any_file_of_a_job_is_never_used_and_never_a_dead_end(
-    run, whole, half_done, no_flushing, tmp_path_factory, which, position, bit, how
-):
+    run: tuple[Study, Path],
+    whole: pd.DataFrame,
+    half_done: Path,
+    no_flushing: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    which: float,
+    position: float,
+    bit: int,
+    how: str,
+) -> None:
     folder = tmp_path_factory.mktemp("damaged") / "job"
     shutil.copytree(half_done, folder)
     files = [
@@ -491,12 +528,18 @@ def test_damage_to_any_file_of_a_job_is_never_used_and_never_a_dead_end(
     pd.testing.assert_frame_equal(finished_by_the_same_command(run, folder), whole, check_exact=True)
 
 
-def test_finished_chunks_of_a_job_are_not_computed_again(run, whole, half_done, tmp_path, monkeypatch):
+def test_finished_chunks_of_a_job_are_not_computed_again(
+    run: tuple[Study, Path],
+    whole: pd.DataFrame,
+    half_done: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     shutil.copytree(half_done, tmp_path / "job")
     (tmp_path / "job/a.parquet.partial/chunks/10.npz").write_bytes(b"")
     computed, finish = [], prediction_job._finish
 
-    def recorded(folder, job, kernel, chunk, *arguments):
+    def recorded(folder: Path, job: Any, kernel: Any, chunk: Any, *arguments: Any) -> None:
         computed.append(chunk[0])
         finish(folder, job, kernel, chunk, *arguments)
 
@@ -505,7 +548,9 @@ def test_finished_chunks_of_a_job_are_not_computed_again(run, whole, half_done, 
     assert computed == [10]
 
 
-def test_a_folder_that_was_never_begun_is_used_and_a_foreign_one_is_refused(run, tmp_path):
+def test_a_folder_that_was_never_begun_is_used_and_a_foreign_one_is_refused(
+    run: tuple[Study, Path], tmp_path: Path
+) -> None:
     folder = tmp_path / "a.csv.partial"
     folder.mkdir()
     (folder / ".job.json.tmp").write_text("{")
@@ -520,23 +565,31 @@ def test_a_folder_that_was_never_begun_is_used_and_a_foreign_one_is_refused(run,
     assert (folder / "thesis.tex").exists()
 
 
-def test_features_with_other_bits_begin_the_chunks_anew(run, whole, half_done, tmp_path, monkeypatch):
+def test_features_with_other_bits_begin_the_chunks_anew(
+    run: tuple[Study, Path],
+    whole: pd.DataFrame,
+    half_done: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     shutil.copytree(half_done, tmp_path / "job")
-    transformed = predict_stages.preprocess_inputs
+    transformed = preprocess_inputs
 
-    def elsewhere(*arguments):
+    def elsewhere(*arguments: Any) -> str:
         return transformed(*arguments).replace("a", "b").replace("0", "1")
 
     monkeypatch.setattr(predict_stages, "preprocess_inputs", elsewhere)
     pd.testing.assert_frame_equal(finished_by_the_same_command(run, tmp_path / "job"), whole)
 
 
-def test_a_second_job_waits_for_the_first_and_takes_over_its_table(run, tmp_path, monkeypatch, caplog):
+def test_a_second_job_waits_for_the_first_and_takes_over_its_table(
+    run: tuple[Study, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     begun, go_on, computed = threading.Event(), threading.Event(), []
     compute = prediction_job.compute
 
-    def slowly(*arguments, **options):
+    def slowly(*arguments: Any, **options: Any) -> Any:
         computed.append(True)
         begun.set()
         assert go_on.wait(60)
@@ -558,7 +611,7 @@ def test_a_second_job_waits_for_the_first_and_takes_over_its_table(run, tmp_path
 # --------------------------------------------------------------------------------------- mistakes
 
 
-def test_what_is_missing_is_named_with_what_makes_it(run, tmp_path):
+def test_what_is_missing_is_named_with_what_makes_it(run: tuple[Study, Path], tmp_path: Path) -> None:
     folder = tmp_path / "study"
     folder.mkdir()
     study, results = make(folder, CONFIG)
@@ -585,7 +638,7 @@ def test_what_is_missing_is_named_with_what_makes_it(run, tmp_path):
     pd.testing.assert_frame_equal(again, pd.read_csv(tmp_path / "a.csv"), check_exact=True)
 
 
-def test_features_that_were_made_anew_are_not_taken_for_those_of_the_kernel(tmp_path):
+def test_features_that_were_made_anew_are_not_taken_for_those_of_the_kernel(tmp_path: Path) -> None:
     study, results = make(tmp_path, CONFIG)
     solve_all(study, results)
     data = results / "tiny/data/train_x.npy"
@@ -605,13 +658,17 @@ def test_features_that_were_made_anew_are_not_taken_for_those_of_the_kernel(tmp_
         (np.array([["a"]]), "found an array of <U1"),
     ],
 )
-def test_bad_inputs_are_one_sentence_and_nothing_is_written(run, tmp_path, x, sentence):
+def test_bad_inputs_are_one_sentence_and_nothing_is_written(
+    run: tuple[Study, Path], tmp_path: Path, x: np.ndarray, sentence: str
+) -> None:
     with pytest.raises(UserError, match=sentence):
         predicted(run, tmp_path / "a.csv", x)
     assert [path.name for path in tmp_path.iterdir()] == ["new.npy"]
 
 
-def test_bad_options_are_one_sentence_and_nothing_is_written(run, tmp_path, monkeypatch):
+def test_bad_options_are_one_sentence_and_nothing_is_written(
+    run: tuple[Study, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError, match=r"a\.xlsx: found the ending '\.xlsx', expected \.csv or \.parquet"):
         predicted(run, tmp_path / "a.xlsx")
     with pytest.raises(UserError, match="has no kernel 'FD', expected one of FC"):
@@ -624,7 +681,9 @@ def test_bad_options_are_one_sentence_and_nothing_is_written(run, tmp_path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["new.npy"]
 
 
-def test_the_verb_writes_the_table(run, tmp_path, capsys):
+def test_the_verb_writes_the_table(
+    run: tuple[Study, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, results = run
     np.save(tmp_path / "new.npy", NEW)
     command = ["predict", str(results.parent / "tiny.yaml"), "--results", str(results), "--kernel", "FC"]
@@ -635,14 +694,14 @@ def test_the_verb_writes_the_table(run, tmp_path, capsys):
     assert "training size 31 is not on the ladder" in capsys.readouterr().err
 
 
-def test_a_job_goes_on_with_its_chunks_whatever_memory_is_left_now(tmp_path):
+def test_a_job_goes_on_with_its_chunks_whatever_memory_is_left_now(tmp_path: Path) -> None:
     prediction_job.open_job(tmp_path / "job", {"chunk": 100}, {})
     for rows, kept in {100: 100, 60: 100, 190: 100, 40: 40, 500: 500}.items():
         assert predict_stages._rows_begun_with(tmp_path / "job", rows) == kept
     assert predict_stages._rows_begun_with(tmp_path / "none", 7) == 7
 
 
-def test_a_job_whose_record_did_not_fit_on_the_disk_can_be_begun(tmp_path):
+def test_a_job_whose_record_did_not_fit_on_the_disk_can_be_begun(tmp_path: Path) -> None:
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / ".job.json.tmp").touch()
     prediction_job.open_job(tmp_path / "job", {"chunk": 1}, {})

@@ -1,5 +1,7 @@
 """From solutions to the tables: damage, kills, signals, and two jobs at the same work."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -7,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from tiny_studies import DIGITS, study_with_blocks
 
 from neural_kernels import solvers
+from neural_kernels.blocks import KernelStore
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.stages.compare import report_comparison
@@ -28,7 +33,7 @@ from neural_kernels.stages.solve import solve
 from neural_kernels.storage import sealed_parquet
 from neural_kernels.storage.files import read_json
 from neural_kernels.study.folders import solution_folder
-from neural_kernels.study.study import load_study
+from neural_kernels.study.study import Study, load_study
 
 SIZES = 15, 40
 CONFIG = DIGITS | {
@@ -39,8 +44,11 @@ CONFIG = DIGITS | {
 }
 
 
+Numbers = tuple[dict[Path, np.ndarray], dict[str, pd.DataFrame]]
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, Numbers]:
     """A study whose numbers are all there, its results, and what its files held."""
     study, results = study_with_blocks(tmp_path_factory.mktemp("study"), CONFIG)
     work(study, results)
@@ -48,12 +56,12 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def no_flushing(monkeypatch):
+def no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill, unlike a power cut, loses nothing that was written."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-def work(study, results):
+def work(study: Study, results: Path) -> None:
     for n in SIZES:
         solve(study, results, "FC", n, threads=1)
     for n in SIZES:
@@ -62,13 +70,13 @@ def work(study, results):
     read(results)
 
 
-def read(results):
+def read(results: Path) -> None:
     """What the reports read."""
     metrics_table.read(results / "tiny/metrics.parquet")
     sealed_parquet.read(results / "tiny/convergence.parquet")
 
 
-def numbers(results):
+def numbers(results: Path) -> Numbers:
     """Coefficients and metrics, but for what clocks and interruptions change."""
     tables = {
         str(path.relative_to(results)): pd.read_parquet(path).query("metric != 'seconds'")
@@ -77,22 +85,25 @@ def numbers(results):
     return {path: np.load(path) for path in results.rglob("coefficients.npy")}, tables
 
 
-def assert_same(found, expected):
+def assert_same(found: Numbers, expected: Numbers) -> None:
     for path, array in expected[0].items():
         np.testing.assert_array_equal(found[0][path], array)
-    for path, table in expected[1].items():
-        pd.testing.assert_frame_equal(found[1][path], table, check_exact=True)
+    for name, table in expected[1].items():
+        pd.testing.assert_frame_equal(found[1][name], table, check_exact=True)
 
 
-def solution_files(results):
+def solution_files(results: Path) -> list[Path]:
     return [path for path in (results / "tiny/solutions").rglob("*") if path.is_file()]
 
 
-def solves(monkeypatch):
+def solves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Counts the systems that are solved from now on."""
-    solved, solve_system = [], solvers.solve_system
+    solved: list[tuple[int, int]] = []
+    solve_system = solvers.solve_system
 
-    def counted(store, window, *arguments, **options):
+    def counted(
+        store: KernelStore, window: tuple[int, int], *arguments: Any, **options: Any
+    ) -> solvers.Solution:
         solved.append(window)
         return solve_system(store, window, *arguments, **options)
 
@@ -103,7 +114,7 @@ def solves(monkeypatch):
 # ------------------------------------------------------------------------------------------ damage
 
 
-def made_again(study, results, attempts=6):
+def made_again(study: Study, results: Path, attempts: int = 6) -> list[str]:
     """Run as the workflow does, which makes what is missing, until nothing is refused; the sentences."""
     sentences = []
     for _ in range(attempts):
@@ -125,8 +136,8 @@ def made_again(study, results, attempts=6):
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=POSITION, position=POSITION, bit=BIT)
 def test_no_flipped_bit_of_a_solution_goes_unnoticed_and_the_same_numbers_come_again(
-    run, which, position, bit
-):
+    run: tuple[Study, Path, Numbers], which: float, position: float, bit: int
+) -> None:
     study, results, before = run
     path = flip_one(solution_files(results), which, position, bit)
     sentences = made_again(study, results)
@@ -146,7 +157,9 @@ def test_no_flipped_bit_of_a_solution_goes_unnoticed_and_the_same_numbers_come_a
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=POSITION, position=POSITION, bit=BIT)
-def test_no_flipped_bit_of_a_table_goes_unnoticed(run, which, position, bit):
+def test_no_flipped_bit_of_a_table_goes_unnoticed(
+    run: tuple[Study, Path, Numbers], which: float, position: float, bit: int
+) -> None:
     study, results, before = run
     tables = [results / "tiny/metrics.parquet", results / "tiny/convergence.parquet"]
     path = flip_one([*tables, *results.glob("tiny/metrics/FC/*.parquet")], which, position, bit)
@@ -157,7 +170,9 @@ def test_no_flipped_bit_of_a_table_goes_unnoticed(run, which, position, bit):
     assert_same(numbers(results), before)
 
 
-def test_a_draw_under_the_summary_of_another_solution_is_refused(run):
+def test_a_draw_under_the_summary_of_another_solution_is_refused(
+    run: tuple[Study, Path, Numbers],
+) -> None:
     study, results, before = run
     folder = results / "tiny/solutions/FC/direct/n15"
     solution = solvers.load_solution(folder / "draw1")
@@ -170,7 +185,9 @@ def test_a_draw_under_the_summary_of_another_solution_is_refused(run):
     assert_same(numbers(results), before)
 
 
-def test_results_of_a_version_without_checksums_are_refused_and_made_again(run):
+def test_results_of_a_version_without_checksums_are_refused_and_made_again(
+    run: tuple[Study, Path, Numbers],
+) -> None:
     study, results, before = run
     for path in solution_files(results):
         if path.suffix == ".json":
@@ -188,7 +205,11 @@ def test_results_of_a_version_without_checksums_are_refused_and_made_again(run):
 # ------------------------------------------------------------------------------- what is taken over
 
 
-def test_what_is_finished_is_not_solved_or_evaluated_again(run, monkeypatch, caplog):
+def test_what_is_finished_is_not_solved_or_evaluated_again(
+    run: tuple[Study, Path, Numbers],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     study, results, _ = run
     solved = solves(monkeypatch)
     caplog.set_level("INFO")
@@ -198,7 +219,9 @@ def test_what_is_finished_is_not_solved_or_evaluated_again(run, monkeypatch, cap
     assert "nothing to evaluate" in caplog.text
 
 
-def test_a_run_between_two_draws_goes_on_with_the_second(run, monkeypatch):
+def test_a_run_between_two_draws_goes_on_with_the_second(
+    run: tuple[Study, Path, Numbers], monkeypatch: pytest.MonkeyPatch
+) -> None:
     study, results, before = run
     folder = results / "tiny/solutions/FC/direct/n15"
     (folder / "solved.json").unlink()
@@ -209,7 +232,9 @@ def test_a_run_between_two_draws_goes_on_with_the_second(run, monkeypatch):
     assert_same(numbers(results), before)
 
 
-def test_another_problem_is_solved_anew(run, tmp_path, monkeypatch):
+def test_another_problem_is_solved_anew(
+    run: tuple[Study, Path, Numbers], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study, results, _ = run
     config = yaml.safe_load((results.parent / "tiny.yaml").read_text())
     solved = solves(monkeypatch)
@@ -228,7 +253,9 @@ def test_another_problem_is_solved_anew(run, tmp_path, monkeypatch):
     work(study, results)
 
 
-def test_blocks_with_other_entries_are_another_problem(run, monkeypatch):
+def test_blocks_with_other_entries_are_another_problem(
+    run: tuple[Study, Path, Numbers], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from neural_kernels.blocks import open_store, read_block, write_block
 
     study, results, before = run
@@ -262,7 +289,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def program(results, size, gate="/nowhere"):
+def program(results: Path, size: int, gate: str | Path = "/nowhere") -> subprocess.Popen[str]:
     """A solve in a process of its own, which waits before each system while there is a file ``gate``."""
     command = ["solve", str(results.parent / "tiny.yaml"), "--results", str(results), "--kernel", "FC"]
     return subprocess.Popen(
@@ -274,14 +301,18 @@ def program(results, size, gate="/nowhere"):
     )
 
 
-def test_a_second_solve_waits_for_the_first_and_takes_over_its_solutions(run, tmp_path):
+def test_a_second_solve_waits_for_the_first_and_takes_over_its_solutions(
+    run: tuple[Study, Path, Numbers], tmp_path: Path
+) -> None:
     study, results, before = run
     forget(results, 15)
     gate = tmp_path / "gate"
     gate.touch()
     with program(results, 15, gate) as first:
+        assert first.stdout is not None
         assert first.stdout.readline() == "solving\n"
         with program(results, 15) as second:
+            assert second.stderr is not None
             assert f"is being made by process {first.pid} on " in second.stderr.readline()
             gate.unlink()
             out, errors = second.communicate(timeout=120)
@@ -295,11 +326,14 @@ def test_a_second_solve_waits_for_the_first_and_takes_over_its_solutions(run, tm
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_a_solve_that_a_signal_ends_goes_on_by_the_same_command(run, number):
+def test_a_solve_that_a_signal_ends_goes_on_by_the_same_command(
+    run: tuple[Study, Path, Numbers], number: signal.Signals
+) -> None:
     study, results, before = run
     forget(results, 40)
     rng = np.random.default_rng()
     with program(results, 40) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == "solving\n"
         time.sleep(rng.uniform(0, 0.2))
         process.send_signal(number)
@@ -320,19 +354,21 @@ def test_a_solve_that_a_signal_ends_goes_on_by_the_same_command(run, number):
     assert leftovers(results) == []
 
 
-def forget(results, n):
+def forget(results: Path, n: int) -> None:
     """Remove the solutions of a size."""
     for path in solution_files(results):
         if f"n{n}" in path.parts:
             path.unlink()
 
 
-def leftovers(results):
+def leftovers(results: Path) -> list[Path]:
     """Files of checkpoints: a lock or a small temporary file may wait for the next run."""
     return [path for path in solution_files(results) if "checkpoint" in path.parts]
 
 
-def test_a_temporary_file_of_a_killed_checkpoint_stops_nothing(run):
+def test_a_temporary_file_of_a_killed_checkpoint_stops_nothing(
+    run: tuple[Study, Path, Numbers],
+) -> None:
     study, results, before = run
     forget(results, 40)
     checkpoints = results / "tiny/solutions/FC/iterative/n40/draw0/checkpoint"
@@ -353,7 +389,9 @@ class Killed(BaseException):
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=POSITION)
-def test_a_kill_at_any_file_operation_of_solve_and_evaluate_leads_to_the_same_numbers(run, position):
+def test_a_kill_at_any_file_operation_of_solve_and_evaluate_leads_to_the_same_numbers(
+    run: tuple[Study, Path, Numbers], position: float
+) -> None:
     study, results, before = run
     forget(results, 40)
     for path in results.glob("tiny/metrics/FC/*.parquet"):
@@ -362,8 +400,8 @@ def test_a_kill_at_any_file_operation_of_solve_and_evaluate_leads_to_the_same_nu
     with pytest.MonkeyPatch.context() as patch:
         left = iter(range(survived))
 
-        def fail_in_time(operation):
-            def wrapped(*arguments, **options):
+        def fail_in_time(operation: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(*arguments: Any, **options: Any) -> Any:
                 if next(left, None) is None:
                     raise Killed
                 return operation(*arguments, **options)
@@ -381,7 +419,9 @@ def test_a_kill_at_any_file_operation_of_solve_and_evaluate_leads_to_the_same_nu
     assert leftovers(results) == []
 
 
-def test_a_comparison_does_not_pass_over_a_table_that_was_set_aside(run, tmp_path):
+def test_a_comparison_does_not_pass_over_a_table_that_was_set_aside(
+    run: tuple[Study, Path, Numbers], tmp_path: Path
+) -> None:
     study, results, _ = run
     metrics = results / "tiny/metrics.parquet"
     (tmp_path / "tables").mkdir()

@@ -1,9 +1,14 @@
 """A tiny tuning study, stage by stage in one process."""
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import os
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,28 +19,28 @@ from hypothesis import HealthCheck, given, settings
 from resealing import rewrite
 from tuning_studies import CONFIG, prepared
 
+from neural_kernels import preprocessing
 from neural_kernels.architectures import build
-from neural_kernels.engines import kernel_matrix
+from neural_kernels.engines import kernel_matrix, rate
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.preprocessing import preprocess
 from neural_kernels.preprocessing.options import parse_preprocessing
 from neural_kernels.stages import tune as tuning_stages
 from neural_kernels.storage.files import read_json
-from neural_kernels.study.study import load_study
-from neural_kernels.tuning import assessment
+from neural_kernels.study.study import Study, load_study
 from neural_kernels.tuning.journal import Journal
 
 TRIALS = CONFIG["tuning"]["trials"]
 
 
-def started(folder, **tuning):
+def started(folder: Path, **tuning: Any) -> tuple[Study, Path]:
     study, results = prepared(folder, **tuning)
     tuning_stages.start_tuning(study, results)
     return study, results
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
     """A study whose stages are all done, and its results."""
     study, results = started(tmp_path_factory.mktemp("study"))
     for trial in range(TRIALS):
@@ -49,15 +54,17 @@ def run(tmp_path_factory):
     return study, results
 
 
-def folder_of(results):
+def folder_of(results: Path) -> Path:
     return results / "tiny" / "tuning"
 
 
-def trial(results, number):
+def trial(results: Path, number: int | str) -> Any:
     return read_json(folder_of(results) / "trials" / f"{number}.json")
 
 
-def directly(results, tmp_path, candidate, n, m, part, ridge):
+def directly(
+    results: Path, tmp_path: Path, candidate: dict[str, Any], n: int, m: int, part: str, ridge: float
+) -> np.ndarray:
     """Predictions for ``part``, with the preprocessing of the workflow and dense NumPy."""
     preprocess(parse_preprocessing("", candidate["preprocessing"]), results / "tiny" / "data", tmp_path)
     architecture = build(**candidate["architecture"])
@@ -69,7 +76,9 @@ def directly(results, tmp_path, candidate, n, m, part, ridge):
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_a_trial_is_what_the_stages_of_a_study_give(run, tmp_path, number):
+def test_a_trial_is_what_the_stages_of_a_study_give(
+    run: tuple[Study, Path], tmp_path: Path, number: int
+) -> None:
     _, results = run
     record = trial(results, number)
     assert record["state"] == "complete"
@@ -83,7 +92,7 @@ def test_a_trial_is_what_the_stages_of_a_study_give(run, tmp_path, number):
     assert set(found["scores"]) == {"validation"}
 
 
-def test_the_winner_is_tested_as_it_was_judged(run, tmp_path):
+def test_the_winner_is_tested_as_it_was_judged(run: tuple[Study, Path], tmp_path: Path) -> None:
     _, results = run
     best = read_json(folder_of(results) / "selected.json")["best"]
     values = [trial(results, number)["assessment"]["value"] for number in range(TRIALS)]
@@ -96,7 +105,7 @@ def test_the_winner_is_tested_as_it_was_judged(run, tmp_path):
     assert tested["assessment"]["scores"]["digits"]["accuracy"] == np.mean(predictions.argmax(1) == labels)
 
 
-def test_the_baseline_is_the_kernel_of_the_study(run, tmp_path):
+def test_the_baseline_is_the_kernel_of_the_study(run: tuple[Study, Path], tmp_path: Path) -> None:
     study, results = run
     tested = read_json(folder_of(results) / "test" / "baseline.json")
     assert build(**tested["candidate"]["architecture"]) == study.kernels["CV1"].architecture
@@ -109,17 +118,20 @@ def test_the_baseline_is_the_kernel_of_the_study(run, tmp_path):
     assert again["assessment"]["value"] == pytest.approx(np.mean((predictions - targets) ** 2), rel=1e-6)
 
 
-def test_the_second_look_has_the_best_and_the_worst(run):
+def test_the_second_look_has_the_best_and_the_worst(run: tuple[Study, Path]) -> None:
     _, results = run
     chosen = read_json(folder_of(results) / "selected.json")["transfer"]
     values = {number: trial(results, number)["assessment"]["value"] for number in range(TRIALS)}
-    assert (chosen[0], chosen[-1]) == (min(values, key=values.get), max(values, key=values.get))
+    assert (chosen[0], chosen[-1]) == (
+        min(values, key=lambda n: values[n]),
+        max(values, key=lambda n: values[n]),
+    )
     for place, number in enumerate(chosen):
         again = read_json(folder_of(results) / "transfer" / f"{place}.json")
         assert again["hyperparameters"] == trial(results, number)["hyperparameters"]
 
 
-def test_the_table_has_every_trial(run):
+def test_the_table_has_every_trial(run: tuple[Study, Path]) -> None:
     _, results = run
     table = pd.read_csv(folder_of(results) / "trials.csv")
     assert list(table["trial"]) == list(range(TRIALS))
@@ -130,13 +142,13 @@ def test_the_table_has_every_trial(run):
             assert row[name] == value
 
 
-def test_the_report_is_a_pdf(run):
+def test_the_report_is_a_pdf(run: tuple[Study, Path]) -> None:
     _, results = run
     assert (results / "tiny_tuning.pdf").read_bytes().startswith(b"%PDF")
     assert (folder_of(results) / "history.png").exists()
 
 
-def test_another_study_can_name_the_winner(run, tmp_path):
+def test_another_study_can_name_the_winner(run: tuple[Study, Path], tmp_path: Path) -> None:
     _, results = run
     tuned = str(results / "tiny" / "tuned.yaml")
     plain = {"plain": {"method": "none"}}
@@ -157,7 +169,7 @@ def test_another_study_can_name_the_winner(run, tmp_path):
     assert study.training_sizes("Tuned")[-1] <= 30
 
 
-def test_a_trial_is_recomputed_from_its_record(run):
+def test_a_trial_is_recomputed_from_its_record(run: tuple[Study, Path]) -> None:
     study, results = run
     before = (folder_of(results) / "trials" / "1.json").read_bytes()
     sentence = tuning_stages.recompute_trial(study, results, 1, threads=1)
@@ -166,7 +178,7 @@ def test_a_trial_is_recomputed_from_its_record(run):
     assert (folder_of(results) / "trials" / "1.json").read_bytes() == before
 
 
-def test_a_deleted_record_is_made_again_with_the_same_hyperparameters(run):
+def test_a_deleted_record_is_made_again_with_the_same_hyperparameters(run: tuple[Study, Path]) -> None:
     study, results = run
     path = folder_of(results) / "trials" / "2.json"
     before = read_json(path)
@@ -182,31 +194,32 @@ def test_a_deleted_record_is_made_again_with_the_same_hyperparameters(run):
 # ------------------------------------------------------------------------------------ damage and kills
 
 
-def stages_of(study, results):
+def stages_of(study: Study, results: Path) -> Iterator[tuple[list[Path], Callable[[], object]]]:
     """Every stage with the files that the workflow knows of it, in order."""
     folder = folder_of(results)
     yield [folder / "started.json"], lambda: tuning_stages.start_tuning(study, results, threads=1)
+    assert study.tuning is not None
     for number in range(study.tuning.trials):
         yield (
             [folder / "trials" / f"{number}.json"],
-            lambda number=number: tuning_stages.run_trial(study, results, number, threads=1),
+            partial(tuning_stages.run_trial, study, results, number, threads=1),
         )
     outputs = [folder / "selected.json", folder / "trials.csv", results / "tiny" / "tuned.yaml"]
     yield outputs, lambda: tuning_stages.select_tuned(study, results)
     for which in ("tuned", "baseline"):
         yield (
             [folder / "test" / f"{which}.json"],
-            lambda which=which: tuning_stages.test_tuned(study, results, which, threads=1),
+            partial(tuning_stages.test_tuned, study, results, which, threads=1),
         )
     for which in ("baseline", "0", "1", "2"):
         yield (
             [folder / "transfer" / f"{which}.json"],
-            lambda which=which: tuning_stages.transfer_trial(study, results, which, threads=1),
+            partial(tuning_stages.transfer_trial, study, results, which, threads=1),
         )
     yield [results / "tiny_tuning.pdf"], lambda: tuning_stages.report_tuning(study, results)
 
 
-def make_what_is_missing(study, results, attempts=6):
+def make_what_is_missing(study: Study, results: Path, attempts: int = 6) -> list[str]:
     """As the workflow does, until nothing is refused; the sentences."""
     sentences = []
     for _ in range(attempts):
@@ -222,7 +235,7 @@ def make_what_is_missing(study, results, attempts=6):
     raise AssertionError(sentences)
 
 
-def values(results):
+def values(results: Path) -> dict[tuple[str, str], dict[str, Any]]:
     found = {}
     for path in sorted(folder_of(results).rglob("*.json")):
         record = read_json(path)
@@ -233,7 +246,9 @@ def values(results):
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=POSITION, position=POSITION, bit=BIT)
-def test_no_flipped_bit_of_a_record_goes_unnoticed_by_the_stages_that_read_it(run, which, position, bit):
+def test_no_flipped_bit_of_a_record_goes_unnoticed_by_the_stages_that_read_it(
+    run: tuple[Study, Path], which: float, position: float, bit: int
+) -> None:
     study, results = run
     before, folder = values(results), folder_of(results)
     paths = [*folder.rglob("*.json"), folder / "whitening.npz"]
@@ -255,7 +270,9 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("share", [0.15, 0.5, 0.85])
-def test_a_kill_at_any_file_operation_leads_to_the_same_records(run, tmp_path, share):
+def test_a_kill_at_any_file_operation_leads_to_the_same_records(
+    run: tuple[Study, Path], tmp_path: Path, share: float
+) -> None:
     expected = values(run[1])
     survived = int(share * 400 + np.random.default_rng().integers(-40, 40))
     with pytest.MonkeyPatch.context() as patch:
@@ -263,8 +280,8 @@ def test_a_kill_at_any_file_operation_leads_to_the_same_records(run, tmp_path, s
         patch.setattr(os, "fsync", lambda descriptor: None)
         left = iter(range(survived))
 
-        def fail_in_time(operation):
-            def wrapped(*arguments, **options):
+        def fail_in_time(operation: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(*arguments: Any, **options: Any) -> Any:
                 if next(left, None) is None:
                     raise Killed
                 return operation(*arguments, **options)
@@ -287,11 +304,13 @@ def test_a_kill_at_any_file_operation_leads_to_the_same_records(run, tmp_path, s
     assert not [path for path in results.rglob("*") if path.suffix in (".lock", ".flock")]
 
 
-def test_a_finished_trial_and_a_finished_start_are_taken_over(run, monkeypatch, caplog):
+def test_a_finished_trial_and_a_finished_start_are_taken_over(
+    run: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     study, results = run
     caplog.set_level("INFO")
     monkeypatch.setattr(tuning_stages, "assess", None)
-    monkeypatch.setattr(tuning_stages.preprocessing, "spectrum_of", None)
+    monkeypatch.setattr(preprocessing, "spectrum_of", None)
     tuning_stages.run_trial(study, results, 1, threads=1)
     tuning_stages.start_tuning(study, results, threads=1)
     assert "trial 1 is there already" in caplog.text
@@ -312,10 +331,12 @@ POOLED = {
 }
 
 
-def test_failed_and_pruned_trials_are_recorded_and_stop_nothing(tmp_path, monkeypatch):
+def test_failed_and_pruned_trials_are_recorded_and_stop_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study, results = started(tmp_path, space=POOLED, largest_seconds=100.0, trials=8, transfer=None)
     rates = itertools.chain([1.0], itertools.repeat(1e9))
-    monkeypatch.setattr(assessment.rate, "measure_rate", lambda *_: next(rates))
+    monkeypatch.setattr(rate, "measure_rate", lambda *_: next(rates))
     for number in range(8):
         tuning_stages.run_trial(study, results, number, threads=1)
     found = [trial(results, number) for number in range(8)]
@@ -335,7 +356,7 @@ def test_failed_and_pruned_trials_are_recorded_and_stop_nothing(tmp_path, monkey
     assert list(table["value"].notna()) == [state == "complete" for state in states]
 
 
-def test_without_any_value_there_is_no_winner(tmp_path, monkeypatch):
+def test_without_any_value_there_is_no_winner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study, results = started(tmp_path, trials=1, largest_seconds=1e-9)
     tuning_stages.run_trial(study, results, 0, threads=1)
     with pytest.raises(
@@ -345,10 +366,12 @@ def test_without_any_value_there_is_no_winner(tmp_path, monkeypatch):
     assert not (results / "tiny" / "tuned.yaml").exists()
 
 
-def test_a_trial_that_always_breaks_off_ends_as_failed(tmp_path, monkeypatch):
+def test_a_trial_that_always_breaks_off_ends_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study, results = started(tmp_path, trials=1, attempts=2)
 
-    def no_memory(*_):
+    def no_memory(*_: object) -> None:
         raise MemoryError("no room for the kernel")
 
     monkeypatch.setattr(tuning_stages, "assess", no_memory)
@@ -362,7 +385,9 @@ def test_a_trial_that_always_breaks_off_ends_as_failed(tmp_path, monkeypatch):
     assert "begun 2 times and never ended: the last error was MemoryError: no room" in record["reason"]
 
 
-def test_a_trial_that_was_killed_between_journal_and_record_is_made_again(tmp_path, monkeypatch):
+def test_a_trial_that_was_killed_between_journal_and_record_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study, results = started(tmp_path, trials=1)
     monkeypatch.setattr(tuning_stages, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -378,7 +403,7 @@ def test_a_trial_that_was_killed_between_journal_and_record_is_made_again(tmp_pa
 # ---------------------------------------------------------------------------------------- mistakes
 
 
-def test_settings_that_changed_are_refused(run, tmp_path):
+def test_settings_that_changed_are_refused(run: tuple[Study, Path], tmp_path: Path) -> None:
     _, results = run
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump({**CONFIG, "tuning": {**CONFIG["tuning"], "objective": "accuracy"}}))
@@ -388,7 +413,7 @@ def test_settings_that_changed_are_refused(run, tmp_path):
             stage(changed, results)
 
 
-def test_other_examples_are_refused(run, tmp_path):
+def test_other_examples_are_refused(run: tuple[Study, Path], tmp_path: Path) -> None:
     study, results = run
     path = results / "tiny" / "data" / "validation_y.npy"
     labels = np.load(path)
@@ -401,13 +426,13 @@ def test_other_examples_are_refused(run, tmp_path):
     tuning_stages.select_tuned(study, results)
 
 
-def test_the_objective_has_to_fit_the_data(tmp_path):
+def test_the_objective_has_to_fit_the_data(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"objective is 'mse', but the data is a classification"):
         prepared(tmp_path, objective="mse")
     assert not (tmp_path / "results").exists()
 
 
-def test_what_does_not_exist_is_named(run):
+def test_what_does_not_exist_is_named(run: tuple[Study, Path]) -> None:
     study, results = run
     with pytest.raises(UserError, match="study tiny has no trial 5, expected 0 to 4"):
         tuning_stages.run_trial(study, results, 5)
@@ -416,7 +441,7 @@ def test_what_does_not_exist_is_named(run):
         tuning_stages.start_tuning(other, results)
 
 
-def load_study_without_tuning(results):
+def load_study_without_tuning(results: Path) -> Study:
     path = results / "plain.yaml"
     path.write_text(yaml.safe_dump({key: value for key, value in CONFIG.items() if key != "tuning"}))
     return load_study(path)

@@ -1,5 +1,7 @@
 """What a target of the workflow asks of the config folder."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +61,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "results/report.html", "results/base/solutions/Myrtle/direct/n16/solved.json",
     ],
 )  # fmt: skip
-def test_targets_that_there_are_pass(config, target):
+def test_targets_that_there_are_pass(config: Path, target: str) -> None:
     check_target(target, config)
 
 
@@ -110,13 +112,13 @@ def test_targets_that_there_are_pass(config, target):
         ("results/base/features/zca/features.json", "study base has no preprocessing 'zca', expected one of plain"),
     ],
 )  # fmt: skip
-def test_others_are_one_sentence(config, target, sentence):
+def test_others_are_one_sentence(config: Path, target: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence) as found:
         check_target(target, config)
     assert "\n" not in str(found.value)
 
 
-def test_a_short_name_is_no_table_and_no_whole_name_of_another_report(config):
+def test_a_short_name_is_no_table_and_no_whole_name_of_another_report(config: Path) -> None:
     found = short_names(config)
     assert {"base", "several", "approximated", "mine_tuning"} <= set(found)
     assert not {"mine", "twice", "twice_scaling", "x`touch pwned`"} & set(found)

@@ -1,7 +1,11 @@
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +16,11 @@ from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.storage.files import read_json, write_atomically, write_json, write_npy
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
     write_json(path, {"a": 1})
 
-    def fail(file):
+    def fail(file: Any) -> None:
         file.write(b"half")
         raise OSError("disk full")
 
@@ -26,7 +30,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
 
 
-def test_json_refuses_nan(tmp_path):
+def test_json_refuses_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "value.json", {"a": float("nan")})
     assert not list(tmp_path.iterdir())
@@ -35,7 +39,7 @@ def test_json_refuses_nan(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"), [("{", "is not valid JSON"), ("[1]", "holds list"), (None, "is missing")]
 )
-def test_reading_says_what_is_wrong(tmp_path, text, sentence):
+def test_reading_says_what_is_wrong(tmp_path: Path, text: str | None, sentence: str) -> None:
     path = tmp_path / "value.json"
     if text is not None:
         path.write_text(text)
@@ -43,7 +47,7 @@ def test_reading_says_what_is_wrong(tmp_path, text, sentence):
         read_json(path)
 
 
-def test_npy_is_plain_and_readable_by_others(tmp_path):
+def test_npy_is_plain_and_readable_by_others(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "array.npy"
     write_npy(path, np.arange(6.0).reshape(2, 3))
     assert np.load(path, allow_pickle=False).tolist() == [[0, 1, 2], [3, 4, 5]]
@@ -58,7 +62,7 @@ def _umask() -> int:
     return mask
 
 
-def test_json_is_stable_text(tmp_path):
+def test_json_is_stable_text(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": [1, 2]})
     text = json.loads((tmp_path / "a.json").read_text())
     assert text.pop("checksum")
@@ -66,7 +70,9 @@ def test_json_is_stable_text(tmp_path):
 
 
 @given(st.integers(0, 2**30), st.integers(0, 7))
-def test_no_flipped_bit_of_json_goes_unnoticed(tmp_path_factory, position, bit):
+def test_no_flipped_bit_of_json_goes_unnoticed(
+    tmp_path_factory: pytest.TempPathFactory, position: int, bit: int
+) -> None:
     path = tmp_path_factory.mktemp("json") / "value.json"
     value = {"ridge": 1.5e-7, "name": "FC", "list": [1, 2.25, None, True]}
     write_json(path, value)
@@ -80,7 +86,7 @@ def test_no_flipped_bit_of_json_goes_unnoticed(tmp_path_factory, position, bit):
         assert path.with_name("value.json.rejected").exists()
 
 
-def test_json_of_a_version_that_wrote_no_checksum_is_taken_only_on_request(tmp_path):
+def test_json_of_a_version_that_wrote_no_checksum_is_taken_only_on_request(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
     path.write_text('{"a": 1}')
     assert read_json(path, unsealed=True) == {"a": 1}
@@ -88,7 +94,7 @@ def test_json_of_a_version_that_wrote_no_checksum_is_taken_only_on_request(tmp_p
         read_json(path)
 
 
-def test_a_killed_writer_leaves_nothing_that_adds_up(tmp_path):
+def test_a_killed_writer_leaves_nothing_that_adds_up(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
     for _ in range(3):
         program = "import os,sys; from pathlib import Path; from neural_kernels.storage.files import write_atomically; "
@@ -99,10 +105,10 @@ def test_a_killed_writer_leaves_nothing_that_adds_up(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["value.json"]
 
 
-def test_writers_at_one_time_all_leave_a_whole_file(tmp_path):
+def test_writers_at_one_time_all_leave_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
 
-    def write(number):
+    def write(number: int) -> None:
         for _ in range(20):
             write_json(path, {"number": number, "text": "x" * 1000 * number})
 

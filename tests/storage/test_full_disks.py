@@ -1,11 +1,14 @@
 """A disk that is full, limited or read-only ends any stage with one sentence, and the same command then finishes."""
 
+from __future__ import annotations
+
 import errno
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import disk_program
 import numpy as np
@@ -23,7 +26,7 @@ SAID = {
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory):
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[Any]]]:
     """What ``disk_program`` saw, by the way in which the disk refused; on a small disk of its own where that can be."""
     folder, work = tmp_path_factory.mktemp("disk"), tmp_path_factory.mktemp("work")
     mounted = (
@@ -35,7 +38,7 @@ def seen(tmp_path_factory):
     )
     ways = ["limited", *(["full", "readonly"] if mounted else [])]
     try:
-        command = [sys.executable, PROGRAM, folder, work / "seen.jsonl", *ways]
+        command = [sys.executable, str(PROGRAM), str(folder), str(work / "seen.jsonl"), *ways]
         done = subprocess.run(command, capture_output=True, text=True)
         # A write through a memory map on a full disk would end it by SIGBUS.
         assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
@@ -47,7 +50,9 @@ def seen(tmp_path_factory):
 
 
 @pytest.mark.parametrize("way", SAID)
-def test_every_stage_says_so_in_one_sentence_and_finishes_once_there_is_room(seen, way):
+def test_every_stage_says_so_in_one_sentence_and_finishes_once_there_is_room(
+    seen: dict[str, list[list[Any]]], way: str
+) -> None:
     if way not in seen:
         pytest.skip("mounting a small disk takes root")
     *runs, (different, left_over) = seen[way]
@@ -71,7 +76,7 @@ def test_every_stage_says_so_in_one_sentence_and_finishes_once_there_is_room(see
 # ------------------------------------------------------------------------------------ reservations
 
 
-def test_room_is_taken_and_what_is_there_stays(tmp_path):
+def test_room_is_taken_and_what_is_there_stays(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"abc")
     disk.reserve(path, 5000)
@@ -82,14 +87,16 @@ def test_room_is_taken_and_what_is_there_stays(tmp_path):
 
 
 @pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EINVAL, None])
-def test_a_file_system_without_reservations_gets_zeros_written(tmp_path, monkeypatch, error):
+def test_a_file_system_without_reservations_gets_zeros_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int | None
+) -> None:
     path = tmp_path / "a"
     with path.open("wb") as file:
         file.write(b"abc")
         file.seek(3 * 2**20)
         file.write(b"xyz")
 
-    def refuse(*_):
+    def refuse(*_: object) -> None:
         raise OSError(error, "not here")
 
     if error is None:
@@ -104,8 +111,10 @@ def test_a_file_system_without_reservations_gets_zeros_written(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_a_file_without_room_is_named_and_removed(tmp_path, monkeypatch, error):
-    def full(*_):
+def test_a_file_without_room_is_named_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def full(*_: object) -> None:
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
@@ -114,7 +123,7 @@ def test_a_file_without_room_is_named_and_removed(tmp_path, monkeypatch, error):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_new_array_is_a_plain_file_of_zeros(tmp_path):
+def test_a_new_array_is_a_plain_file_of_zeros(tmp_path: Path) -> None:
     array = disk.new_array(tmp_path / "a.npy", (3, 4), np.float32)
     array[1] = 7
     array.flush()

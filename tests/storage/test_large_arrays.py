@@ -1,10 +1,13 @@
 """Files appear whole or not at all."""
 
+from __future__ import annotations
+
 import errno
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.storage.large_arrays import atomic_array, made_alone
 
 
-def test_array_appears_when_it_is_complete(tmp_path):
+def test_array_appears_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "new" / "x.npy"
     with atomic_array(path, (3, 2), np.float64) as array:
         array[:] = 7
@@ -22,7 +25,7 @@ def test_array_appears_when_it_is_complete(tmp_path):
     assert os.listdir(path.parent) == ["x.npy"]
 
 
-def test_error_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     np.save(path, np.arange(3))
     with pytest.raises(ZeroDivisionError), atomic_array(path, (5,), np.int64) as array:
@@ -32,8 +35,10 @@ def test_error_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room for a file")
-def test_full_disk_is_named_before_anything_is_written(tmp_path, monkeypatch):
-    def full(*_):
+def test_full_disk_is_named_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
@@ -45,7 +50,7 @@ def test_full_disk_is_named_before_anything_is_written(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_what_killed_jobs_left_is_removed_by_the_next_one(tmp_path):
+def test_what_killed_jobs_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; import numpy as np\n"
         "from neural_kernels.storage.large_arrays import atomic_array\n"
@@ -62,7 +67,7 @@ def test_what_killed_jobs_left_is_removed_by_the_next_one(tmp_path):
     assert os.listdir(tmp_path) == ["y.npy"]
 
 
-def test_what_a_killed_process_left_is_used_by_the_next_writer(tmp_path):
+def test_what_a_killed_process_left_is_used_by_the_next_writer(tmp_path: Path) -> None:
     (tmp_path / ".x.npy.tmp").write_bytes(b"longer than the array will be" * 100)
     with atomic_array(tmp_path / "x.npy", (3,), np.int64) as array:
         array[:] = 5

@@ -1,7 +1,11 @@
 """YAML files as people write them, and what is refused in them."""
 
+from __future__ import annotations
+
 import itertools
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,13 +15,13 @@ from neural_kernels.storage import strict_yaml
 from neural_kernels.storage.strict_yaml import MOST_BYTES, read_yaml
 
 
-def read(tmp_path, text):
+def read(tmp_path: Path, text: str | bytes) -> Any:
     path = tmp_path / "mine.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_yaml(path)
 
 
-def test_plain_values_are_what_they_look_like(tmp_path):
+def test_plain_values_are_what_they_look_like(tmp_path: Path) -> None:
     text = (
         "{a: 1, b: -2, c: 1.5, d: x, e: 'x', f: true, g: no, h: null, i: ~, j: [1, {k: 2}], l: '5', m: 1_000}"
     )
@@ -40,7 +44,7 @@ def test_plain_values_are_what_they_look_like(tmp_path):
         ("+1.5e2", 150.0),
     ],
 )
-def test_exponents_need_no_point(tmp_path, text, number):
+def test_exponents_need_no_point(tmp_path: Path, text: str, number: float) -> None:
     found = read(tmp_path, f"a: {text}")["a"]
     assert (found, type(found)) == (number, float)
 
@@ -48,16 +52,16 @@ def test_exponents_need_no_point(tmp_path, text, number):
 @pytest.mark.parametrize(
     "text", ["010", "0x10", "1:30", "2020-01-01", "0b1", "nan", "inf", "1e", "e5", "1__0", "1_"]
 )
-def test_what_is_a_number_to_few_is_text(tmp_path, text):
+def test_what_is_a_number_to_few_is_text(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, f"a: {text}") == {"a": text}
 
 
 @pytest.mark.parametrize("text", ["-0.0", "-0", "0.0", "-.0e5"])
-def test_negative_zero_is_zero(tmp_path, text):
+def test_negative_zero_is_zero(tmp_path: Path, text: str) -> None:
     assert str(read(tmp_path, f"a: {text}")["a"]) in ("0", "0.0")
 
 
-def test_the_parser_in_python_gives_the_same_values(tmp_path, monkeypatch):
+def test_the_parser_in_python_gives_the_same_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "{a: 1e-6, b: [yes, 010, ~], c: &x {d: 1.0}, e: {<<: *x, f: '1'}}"
     fast = read(tmp_path, text)
 
@@ -70,13 +74,13 @@ def test_the_parser_in_python_gives_the_same_values(tmp_path, monkeypatch):
         read(tmp_path, "a: 1\na: 2")
 
 
-def test_keys_of_an_alias_are_taken_over_under_those_that_are_given(tmp_path):
+def test_keys_of_an_alias_are_taken_over_under_those_that_are_given(tmp_path: Path) -> None:
     text = "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {<<: *a, x: 5}\nd: {z: 6, <<: [*a, *b]}"
     found = read(tmp_path, text)
     assert (found["c"], found["d"]) == ({"x": 5, "y": 2}, {"x": 1, "y": 2, "z": 6})
 
 
-def test_what_an_alias_repeats_is_no_shared_value(tmp_path):
+def test_what_an_alias_repeats_is_no_shared_value(tmp_path: Path) -> None:
     found = read(tmp_path, "a: &a {x: [1]}\nb: *a")
     found["a"]["x"].append(2)
     assert found["b"] == {"x": [1]}
@@ -134,7 +138,7 @@ LAUGHS = "a: &a x\n" + "".join(
         (MOST_BYTES * b" " + b"a", "has more than 262,144 bytes"),
     ],
 )  # fmt: skip
-def test_what_would_hide_a_mistake_is_one_sentence(tmp_path, text, sentence):
+def test_what_would_hide_a_mistake_is_one_sentence(tmp_path: Path, text: bytes | str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence) as found:
         read(tmp_path, text)
     assert "mine.yaml" in str(found.value)
@@ -142,7 +146,7 @@ def test_what_would_hide_a_mistake_is_one_sentence(tmp_path, text, sentence):
     assert len(str(found.value)) < 500
 
 
-def test_files_that_are_none(tmp_path):
+def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "folder.yaml").mkdir()
     for path, sentence in [
         (tmp_path / "gone.yaml", "gone.yaml is missing"),
@@ -154,11 +158,11 @@ def test_files_that_are_none(tmp_path):
             read_yaml(path)
 
 
-def test_a_file_that_never_ends_is_not_waited_for(tmp_path):
+def test_a_file_that_never_ends_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     with pytest.raises(UserError, match="is no plain file"):
         read_yaml(tmp_path / "pipe.yaml")
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path):
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     assert read(tmp_path, "a: 1".encode("utf-8-sig")) == {"a": 1}

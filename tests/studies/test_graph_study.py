@@ -1,6 +1,10 @@
 """A study whose examples are graphs, stage by stage, against the same computed directly."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +15,13 @@ from neural_kernels import blocks, datasets, preprocessing
 from neural_kernels.datasets.pools import Chunk, Dataset, Pool, in_memory
 from neural_kernels.engines import kernel_matrix, variances
 from neural_kernels.errors import UserError
-from neural_kernels.graphs import made_up, open_examples
+from neural_kernels.graphs import Graphs, made_up, open_examples
 from neural_kernels.planning import costs as planning
 from neural_kernels.preprocessing.options import Zca
 from neural_kernels.stages.data import prepare_data, preprocess_data
 from neural_kernels.stages.kernels import compute_block, declare_kernel
 from neural_kernels.storage.files import read_json
-from neural_kernels.study.study import load_study
+from neural_kernels.study.study import Study, load_study
 
 CONFIG = {
     "title": "t",
@@ -35,10 +39,10 @@ GRAPHS = made_up(40, 3, np.random.default_rng(0), mean_nodes=7)
 TARGETS = np.random.default_rng(1).standard_normal((40, 2))
 
 
-def loader(options):
+def loader(options: Any) -> Dataset:
     """What a data set of graphs hands over: pools of graphs, here read in chunks that come out of order."""
 
-    def chunks():
+    def chunks() -> Iterator[Chunk]:
         for start in (16, 0):
             few = slice(start, min(start + 16, 30))
             yield Chunk(start, GRAPHS[few], TARGETS[few], "train.csv", start)
@@ -48,17 +52,19 @@ def loader(options):
 
 
 @pytest.fixture
-def study(tmp_path, monkeypatch):
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.setitem(datasets.DATASETS, "arrays", loader)
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(CONFIG))
     return load_study(tmp_path / "small.yaml")
 
 
-def open_part(folder: Path, part: str):
-    return open_examples(folder / f"{part}.npy", (None, 3))
+def open_part(folder: Path, part: str) -> Graphs:
+    graphs = open_examples(folder / f"{part}.npy", (None, 3))
+    assert isinstance(graphs, Graphs)
+    return graphs
 
 
-def test_blocks_are_the_kernel_of_the_standardised_graphs(study, tmp_path):
+def test_blocks_are_the_kernel_of_the_standardised_graphs(study: Study, tmp_path: Path) -> None:
     prepare_data(study, tmp_path)
     for name in ("plain", "scaled"):
         preprocess_data(study, tmp_path, name)
@@ -86,7 +92,7 @@ def test_blocks_are_the_kernel_of_the_standardised_graphs(study, tmp_path):
     np.testing.assert_allclose(variances(network, train), np.diag(kernel_matrix(network, train)), rtol=1e-13)
 
 
-def test_the_hash_of_features_is_also_of_the_edges(study, tmp_path):
+def test_the_hash_of_features_is_also_of_the_edges(study: Study, tmp_path: Path) -> None:
     prepare_data(study, tmp_path)
     preprocess_data(study, tmp_path, "plain")
     described = tmp_path / "small/features/plain/features.json"
@@ -101,14 +107,14 @@ def test_the_hash_of_features_is_also_of_the_edges(study, tmp_path):
     assert after["test"] == before["test"]
 
 
-def test_whitening_graphs_is_refused(study, tmp_path):
+def test_whitening_graphs_is_refused(study: Study, tmp_path: Path) -> None:
     prepare_data(study, tmp_path)
     options = Zca(per_image_normalization=False)
     with pytest.raises(UserError, match="method is zca, but the examples are graphs"):
         preprocessing.preprocess(options, tmp_path / "small/data", tmp_path / "features")
 
 
-def test_an_architecture_for_images_is_refused_before_any_work(study, tmp_path):
+def test_an_architecture_for_images_is_refused_before_any_work(study: Study, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(
         yaml.safe_dump(
             CONFIG | {"kernels": {"C": {"architecture": {"name": "CV8"}, "preprocessing": "plain"}}}
@@ -132,7 +138,9 @@ def test_an_architecture_for_images_is_refused_before_any_work(study, tmp_path):
         ),
     ],
 )
-def test_a_graph_that_is_none_is_named(study, tmp_path, monkeypatch, spoil, sentence):
+def test_a_graph_that_is_none_is_named(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Any], Any], sentence: str
+) -> None:
     spoiled = GRAPHS[np.arange(40)]
     spoil(spoiled)
     # The last node and edge are of the test set's last graph: put it first.
@@ -142,7 +150,8 @@ def test_a_graph_that_is_none_is_named(study, tmp_path, monkeypatch, spoil, sent
     assert not (tmp_path / "small/data/data.json").exists()
 
 
-def test_the_plan_measures_made_up_graphs(study):
-    engine, rate = planning.calibrate(study, study.kernels["GNN"], (None, 3), seconds=0.01)
+def test_the_plan_measures_made_up_graphs(study: Study) -> None:
+    any_graph: Any = (None, 3)
+    engine, rate = planning.calibrate(study, study.kernels["GNN"], any_graph, seconds=0.01)
     assert engine in ("native", "jax", "neural_tangents")
     assert rate > 0

@@ -1,5 +1,10 @@
 """A study of a made-up table of SMILES with many tasks, from the file to its reports, and its tuning."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,12 +24,12 @@ from neural_kernels.stages.report import collect_metrics, report_scaling
 from neural_kernels.stages.solve import _validation, solve
 from neural_kernels.stages.tasks import report_tasks
 from neural_kernels.storage.files import read_json
-from neural_kernels.study.study import load_study
+from neural_kernels.study.study import Study, load_study
 
 pytest.importorskip("rdkit", reason="reading SMILES needs the package rdkit")
 
 TASKS = ("oxygen", "ring", "rare", "unlabelled", "untested")
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "title": "Made-up molecules",
     "data": {
         "name": "smiles",
@@ -64,7 +69,7 @@ TUNING = {
 }
 
 
-def write_table(path):
+def write_table(path: Path) -> Path:
     """80 molecules: chains and rings with and without oxygen. Every third label is missing."""
     random = np.random.default_rng(0)
     lines = [",".join(("name", "smiles", "part", *TASKS))]
@@ -82,18 +87,18 @@ def write_table(path):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("molecules")
 
 
-def load(folder, name, **sections):
+def load(folder: Path, name: str, **sections: Any) -> Study:
     data = CONFIG["data"] | {"path": str(write_table(folder / "table.csv"))}
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(CONFIG | {"data": data} | sections))
     return load_study(folder / f"{name}.yaml")
 
 
 @pytest.fixture(scope="module")
-def solved(folder):
+def solved(folder: Path) -> tuple[Study, Path]:
     study, results = load(folder, "made_up"), folder / "results"
     prepare_data(study, results)
     preprocess_data(study, results, "plain")
@@ -106,15 +111,15 @@ def solved(folder):
     return study, results
 
 
-def of(results, part, what):
+def of(results: Path, part: str, what: str) -> np.ndarray:
     return np.load(results / "made_up" / "features" / "plain" / f"{part}_{what}.npy")
 
 
-def kernel(results, part):
+def kernel(results: Path, part: str) -> np.ndarray:
     return blocks.read_block(blocks.open_store(results / "made_up/kernels/GNN" / part), 0, 0)
 
 
-def mean_ap(predictions, labels):
+def mean_ap(predictions: np.ndarray, labels: np.ndarray) -> Any:
     values = []
     for scores, own in zip(predictions.T, labels.T, strict=True):
         known = ~np.isnan(own)
@@ -123,7 +128,7 @@ def mean_ap(predictions, labels):
     return np.mean(values)
 
 
-def dense(results, n, ridge):
+def dense(results: Path, n: int, ridge: float) -> np.ndarray:
     """Coefficients of each task alone."""
     K, targets = kernel(results, "train")[:n, :n], of(results, "train", "targets")[:n]
     x = np.zeros_like(targets)
@@ -135,7 +140,7 @@ def dense(results, n, ridge):
 
 
 @pytest.mark.parametrize("n", [10, 40])
-def test_the_ridge_and_the_scores_are_those_of_each_task_alone(solved, n):
+def test_the_ridge_and_the_scores_are_those_of_each_task_alone(solved: tuple[Study, Path], n: int) -> None:
     study, results = solved
     solution = read_json(
         results / "made_up" / "solutions" / "GNN" / study.method(n) / f"n{n}" / "solved.json"
@@ -160,7 +165,7 @@ def test_the_ridge_and_the_scores_are_those_of_each_task_alone(solved, n):
     }  # fmt: skip
 
 
-def test_a_task_without_labels_has_no_coefficients(solved):
+def test_a_task_without_labels_has_no_coefficients(solved: tuple[Study, Path]) -> None:
     _, results = solved
     assert np.isnan(of(results, "train", "targets")[:, 3]).all()
     for n, method in ((10, "direct"), (40, "iterative")):
@@ -172,7 +177,7 @@ def test_a_task_without_labels_has_no_coefficients(solved):
         assert coefficients[:, 0].any()
 
 
-def test_the_reports_are_written(solved, folder):
+def test_the_reports_are_written(solved: tuple[Study, Path], folder: Path) -> None:
     study, results = solved
     collect_metrics(study, results)
     report_tasks(study, results)
@@ -182,7 +187,7 @@ def test_the_reports_are_written(solved, folder):
     assert (results / "made_up" / "tasks.png").stat().st_size > 0
 
 
-def test_a_ridge_by_mean_squared_error_is_asked_for(solved, folder):
+def test_a_ridge_by_mean_squared_error_is_asked_for(solved: tuple[Study, Path], folder: Path) -> None:
     _, results = solved
     by_mse = load(folder, "made_up", ridge=CONFIG["ridge"] | {"objective": "mse"})
     validation = _validation(by_mse, results, by_mse.kernels["GNN"], (0, 10))
@@ -196,7 +201,9 @@ def test_a_ridge_by_mean_squared_error_is_asked_for(solved, folder):
         check_study(wrong, results)
 
 
-def test_validation_labels_that_rank_nothing_are_one_sentence(solved, folder):
+def test_validation_labels_that_rank_nothing_are_one_sentence(
+    solved: tuple[Study, Path], folder: Path
+) -> None:
     _, results = solved
     few = dict(CONFIG["kernels"]["GNN"], validation_examples=1)
     study = load(folder, "made_up", kernels={"GNN": few})
@@ -204,7 +211,7 @@ def test_validation_labels_that_rank_nothing_are_one_sentence(solved, folder):
         _validation(study, results, study.kernels["GNN"], (0, 10))
 
 
-def test_tuning_by_average_precision(folder):
+def test_tuning_by_average_precision(folder: Path) -> None:
     pytest.importorskip("optuna", reason="tuning needs the package optuna")
     study, results = load(folder, "tuned", tuning=TUNING), folder / "results"
     prepare_data(study, results)
@@ -212,7 +219,8 @@ def test_tuning_by_average_precision(folder):
     records = [tuning_stages.run_trial(study, results, number, threads=1) for number in range(3)]
     assert all(record.state == "complete" for record in records)
     best = tuning_stages.select_tuned(study, results)
-    assert best.assessment.value == max(record.assessment.value for record in records)
+    assert best.assessment is not None
+    assert best.assessment.value == max(record.assessment.value for record in records if record.assessment)
     assert 0 < best.assessment.value <= 1
     assert best.assessment.scores["validation"]["average_precision"] == pytest.approx(best.assessment.value)
     for which in ("tuned", "baseline"):
@@ -222,7 +230,7 @@ def test_tuning_by_average_precision(folder):
     assert (results / "tuned" / "tuned.yaml").is_file()
 
 
-def test_tuning_knows_other_graphs(folder):
+def test_tuning_knows_other_graphs(folder: Path) -> None:
     study, results = load(folder, "tuned", tuning=TUNING), folder / "results"
     prepare_data(study, results)
     sizes = {"train": 20, "validation": 20}

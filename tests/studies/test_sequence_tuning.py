@@ -1,5 +1,10 @@
 """A tiny tuning study of a regression on sequences, as the paper's Appendix C.1 on AAV, stage by stage."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import yaml
@@ -10,12 +15,12 @@ from neural_kernels.engines import kernel_matrix
 from neural_kernels.stages import tune as tuning_stages
 from neural_kernels.stages.data import prepare_data
 from neural_kernels.storage.files import read_json
-from neural_kernels.study.study import load_study
+from neural_kernels.study.study import Study, load_study
 from neural_kernels.tuning.candidate import read_candidate
 
 LENGTH, LETTERS = 6, 4
 TRIALS, EXAMPLES, MORE, VALIDATION = 6, 24, 60, 40
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "title": "Tiny sequences",
     "seed": 3,
     "data": {
@@ -55,7 +60,7 @@ CONFIG = {
 }
 
 
-def sequences(rng, n):
+def sequences(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     """One-hot sequences, and a sum of effects of letters and of neighbours in units of its own."""
     letters = rng.integers(0, LETTERS, (n, LENGTH))
     effects = np.random.default_rng(1)
@@ -66,11 +71,11 @@ def sequences(rng, n):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
     """The study with all its stages done, and its results."""
     folder = tmp_path_factory.mktemp("study")
     rng = np.random.default_rng(0)
-    arrays = {f"{axis}_{part}": values
+    arrays: dict[str, Any] = {f"{axis}_{part}": values
               for part, n in (("train", 130), ("held_out", 60))
               for axis, values in zip("xy", sequences(rng, n), strict=True)}  # fmt: skip
     np.savez(folder / "sequences.npz", **arrays)
@@ -90,11 +95,11 @@ def run(tmp_path_factory):
     return study, results
 
 
-def record(results, path):
+def record(results: Path, path: str) -> Any:
     return read_json(results / "tiny" / "tuning" / f"{path}.json")
 
 
-def examples(results, part):
+def examples(results: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     """Features and targets, standardised as the docs say: by channel and by the whole training set."""
     x, y = (np.load(results / "tiny" / "data" / f"{part}_{axis}.npy") for axis in "xy")
     x_train, y_train = (np.load(results / "tiny" / "data" / f"train_{axis}.npy") for axis in "xy")
@@ -103,7 +108,9 @@ def examples(results, part):
     return features, (y - y_train.mean()) / y_train.std()
 
 
-def directly(results, candidate, n, part, ridge):
+def directly(
+    results: Path, candidate: dict[str, Any], n: int, part: str, ridge: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Predictions for ``part`` with dense NumPy, and its targets."""
     x, y = (values[:n] for values in examples(results, "train"))
     rows, targets = examples(results, part)
@@ -113,7 +120,7 @@ def directly(results, candidate, n, part, ridge):
     return kernel_matrix(architecture, rows, x, kind=kind) @ np.linalg.solve(kernel, y), targets
 
 
-def test_every_trial_is_judged_by_its_validation_error(run):
+def test_every_trial_is_judged_by_its_validation_error(run: tuple[Study, Path]) -> None:
     _, results = run
     for number in range(TRIALS):
         found = record(results, f"trials/{number}")
@@ -131,7 +138,7 @@ def test_every_trial_is_judged_by_its_validation_error(run):
         assert scores["validation"]["mse"] == pytest.approx(value, rel=1e-12)
 
 
-def test_the_winner_is_tested_by_error_and_rank_correlation(run):
+def test_the_winner_is_tested_by_error_and_rank_correlation(run: tuple[Study, Path]) -> None:
     _, results = run
     values = [record(results, f"trials/{number}")["assessment"]["value"] for number in range(TRIALS)]
     assert record(results, "selected")["best"] == int(np.argmin(values))
@@ -149,7 +156,7 @@ def test_the_winner_is_tested_by_error_and_rank_correlation(run):
     assert scores["spearman"] > 0.5
 
 
-def test_the_second_look_has_more_training_examples(run):
+def test_the_second_look_has_more_training_examples(run: tuple[Study, Path]) -> None:
     _, results = run
     chosen = record(results, "selected")["transfer"]
     for place, number in enumerate(chosen):
@@ -162,7 +169,7 @@ def test_the_second_look_has_more_training_examples(run):
         assert again["assessment"]["value"] == pytest.approx(error, rel=1e-6)
 
 
-def test_the_report_is_a_pdf_and_the_winner_a_file_of_the_family(run):
+def test_the_report_is_a_pdf_and_the_winner_a_file_of_the_family(run: tuple[Study, Path]) -> None:
     _, results = run
     assert (results / "tiny_tuning.pdf").read_bytes().startswith(b"%PDF")
     winner = read_candidate(results / "tiny" / "tuned.yaml")

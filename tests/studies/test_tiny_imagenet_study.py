@@ -1,5 +1,10 @@
 """A study of a made-up Tiny ImageNet of twelve classes, from its .zip to the report."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 import tiny_imagenet_files as made_up
 import yaml
@@ -13,7 +18,7 @@ from neural_kernels.study.study import load_study
 
 CLASSES = [f"n{number:08}" for number in range(12)]
 IMAGES = 10
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "title": "Tiny ImageNet, made up",
     "data": {
         "name": "tiny_imagenet",
@@ -30,7 +35,7 @@ CONFIG = {
 }
 
 
-def write_data(path):
+def write_data(path: Path) -> Path:
     """Images of a class differ only by what their compression lost, so that a kernel can tell classes apart."""
     tree = {"wnids.txt": "\n".join(CLASSES).encode()}
     lines = []
@@ -44,7 +49,7 @@ def write_data(path):
     return made_up.write_zip(path, tree)
 
 
-def test_a_study_runs_to_its_report_with_top5_accuracy(tmp_path):
+def test_a_study_runs_to_its_report_with_top5_accuracy(tmp_path: Path) -> None:
     data = CONFIG["data"] | {"path": str(write_data(tmp_path / "tiny.zip"))}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(CONFIG | {"data": data}))
     study, results = load_study(tmp_path / "tiny.yaml"), tmp_path / "results"

@@ -1,8 +1,11 @@
 """Whatever stands in a config: it is in order, or one sentence says what is not; nothing is written, nothing hangs."""
 
+from __future__ import annotations
+
 import os
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -41,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "comparison"])
-def test_what_is_mutated_here_is_in_order(folder, kind):
+def test_what_is_mutated_here_is_in_order(folder: Path, kind: str) -> None:
     outcome = check_config(folder, kind, text_of(KINDS[kind]).encode())
     assert (outcome.status, is_in_order(outcome)) == (0, True), outcome.stderr
     (folder / "tuned.yaml").write_text(text_of(TUNED))
@@ -50,7 +53,7 @@ def test_what_is_mutated_here_is_in_order(folder, kind):
 # ----------------------------------------------------------------------------------------- instances
 
 
-def at(place: str, value: str, config=BASE) -> str:
+def at(place: str, value: str, config: dict[str, Any] = BASE) -> str:
     """The config with ``value``, as it stands in a file, at a place as ridge.count."""
     keys = [int(key) if key.isdecimal() else key for key in place.split(".")]
     return text_of(changed(config, tuple(keys), "RAW0"), {"RAW0": value})
@@ -153,7 +156,7 @@ SPACE = "tuning.space.architecture"
         (at("tuning.space.kind", "{choices: [[ntk]]}", WITH_TUNING), "expected choices of nngp and ntk"),
     ],
 )  # fmt: skip
-def test_a_bad_study_is_one_sentence_that_names_the_key(folder, text, sentence):
+def test_a_bad_study_is_one_sentence_that_names_the_key(folder: Path, text: str, sentence: str) -> None:
     outcome = check_config(folder, "study", text.encode())
     assert is_in_order(outcome), outcome.stderr
     assert outcome.status == 2
@@ -197,7 +200,7 @@ def test_a_bad_study_is_one_sentence_that_names_the_key(folder, text, sentence):
         ("tuned", text_of(TUNED) + "kind: ntk\n", "key 'kind' comes twice"),
     ],
 )
-def test_so_is_one_of_every_other_kind(folder, kind, text, sentence):
+def test_so_is_one_of_every_other_kind(folder: Path, kind: str, text: str, sentence: str) -> None:
     outcome = check_config(folder, kind, text.encode())
     assert is_in_order(outcome), outcome.stderr
     assert outcome.status == 2
@@ -220,7 +223,9 @@ def laughs() -> str:
         (5 * 10**4 * b"{a: ", "nested more than 20 deep"),
     ],
 )
-def test_a_file_that_is_no_config_costs_no_time_and_no_memory(folder, content, sentence):
+def test_a_file_that_is_no_config_costs_no_time_and_no_memory(
+    folder: Path, content: bytes, sentence: str
+) -> None:
     outcome = check_config(folder, "study", content)
     assert is_in_order(outcome), outcome.stderr
     assert sentence in outcome.stderr
@@ -235,11 +240,13 @@ def test_a_file_that_is_no_config_costs_no_time_and_no_memory(folder, content, s
         ("kernels.Myrtle.block_edge", "16.0", 16), ("seed", "-0.0", 0),
     ],
 )  # fmt: skip
-def test_whole_numbers_are_integers_however_they_are_written(folder, place, value, expected):
+def test_whole_numbers_are_integers_however_they_are_written(
+    folder: Path, place: str, value: str, expected: float
+) -> None:
     from neural_kernels.study.study import load_study
 
     (folder / "mine.yaml").write_text(at(place, value))
-    found = load_study(folder / "mine.yaml").sections.plain()
+    found: Any = load_study(folder / "mine.yaml").sections.plain()
     for key in place.split("."):
         found = found[key]
     assert (found, type(found)) == (expected, type(expected))
@@ -249,7 +256,7 @@ def test_whole_numbers_are_integers_however_they_are_written(folder, place, valu
 
 
 @st.composite
-def mutated(draw) -> tuple[str, bytes]:
+def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
     """A kind of config, and a config of that kind with some values, keys or lines changed."""
     kind = draw(st.sampled_from(list(KINDS)))
     config, raw = KINDS[kind], {}
@@ -263,7 +270,7 @@ def mutated(draw) -> tuple[str, bytes]:
             case "value":
                 config, raw[placeholder] = changed(config, place, placeholder), draw(hostile)
             case "wrap":
-                value = config
+                value: Any = config
                 for key in place:
                     value = value[key]
                 config = changed(
@@ -282,13 +289,13 @@ def mutated(draw) -> tuple[str, bytes]:
     return kind, text_of(config, raw).encode("utf-8", "surrogatepass")
 
 
-def _value(config, place):
+def _value(config: Any, place: tuple[str | int, ...]) -> Any:
     for key in place:
         config = config[key]
     return config
 
 
-def _without(config, place):
+def _without(config: Any, place: tuple[str | int, ...]) -> Any:
     """``config`` without what is at ``place``."""
     container = _value(config, place[:-1])
     items = [item for key, item in enumerate(container) if key != place[-1]] if isinstance(container, list) else {
@@ -299,7 +306,9 @@ def _without(config, place):
 
 @FUZZ
 @given(mutated())
-def test_a_config_with_other_values_and_keys_is_in_order_or_one_sentence(folder, case):
+def test_a_config_with_other_values_and_keys_is_in_order_or_one_sentence(
+    folder: Path, case: tuple[str, bytes]
+) -> None:
     kind, content = case
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     outcome = check_config(folder, kind, content)
@@ -337,7 +346,9 @@ TOKENS = (
         max_size=4,
     ),
 )
-def test_a_config_with_other_bytes_is_in_order_or_one_sentence(folder, kind, edits):
+def test_a_config_with_other_bytes_is_in_order_or_one_sentence(
+    folder: Path, kind: str, edits: list[tuple[float, int, bytes]]
+) -> None:
     content = text_of(KINDS[kind]).encode()
     for where, length, inserted in edits:
         start = int(where * len(content))
@@ -346,7 +357,7 @@ def test_a_config_with_other_bytes_is_in_order_or_one_sentence(folder, kind, edi
     assert is_in_order(outcome), outcome.stderr
 
 
-def test_what_is_checked_here_is_what_people_write():
+def test_what_is_checked_here_is_what_people_write() -> None:
     """The configs above have the keys of those that ship."""
     shipped = set()
     for path in (Path(__file__).parents[2] / "config").glob("*.yaml"):

@@ -1,5 +1,10 @@
 """Config files as they are written: likeness, and which kind a file is of."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import pytest
 import yaml
 
@@ -7,7 +12,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.study import config_files
 from neural_kernels.study.study import load_study
 
-BASE = {
+BASE: dict[str, Any] = {
     "title": "base",
     "data": {
         "name": "digits",
@@ -21,13 +26,13 @@ BASE = {
 }
 
 
-def write(folder, name, config):
+def write(folder: Path, name: str, config: Any) -> Path:
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
 
 
-def test_a_study_like_another_says_only_what_differs(tmp_path):
+def test_a_study_like_another_says_only_what_differs(tmp_path: Path) -> None:
     write(tmp_path, "base", BASE)
     changes = {"data": BASE["data"] | {"train_examples": 60}, "draws": 2}
     study = load_study(write(tmp_path, "mine", {"title": "mine", "like": "base", **changes}))
@@ -38,7 +43,7 @@ def test_a_study_like_another_says_only_what_differs(tmp_path):
     assert load_study(tmp_path / "base.yaml").training_sizes("FC") == [10, 20, 40, 80, 100]
 
 
-def test_a_section_that_is_given_replaces_the_whole_one(tmp_path):
+def test_a_section_that_is_given_replaces_the_whole_one(tmp_path: Path) -> None:
     write(tmp_path, "base", BASE | {"tasks": {}})
     kernels = {"Wide": {"architecture": {"name": "FC", "depth": 3}, "preprocessing": "plain"}}
     changes = {"kernels": kernels, "training_sizes": {"largest": 64}, "tasks": None}
@@ -48,7 +53,7 @@ def test_a_section_that_is_given_replaces_the_whole_one(tmp_path):
     assert not study.has_tasks
 
 
-def test_kernels_may_come_from_a_study_like_another(tmp_path):
+def test_kernels_may_come_from_a_study_like_another(tmp_path: Path) -> None:
     write(tmp_path, "base", BASE)
     write(tmp_path, "mine", {"title": "mine", "like": "base", "data": BASE["data"] | {"train_examples": 60}})
     study = load_study(write(tmp_path, "guest", {"title": "guest", "kernels_from": "mine"}))
@@ -70,7 +75,7 @@ def test_kernels_may_come_from_a_study_like_another(tmp_path):
         ({"title": "t", "like": "base", "data": {"train_examples": 9}}, "data lacks the key 'name'"),
     ],
 )
-def test_what_a_study_cannot_be_like(tmp_path, config, message):
+def test_what_a_study_cannot_be_like(tmp_path: Path, config: Any, message: str) -> None:
     write(tmp_path, "base", BASE)
     write(tmp_path, "second", {"title": "t", "like": "base"})
     write(tmp_path, "listed", ["base"])
@@ -78,7 +83,7 @@ def test_what_a_study_cannot_be_like(tmp_path, config, message):
         load_study(write(tmp_path, "mine", config))
 
 
-def test_the_folder_says_what_a_file_is(tmp_path):
+def test_the_folder_says_what_a_file_is(tmp_path: Path) -> None:
     write(tmp_path, "base", BASE)
     (tmp_path / "damaged.yaml").write_text("splits: [")
     (tmp_path / "no name.yaml").write_text("")
@@ -92,7 +97,7 @@ def test_the_folder_says_what_a_file_is(tmp_path):
     assert [config_files.kind(path) for path in paths] == ["study", "comparison", "table"]
 
 
-def test_a_comparison_is_no_study(tmp_path):
+def test_a_comparison_is_no_study(tmp_path: Path) -> None:
     (tmp_path / "comparisons").mkdir()
     path = write(tmp_path / "comparisons", "several", {"title": "t", "splits": {"a": "base"}})
     with pytest.raises(

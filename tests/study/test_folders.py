@@ -1,7 +1,11 @@
 """Paths: what the patterns say is what the modules below them write."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +20,11 @@ RESULTS = Path("results")
 PATTERNS = {name: value for name, value in vars(folders).items() if name.isupper() and isinstance(value, str)}
 
 
-def test_no_two_patterns_are_one_path():
+def test_no_two_patterns_are_one_path() -> None:
     assert len(set(PATTERNS.values())) == len(PATTERNS)
 
 
-def test_a_report_has_a_suffix_of_its_own():
+def test_a_report_has_a_suffix_of_its_own() -> None:
     reports = {name: value for name, value in PATTERNS.items() if name.endswith("_REPORT")}
     suffixed = {value for value in reports.values() if re.fullmatch(r"\{[a-z]+\}_[a-z]+\.pdf", value)}
     assert set(reports.values()) - suffixed == {folders.SHORT_REPORT, folders.TABLE_REPORT}
@@ -30,7 +34,7 @@ def test_a_report_has_a_suffix_of_its_own():
     assert not any(one != other and one.endswith(other) for one in suffixes for other in suffixes)
 
 
-def test_what_is_not_given_stays_a_wildcard():
+def test_what_is_not_given_stays_a_wildcard() -> None:
     assert at(RESULTS, folders.TRIAL, study="mine") == Path("results/mine/tuning/trials/{trial}.json")
     assert at(RESULTS, folders.TRIAL) == RESULTS / folders.TRIAL
 
@@ -43,12 +47,12 @@ def test_what_is_not_given_stays_a_wildcard():
         (folders.PARTIAL_BLOCK, KernelStore.partial_path),
     ],
 )
-def test_a_block_lies_where_the_store_keeps_it(pattern, method):
+def test_a_block_lies_where_the_store_keeps_it(pattern: str, method: Callable[..., Any]) -> None:
     names = {"study": "mine", "kernel": "FC", "part": "train"}
     folder = at(RESULTS, folders.KERNEL, **names).parent
     store = KernelStore(folder, Grid(8, 8, 2, True), np.dtype("float64"), {}, "")
     assert at(RESULTS, pattern, **names, i=1, j=2) == method(store, 1, 2)
 
 
-def test_a_size_is_solved_in_the_file_that_solvers_write():
+def test_a_size_is_solved_in_the_file_that_solvers_write() -> None:
     assert Path(folders.SOLVED).name == solved_size.SOLVED

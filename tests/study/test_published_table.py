@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -59,7 +60,7 @@ GROUP = TABLE["architectures"][0]
         ),
     ],
 )  # fmt: skip
-def test_mistakes_are_named(tmp_path: Path, changes: dict, sentence: str) -> None:
+def test_mistakes_are_named(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
     path = write_table(tmp_path, **changes)
     with pytest.raises(UserError, match=r"mine\.yaml") as error:
         load_table(path)

@@ -1,5 +1,7 @@
 """Sections of a config: what is read is what was written, every key is described, and no other is taken."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,8 +38,8 @@ def kinds(kind: Any = (Sections, ComparisonFile, TableFile)) -> Iterator[type[Se
             yield from kinds(member)
 
 
-def test_every_key_of_every_section_is_described():
-    found = set(kinds()) | set(OPTIONS)
+def test_every_key_of_every_section_is_described() -> None:
+    found: set[type[Section]] = {*kinds(), *OPTIONS}
     assert len(found) > 25
     for kind in found:
         assert kind.__doc__ not in (None, Section.__doc__), kind
@@ -45,13 +47,13 @@ def test_every_key_of_every_section_is_described():
             assert (field.description or "").endswith("."), (kind, key)
 
 
-def test_what_is_documented_is_what_the_code_says():
+def test_what_is_documented_is_what_the_code_says() -> None:
     for name, text in reference.contents().items():
         where = "write it again: python -m neural_kernels.study.reference docs"
         assert (ROOT / "docs" / name).read_text() == text, where
 
 
-def test_studies_that_ship_are_the_same_when_they_are_written_and_read_again():
+def test_studies_that_ship_are_the_same_when_they_are_written_and_read_again() -> None:
     for name in names(ROOT / "config"):
         sections = load_study(ROOT / "config" / f"{name}.yaml").sections
         plain = sections.plain()
@@ -76,7 +78,9 @@ NUMBERS = [place for place in places(WHOLE) if place[0] not in ("kernels", "tuni
 
 
 @given(st.sampled_from(NUMBERS), st.integers(1, 60) | st.floats(0.01, 0.9) | st.booleans())
-def test_whatever_is_taken_is_the_same_when_it_is_written_and_read_again(place, value):
+def test_whatever_is_taken_is_the_same_when_it_is_written_and_read_again(
+    place: tuple[int | str, ...], value: bool | float
+) -> None:
     try:
         sections = parse("mine.yaml", Sections, changed(WHOLE, place, value))
     except UserError:
@@ -105,7 +109,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "config", "place"), CASES)
-def test_an_unknown_key_is_refused_in_every_section(kind, config, place):
+def test_an_unknown_key_is_refused_in_every_section(
+    kind: type[Section], config: dict[str, Any], place: tuple[int | str, ...]
+) -> None:
     with pytest.raises(UserError) as caught:
         parse("mine.yaml", kind, changed(config, (*place, "titel"), 1))
     where = ".".join(map(str, place)) or "the file"
@@ -113,14 +119,14 @@ def test_an_unknown_key_is_refused_in_every_section(kind, config, place):
     assert ", expected one of " in str(caught.value)
 
 
-def test_the_nearest_name_is_given():
+def test_the_nearest_name_is_given() -> None:
     with pytest.raises(
         UserError, match=r"unknown key 'tolerence' in solver \(similar: tolerance\), expected"
     ):
         parse("mine.yaml", Sections, BASE | {"solver": {"tolerence": 1e-3}})
 
 
-def test_a_section_cannot_be_changed():
+def test_a_section_cannot_be_changed() -> None:
     sections = parse("mine.yaml", Sections, BASE)
     with pytest.raises(ValueError, match="frozen"):
-        sections.solver.tolerance = 1e-3
+        sections.solver.tolerance = 1e-3  # type: ignore[misc]

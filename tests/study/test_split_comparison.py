@@ -1,5 +1,10 @@
 """Comparisons of splits: what the file says, and a tiny one from its tables to its report."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +24,7 @@ from neural_kernels.stages.solve import solve
 from neural_kernels.storage import sealed_parquet
 from neural_kernels.study.folders import predictions_file
 from neural_kernels.study.split_comparison import load_comparison
-from neural_kernels.study.study import load_study
+from neural_kernels.study.study import Study, load_study
 
 SPLITS = {
     "title": "Tiny proteins",
@@ -27,9 +32,9 @@ SPLITS = {
     "splits": {"few": "few", "many": "many", "elsewhere": None},
     "published": [{"name": "Others", "source": "nobody", "values": {"few": 0.5, "elsewhere": -0.1}}],
 }
-ALONE: dict = {"published": []}
+ALONE: dict[str, Any] = {"published": []}
 COMPARISON = "comparisons/proteins.yaml"
-FEW = {
+FEW: dict[str, Any] = {
     "title": "few",
     "data": {"name": "flip", "path": "few.csv", "validation_examples": None},
     "preprocessing": {"plain": {"method": "standardize"}},
@@ -41,10 +46,10 @@ FEW = {
     "training_sizes": {"smallest": 9},
     "ridge": {"candidates": [1e-4, 1e-2, 1.0]},
 }
-MANY = {"title": "many", "like": "few", "data": FEW["data"] | {"path": "many.csv"}}
+MANY: dict[str, Any] = {"title": "many", "like": "few", "data": FEW["data"] | {"path": "many.csv"}}
 
 
-def table(rng, count):
+def table(rng: np.random.Generator, count: int) -> str:
     """Variants of one sequence of 12, at three sites, whose target is a sum over the sites and noise."""
     letters, wild = list("ACDEFG"), rng.choice(list("ACDEFG"), 12)
     effects = rng.normal(size=(3, len(letters)))
@@ -60,7 +65,7 @@ def table(rng, count):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Config and results of a comparison whose studies have been run, in one folder."""
     folder = tmp_path_factory.mktemp("comparison")
     rng = np.random.default_rng(0)
@@ -75,7 +80,7 @@ def finished(tmp_path_factory):
     return folder
 
 
-def _run(study, results):
+def _run(study: Study, results: Path) -> None:
     prepare_data(study, results)
     preprocess_data(study, results, "plain")
     for kernel in study.kernels:
@@ -90,7 +95,7 @@ def _run(study, results):
     collect_metrics(study, results)
 
 
-def test_predictions_are_those_that_were_scored(finished):
+def test_predictions_are_those_that_were_scored(finished: Path) -> None:
     study, results = load_study(finished / "many.yaml"), finished / "results"
     metrics = metrics_table.read(results / "many/metrics.parquet")
     raw = pd.read_csv(finished / "many.csv").query("set == 'test'")["target"].to_numpy()
@@ -111,7 +116,7 @@ def test_predictions_are_those_that_were_scored(finished):
         assert scored["spearman"] > 0.8
 
 
-def test_the_report_has_every_split_and_chooses_by_validation(finished):
+def test_the_report_has_every_split_and_chooses_by_validation(finished: Path) -> None:
     comparison, results = load_comparison(finished / COMPARISON), finished / "results"
     split_stages.report_splits(comparison, results)
     assert (results / "proteins_splits.pdf").read_bytes().startswith(b"%PDF")
@@ -126,7 +131,7 @@ def test_the_report_has_every_split_and_chooses_by_validation(finished):
         assert own.loc[own["chosen"], "validation_mse"].tolist() == [own["validation_mse"].min()]
 
 
-def test_what_is_no_single_regression_is_refused(finished):
+def test_what_is_no_single_regression_is_refused(finished: Path) -> None:
     study, results = load_study(finished / "few.yaml"), finished / "results"
     with pytest.raises(UserError, match="study few has no training size 7 of kernel FC"):
         split_stages.predict_tests(study, results, "FC", 7)
@@ -159,7 +164,9 @@ def test_what_is_no_single_regression_is_refused(finished):
         ({"kernels": {}}, "unknown key 'kernels' in the file"),
     ],
 )
-def test_mistakes_in_a_comparison_are_named(finished, tmp_path, changes, message):
+def test_mistakes_in_a_comparison_are_named(
+    finished: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     for name in ("few", "many"):
         (tmp_path / f"{name}.yaml").write_text((finished / f"{name}.yaml").read_text())
     config = SPLITS | changes

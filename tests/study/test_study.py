@@ -1,18 +1,22 @@
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from neural_kernels import architectures
 from neural_kernels.errors import UserError
+from neural_kernels.preprocessing.options import AsItIs
 from neural_kernels.study.config_files import names as config_names
 from neural_kernels.study.published_table import load_table
 from neural_kernels.study.split_comparison import load_comparison
-from neural_kernels.study.study import load_study
+from neural_kernels.study.study import Study, load_study
 
 CONFIG = Path(__file__).parents[2] / "config"
 
-MINIMAL = {
+MINIMAL: dict[str, Any] = {
     "title": "t",
     "data": {
         "name": "digits",
@@ -25,14 +29,14 @@ MINIMAL = {
 }
 
 
-def study_of(tmp_path, name="mine", **changes):
+def study_of(tmp_path: Path, name: str = "mine", **changes: Any) -> Study:
     path = tmp_path / f"{name}.yaml"
     config = {**MINIMAL, **changes}
     path.write_text(yaml.safe_dump({key: value for key, value in config.items() if value is not None}))
     return load_study(path)
 
 
-def test_every_study_that_ships_is_valid():
+def test_every_study_that_ships_is_valid() -> None:
     names = list(config_names(CONFIG))
     assert {"demo", "cifar5m"} <= set(names)
     for name in names:
@@ -40,7 +44,7 @@ def test_every_study_that_ships_is_valid():
         assert all(study.training_sizes(kernel) for kernel in study.kernels)
 
 
-def test_every_comparison_and_table_that_ships_names_studies_that_there_are():
+def test_every_comparison_and_table_that_ships_names_studies_that_there_are() -> None:
     comparisons = list(config_names(CONFIG / "comparisons"))
     assert comparisons == ["aav", "gb1"]
     for name in comparisons:
@@ -49,7 +53,7 @@ def test_every_comparison_and_table_that_ships_names_studies_that_there_are():
         load_table(CONFIG / "tables" / f"{name}.yaml").check_runs()
 
 
-def test_defaults_are_filled_in(tmp_path):
+def test_defaults_are_filled_in(tmp_path: Path) -> None:
     study = study_of(tmp_path)
     assert study.precision == "float64"
     assert study.solver.preconditioner.rank > 0
@@ -58,7 +62,7 @@ def test_defaults_are_filled_in(tmp_path):
     assert len(study.ridge_candidates()) == 20
 
 
-def test_the_ladder_is_powers_of_two_and_ends_at_the_largest_size(tmp_path):
+def test_the_ladder_is_powers_of_two_and_ends_at_the_largest_size(tmp_path: Path) -> None:
     assert study_of(tmp_path).training_sizes("FC") == [16, 32, 64, 100]
     ladder = {"smallest": 10, "largest": 90, "factor": 3}
     assert study_of(tmp_path, training_sizes=ladder).training_sizes("FC") == [10, 30, 90]
@@ -67,25 +71,25 @@ def test_the_ladder_is_powers_of_two_and_ends_at_the_largest_size(tmp_path):
     assert study_of(tmp_path, kernels=limited).training_sizes("FC") == [16, 32]
 
 
-def test_draws_are_disjoint_and_stay_inside_what_is_computed(tmp_path):
+def test_draws_are_disjoint_and_stay_inside_what_is_computed(tmp_path: Path) -> None:
     study = study_of(tmp_path, draws=3)
     assert study.windows(32, "FC") == [(0, 32), (32, 64), (64, 96)]
     assert study.windows(64, "FC") == [(0, 64)]
 
 
-def test_a_costly_kernel_can_have_smaller_blocks(tmp_path):
+def test_a_costly_kernel_can_have_smaller_blocks(tmp_path: Path) -> None:
     costly = {"FC": {**MINIMAL["kernels"]["FC"], "block_edge": 7}}
     assert study_of(tmp_path).block_edge("FC") == 5000
     assert study_of(tmp_path, kernels=costly).block_edge("FC") == 7
 
 
-def test_evaluation_can_be_cut_for_a_costly_kernel(tmp_path):
+def test_evaluation_can_be_cut_for_a_costly_kernel(tmp_path: Path) -> None:
     assert study_of(tmp_path).evaluation_sizes("FC") == {"validation": 20, "digits": 50}
     costly = {"FC": {**MINIMAL["kernels"]["FC"], "test_examples": 30, "validation_examples": 8}}
     assert study_of(tmp_path, kernels=costly).evaluation_sizes("FC") == {"validation": 8, "digits": 30}
 
 
-def test_sizes_that_are_left_out_are_read_from_the_data(tmp_path):
+def test_sizes_that_are_left_out_are_read_from_the_data(tmp_path: Path) -> None:
     data = {"name": "digits", "validation_examples": 100}
     study = study_of(tmp_path, data=data)
     assert study.part_sizes["train"] + 100 + study.part_sizes["digits"] == 1797
@@ -126,14 +130,16 @@ def test_sizes_that_are_left_out_are_read_from_the_data(tmp_path):
         ({"use_kernels": ["FC"]}, "use_kernels"),
     ],
 )
-def test_a_mistake_is_one_sentence_that_names_the_key(tmp_path, changes, sentence):
+def test_a_mistake_is_one_sentence_that_names_the_key(
+    tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(UserError, match=sentence) as caught:
         study_of(tmp_path, **changes)
     assert "mine.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_and_broken_yaml(tmp_path):
+def test_a_missing_file_and_broken_yaml(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no study absent"):
         load_study(tmp_path / "absent.yaml")
     (tmp_path / "broken.yaml").write_text("a: [1,")
@@ -144,7 +150,7 @@ def test_a_missing_file_and_broken_yaml(tmp_path):
         load_study(tmp_path / "text.yaml")
 
 
-def test_kernels_of_another_study_are_shared(tmp_path):
+def test_kernels_of_another_study_are_shared(tmp_path: Path) -> None:
     study_of(
         tmp_path,
         "owner",
@@ -168,22 +174,23 @@ def test_kernels_of_another_study_are_shared(tmp_path):
 # ------------------------------------------------------------------------------- augmentation
 
 
-def augmented(tmp_path, factor=4, **changes):
+def augmented(tmp_path: Path, factor: int = 4, **changes: Any) -> Study:
     return study_of(tmp_path, data=MINIMAL["data"] | {"augmentation": {"factor": factor}}, **changes)
 
 
-def test_an_augmented_training_set_is_so_many_times_its_images(tmp_path):
+def test_an_augmented_training_set_is_so_many_times_its_images(tmp_path: Path) -> None:
     study = augmented(tmp_path, training_sizes={"smallest": 100, "factor": 2})
     assert study.part_sizes == {"train": 400, "validation": 20, "digits": 50}
     assert (study.images, study.flipped_images, study.augmentation_factor) == (100, 100, 4)
     assert study.training_sizes("FC") == [100, 200, 400]
     assert study.augmentation_factors("FC") == [1, 2, 4]
+    assert study.data.augmentation is not None
     assert study.data.augmentation.magnitude == 4
     plain = study_of(tmp_path)
     assert (plain.images, plain.flipped_images, plain.augmentation_factor) == (100, 0, 1)
 
 
-def test_no_draw_holds_copies_of_another_draws_images(tmp_path):
+def test_no_draw_holds_copies_of_another_draws_images(tmp_path: Path) -> None:
     study = augmented(tmp_path, draws=3, training_sizes={"sizes": [30, 50, 100, 200]})
     assert study.windows(30, "FC") == [(0, 30), (30, 60), (60, 90)]
     assert study.windows(50, "FC") == [(0, 50), (50, 100)]
@@ -191,7 +198,7 @@ def test_no_draw_holds_copies_of_another_draws_images(tmp_path):
     assert study.windows(200, "FC") == [(0, 200)]
 
 
-def test_sizes_that_are_no_factors_are_refused(tmp_path):
+def test_sizes_that_are_no_factors_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"training_sizes has n = 150 for kernel FC, .* of the 100 images"):
         augmented(tmp_path, training_sizes={"sizes": [100, 150]}).augmentation_factors("FC")
     with pytest.raises(UserError, match=r"config/mine.yaml has no data.augmentation"):
@@ -202,14 +209,15 @@ def test_sizes_that_are_no_factors_are_refused(tmp_path):
         augmented(tmp_path, training_sizes={"sizes": [401]})
 
 
-def test_the_augmentation_studies_that_ship_keep_the_symmetry_of_flips():
+def test_the_augmentation_studies_that_ship_keep_the_symmetry_of_flips() -> None:
     for name in ("augmentation_small", "augmentation_myrtle_small"):
         study = load_study(CONFIG / f"{name}.yaml")
         for kernel in study.kernels.values():
             assert study.augmentation_factors(kernel.name)[-1] == study.augmentation_factor
             assert study.images % study.block_edge(kernel.name) == 0
-            fitted = study.preprocessing[kernel.preprocessing].fit_examples
-            assert fitted == 2 * study.images
+            fitted = study.preprocessing[kernel.preprocessing]
+            assert not isinstance(fitted, AsItIs)
+            assert fitted.fit_examples == 2 * study.images
             assert all(study.method(n) == "direct" for n in study.training_sizes(kernel.name))
 
 
@@ -225,14 +233,16 @@ def test_the_augmentation_studies_that_ship_keep_the_symmetry_of_flips():
         ({"cutout": 8}, r"unknown key 'cutout' in data\.augmentation, expected one of factor, operations"),
     ],
 )
-def test_an_augmentation_that_there_is_not_is_one_sentence(tmp_path, section, sentence):
+def test_an_augmentation_that_there_is_not_is_one_sentence(
+    tmp_path: Path, section: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(UserError, match=sentence):
         study_of(tmp_path, data=MINIMAL["data"] | {"augmentation": {"factor": 4} | section})
 
 
 # ------------------------------------------------------------------------------------- tuned kernels
 
-TUNED = {
+TUNED: dict[str, Any] = {
     "architecture": {"name": "Myrtle", "convs_per_pool": [1, 1], "W_std": 1.5},
     "kind": "nngp",
     "preprocessing": {"method": "zca", "regularization": 0.3},
@@ -240,12 +250,12 @@ TUNED = {
 }
 
 
-def with_tuned(tmp_path, kernel, content=TUNED, **changes):
+def with_tuned(tmp_path: Path, kernel: dict[str, Any], content: Any = TUNED, **changes: Any) -> Study:
     (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(content))
     return study_of(tmp_path, kernels={"T": kernel}, **changes)
 
 
-def test_a_tuned_file_gives_architecture_kind_and_preprocessing(tmp_path):
+def test_a_tuned_file_gives_architecture_kind_and_preprocessing(tmp_path: Path) -> None:
     file = str(tmp_path / "tuned.yaml")
     study = with_tuned(tmp_path, {"tuned": file, "largest_training_size": 50})
     kernel = study.kernels["T"]
@@ -258,7 +268,7 @@ def test_a_tuned_file_gives_architecture_kind_and_preprocessing(tmp_path):
     assert study.training_sizes("T")[-1] == 32
 
 
-def test_an_architecture_file_gives_the_architecture_alone(tmp_path):
+def test_an_architecture_file_gives_the_architecture_alone(tmp_path: Path) -> None:
     file = str(tmp_path / "tuned.yaml")
     for content in (TUNED, {"architecture": TUNED["architecture"]}):
         kernel = {"architecture": {"file": file}, "preprocessing": "plain"}
@@ -267,7 +277,7 @@ def test_an_architecture_file_gives_the_architecture_alone(tmp_path):
         assert (study.kernels["T"].kind, study.kernels["T"].preprocessing) == ("ntk", "plain")
 
 
-def test_a_guest_takes_over_tuned_kernels_as_well(tmp_path):
+def test_a_guest_takes_over_tuned_kernels_as_well(tmp_path: Path) -> None:
     (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(TUNED))
     kernels = {"T": {"tuned": str(tmp_path / "tuned.yaml")}, **MINIMAL["kernels"]}
     study_of(tmp_path, "owner", kernels=kernels)
@@ -308,7 +318,9 @@ def test_a_guest_takes_over_tuned_kernels_as_well(tmp_path):
         ({"architecture": {"file": 3}, "preprocessing": "plain"}, TUNED, "architecture.file is 3"),
     ],
 )
-def test_a_mistake_with_a_tuned_file_is_one_sentence(tmp_path, kernel, content, sentence):
+def test_a_mistake_with_a_tuned_file_is_one_sentence(
+    tmp_path: Path, kernel: dict[str, Any], content: dict[str, Any], sentence: str
+) -> None:
     file = str(tmp_path / "tuned.yaml")
     kernel = yaml.safe_load(yaml.safe_dump(kernel).replace("FILE", file))
     with pytest.raises(UserError, match=sentence) as caught:
@@ -317,7 +329,7 @@ def test_a_mistake_with_a_tuned_file_is_one_sentence(tmp_path, kernel, content, 
     assert "\n" not in str(caught.value)
 
 
-def test_a_tuned_preprocessing_does_not_replace_another(tmp_path):
+def test_a_tuned_preprocessing_does_not_replace_another(tmp_path: Path) -> None:
     preprocessing = {"T": {"method": "none"}, **MINIMAL["preprocessing"]}
     with pytest.raises(UserError, match=r"gets the kernel's name, but preprocessing\.T is there"):
         with_tuned(tmp_path, {"tuned": str(tmp_path / "tuned.yaml")}, preprocessing=preprocessing)
@@ -325,7 +337,7 @@ def test_a_tuned_preprocessing_does_not_replace_another(tmp_path):
 
 # ------------------------------------------------------------------------------------------- tuning
 
-TUNING = {
+TUNING: dict[str, Any] = {
     "baseline": "FC",
     "training_examples": 50,
     "space": {
@@ -335,16 +347,19 @@ TUNING = {
 }
 
 
-def test_the_defaults_of_a_tuning_section(tmp_path):
+def test_the_defaults_of_a_tuning_section(tmp_path: Path) -> None:
     tuning = study_of(tmp_path, tuning=TUNING).tuning
+    assert tuning is not None
     assert (tuning.objective, tuning.sampler, tuning.attempts, tuning.transfer) == ("loss", "tpe", 3, None)
     assert tuning.space.candidate({"W_std": 1.5}).kind == "ntk"
     assert study_of(tmp_path).tuning is None
 
 
-def test_what_changes_no_trial_is_no_part_of_its_identity(tmp_path):
-    def identity(**changes):
-        return study_of(tmp_path, tuning={**TUNING, **changes}).tuning.identity
+def test_what_changes_no_trial_is_no_part_of_its_identity(tmp_path: Path) -> None:
+    def identity(**changes: Any) -> dict[str, Any]:
+        tuning = study_of(tmp_path, tuning={**TUNING, **changes}).tuning
+        assert tuning is not None
+        return tuning.identity
 
     assert identity() == identity(
         trials=7, attempts=2, largest_seconds=5.0, transfer={"training_examples": 60}
@@ -368,7 +383,9 @@ def test_what_changes_no_trial_is_no_part_of_its_identity(tmp_path):
         ),
     ],
 )
-def test_a_mistake_in_a_tuning_section_is_one_sentence(tmp_path, changes, sentence):
+def test_a_mistake_in_a_tuning_section_is_one_sentence(
+    tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(UserError, match=sentence) as caught:
         study_of(tmp_path, tuning={**TUNING, **changes})
     assert "mine.yaml" in str(caught.value)

@@ -1,21 +1,25 @@
 """A candidate's value against the same computed directly."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 
 from neural_kernels.architectures import build
-from neural_kernels.engines import kernel_matrix
+from neural_kernels.engines import Precision, kernel_matrix, rate
 from neural_kernels.metrics.objectives import OBJECTIVES, objective_named
 from neural_kernels.preprocessing import Part
 from neural_kernels.preprocessing.targets import one_hot
-from neural_kernels.tuning import assessment
 from neural_kernels.tuning.assessment import Computation, TooCostly, Unusable, assess
 from neural_kernels.tuning.candidate import Candidate
 
 RIDGES = (1e-6, 1e-3, 1e-1, 10.0)
 
 
-def part(n, seed, shift=0.0):
+def part(n: int, seed: int, shift: float = 0.0) -> Part:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, n)
     features = rng.normal(size=(n, 4, 4, 2)) + labels[:, None, None, None] * 0.5 + shift
@@ -28,7 +32,7 @@ CANDIDATE = Candidate(
 )
 
 
-def predictions(ridge, precision="float64", parts=PARTS):
+def predictions(ridge: float, precision: Precision = "float64", parts: Any = PARTS) -> Iterator[np.ndarray]:
     """On validation and held_out, with dense NumPy."""
     architecture, x = build(**CANDIDATE.architecture), parts["train"].features
     kernel = kernel_matrix(architecture, x, kind="nngp", precision=precision).astype(np.float64)
@@ -41,7 +45,7 @@ def predictions(ridge, precision="float64", parts=PARTS):
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("name", ["loss", "accuracy"])
-def test_the_best_ridge_by_the_objective_and_what_it_predicts(name, precision):
+def test_the_best_ridge_by_the_objective_and_what_it_predicts(name: str, precision: Precision) -> None:
     found = assess(CANDIDATE, PARTS, OBJECTIVES[name], Computation("auto", precision, RIDGES))
     values = {}
     for ridge in RIDGES:
@@ -65,9 +69,10 @@ def test_the_best_ridge_by_the_objective_and_what_it_predicts(name, precision):
     assert found.engine in ("native", "jax")
 
 
-def test_a_regression_is_judged_by_its_mean_squared_error():
-    def values(name):
+def test_a_regression_is_judged_by_its_mean_squared_error() -> None:
+    def values(name: str) -> np.ndarray:
         x = PARTS[name].features
+        assert isinstance(x, np.ndarray)
         return np.stack([x.sum(axis=(1, 2, 3)), x[:, 0, 0, 0]], axis=1) / 10
 
     parts = {name: Part(one.features, values(name), values(name)) for name, one in PARTS.items()}
@@ -77,11 +82,11 @@ def test_a_regression_is_judged_by_its_mean_squared_error():
         for ridge in RIDGES
     }
     assert found.value == pytest.approx(min(direct.values()), rel=1e-9)
-    assert found.ridge == min(direct, key=direct.get)
+    assert found.ridge == min(direct, key=lambda ridge: direct[ridge])
     assert "spearman" in found.scores["held_out"]
 
 
-def test_what_is_only_predicted_changes_nothing():
+def test_what_is_only_predicted_changes_nothing() -> None:
     objective, computation = OBJECTIVES["loss"], Computation("auto", "float64", RIDGES)
     alone = assess(CANDIDATE, {k: v for k, v in PARTS.items() if k != "held_out"}, objective, computation)
     other = assess(CANDIDATE, {**PARTS, "held_out": part(9, 7, shift=100.0)}, objective, computation)
@@ -98,8 +103,13 @@ def test_what_is_only_predicted_changes_nothing():
         ({"name": "SimpleGNN"}, 1.0, RIDGES, "Aggregate needs the nodes of graphs"),
     ],
 )
-def test_a_candidate_without_a_value_says_why(candidate, features, ridges, sentence):
-    scaled = {name: Part(part.features * features, part.targets, part.labels) for name, part in PARTS.items()}
+def test_a_candidate_without_a_value_says_why(
+    candidate: dict[str, Any], features: float, ridges: tuple[float, ...], sentence: str
+) -> None:
+    scaled = {
+        name: Part(np.asarray(part.features) * features, part.targets, part.labels)
+        for name, part in PARTS.items()
+    }
     with pytest.raises(Unusable, match=sentence), np.errstate(all="ignore"):
         assess(
             Candidate(candidate, "ntk", {"method": "none"}), scaled, OBJECTIVES["loss"],
@@ -107,9 +117,9 @@ def test_a_candidate_without_a_value_says_why(candidate, features, ridges, sente
         )  # fmt: skip
 
 
-def test_a_costly_candidate_is_not_computed(monkeypatch):
+def test_a_costly_candidate_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     # 24 * 25 / 2 + 24 * (15 + 11) pairs at 10 pairs a second.
-    monkeypatch.setattr(assessment.rate, "measure_rate", lambda *_: 10.0)
+    monkeypatch.setattr(rate, "measure_rate", lambda *_: 10.0)
     objective = OBJECTIVES["loss"]
     assess(CANDIDATE, PARTS, objective, Computation("auto", "float64", RIDGES, largest_seconds=92.5))
     with pytest.raises(TooCostly, match=r"would take 92 s here, more than tuning\.largest_seconds, 92"):
@@ -119,7 +129,7 @@ def test_a_costly_candidate_is_not_computed(monkeypatch):
 # -------------------------------------------------------------------------------------- objectives
 
 
-def test_objectives_of_predictions():
+def test_objectives_of_predictions() -> None:
     targets = one_hot(np.array([0, 1, 2, 2]), 3)
     predictions = targets.copy()
     predictions[0] = predictions[0][::-1]
@@ -129,7 +139,7 @@ def test_objectives_of_predictions():
     assert OBJECTIVES["loss"].loss(predictions, targets) == pytest.approx(2 / 12)
 
 
-def test_predictions_that_are_no_numbers_are_never_right():
+def test_predictions_that_are_no_numbers_are_never_right() -> None:
     targets = one_hot(np.array([0, 1]), 2)
     for objective in OBJECTIVES.values():
         if objective.task == "classification":
@@ -137,7 +147,7 @@ def test_predictions_that_are_no_numbers_are_never_right():
     assert np.isnan(OBJECTIVES["accuracy"].value(np.full((2, 2), np.nan), targets))
 
 
-def test_an_objective_belongs_to_a_task():
+def test_an_objective_belongs_to_a_task() -> None:
     from neural_kernels.errors import UserError
 
     assert objective_named("mse", "regression").direction == "minimize"

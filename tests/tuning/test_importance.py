@@ -1,5 +1,10 @@
 """Importances of hyperparameters whose effect is known."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from tuning_studies import CONFIG
@@ -13,7 +18,7 @@ from neural_kernels.tuning.space import parse_space
 SPACE = parse_space("space", {**CONFIG["tuning"]["space"]})
 
 
-def records(count, effect):
+def records(count: int, effect: Callable[[dict[str, Any]], Any]) -> list[TrialRecord]:
     """Random hyperparameters and what ``effect`` makes of them, with some noise."""
     rng = np.random.default_rng(0)
     found = []
@@ -45,8 +50,9 @@ def records(count, effect):
         ("depth", lambda v: v["depth"]),
     ],
 )
-def test_what_decides_alone_comes_first(name, effect):
+def test_what_decides_alone_comes_first(name: str, effect: Callable[[dict[str, Any]], Any]) -> None:
     found = importances(SPACE, records(60, effect), OBJECTIVES["loss"])
+    assert found is not None
     assert next(iter(found)) == name
     assert set(found) == {h.name for h in SPACE.hyperparameters if not h.when}
     assert found[name] > 0.8
@@ -54,10 +60,11 @@ def test_what_decides_alone_comes_first(name, effect):
     assert found == importances(SPACE, records(60, effect), OBJECTIVES["loss"])
 
 
-def test_a_maximised_objective_has_importances_as_well():
+def test_a_maximised_objective_has_importances_as_well() -> None:
     found = importances(SPACE, records(60, lambda values: values["W_std"]), OBJECTIVES["accuracy"])
+    assert found is not None
     assert next(iter(found)) == "W_std"
 
 
-def test_few_trials_say_nothing():
+def test_few_trials_say_nothing() -> None:
     assert importances(SPACE, records(FEWEST - 1, lambda v: v["W_std"]), OBJECTIVES["loss"]) is None

@@ -1,6 +1,11 @@
 """Jobs that share a journal: claims, kills, damage, and two processes at once."""
 
+from __future__ import annotations
+
 import multiprocessing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -13,33 +18,36 @@ from neural_kernels.errors import UserError
 from neural_kernels.machine.interruption import Ended
 from neural_kernels.study.study import load_study
 from neural_kernels.tuning.assessment import Assessment
-from neural_kernels.tuning.journal import make_sampler, open_journal
-from neural_kernels.tuning.records import TrialRecord
+from neural_kernels.tuning.journal import Journal, make_sampler, open_journal
+from neural_kernels.tuning.records import State, TrialRecord
+from neural_kernels.tuning.settings import Tuning
 
 
-def tuning_of(folder, **changes):
+def tuning_of(folder: Path, **changes: Any) -> Tuning:
     (folder / "s.yaml").write_text(yaml.safe_dump(config(**changes)))
-    return load_study(folder / "s.yaml").tuning
+    tuning = load_study(folder / "s.yaml").tuning
+    assert tuning is not None
+    return tuning
 
 
-def opened(folder, job=0, **changes):
+def opened(folder: Path, job: int = 0, **changes: Any) -> Journal:
     tuning = tuning_of(folder, **changes)
     sampler = make_sampler(tuning, 5, job)
     return open_journal(folder / "journal.log", "s", "minimize", tuning.identity, sampler)
 
 
-def record(state="complete", value=0.5):
+def record(state: State = "complete", value: float = 0.5) -> TrialRecord:
     assessment = Assessment(value, 1.0, False, {"validation": {"loss": value}}, "native", 0.1)
     reason = None if state == "complete" else "why"
     found = assessment if state == "complete" else None
     return TrialRecord("0", state, reason, {}, None, found, "loss", 20, 30, "float64", {})
 
 
-def states(folder):
+def states(folder: Path) -> list[str]:
     return [trial.state.name for trial in opened(folder).study.trials]
 
 
-def test_a_job_has_one_trial_whatever_their_order(tmp_path):
+def test_a_job_has_one_trial_whatever_their_order(tmp_path: Path) -> None:
     space = tuning_of(tmp_path).space
     for job, value in ((3, 0.3), (0, 0.1)):
         journal = opened(tmp_path, job)
@@ -51,14 +59,15 @@ def test_a_job_has_one_trial_whatever_their_order(tmp_path):
     assert [(trial.user_attrs["job"], trial.value) for trial in trials] == [(3, 0.3), (0, 0.1)]
 
 
-def test_pruned_and_failed_trials_are_told(tmp_path):
-    for job, state in enumerate(("pruned", "failed")):
+def test_pruned_and_failed_trials_are_told(tmp_path: Path) -> None:
+    ends: tuple[State, ...] = ("pruned", "failed")
+    for job, state in enumerate(ends):
         journal = opened(tmp_path, job)
         journal.tell(journal.claim(job), record(state))
     assert states(tmp_path) == ["PRUNED", "FAIL"]
 
 
-def test_a_killed_trial_is_taken_up_with_what_it_drew(tmp_path):
+def test_a_killed_trial_is_taken_up_with_what_it_drew(tmp_path: Path) -> None:
     journal = opened(tmp_path)
     claim = journal.claim(0)
     # Killed between two hyperparameters.
@@ -73,7 +82,7 @@ def test_a_killed_trial_is_taken_up_with_what_it_drew(tmp_path):
     assert states(tmp_path) == ["COMPLETE"]
 
 
-def test_a_finished_trial_gives_its_hyperparameters_again_and_is_not_told_twice(tmp_path):
+def test_a_finished_trial_gives_its_hyperparameters_again_and_is_not_told_twice(tmp_path: Path) -> None:
     space = tuning_of(tmp_path).space
     journal = opened(tmp_path)
     claim = journal.claim(0)
@@ -88,26 +97,26 @@ def test_a_finished_trial_gives_its_hyperparameters_again_and_is_not_told_twice(
     assert [trial.value for trial in opened(tmp_path).study.trials] == [0.5]
 
 
-def test_a_trial_that_never_ends_is_not_begun_for_ever(tmp_path):
+def test_a_trial_that_never_ends_is_not_begun_for_ever(tmp_path: Path) -> None:
     for _ in range(2):
         journal = opened(tmp_path)
         assert journal.begin(journal.claim(0), 2) is None
     journal = opened(tmp_path)
-    assert "begun 2 times and never ended: killed" in journal.begin(journal.claim(0), 2)
+    assert "begun 2 times and never ended: killed" in (journal.begin(journal.claim(0), 2) or "")
 
 
-def test_the_reason_has_the_last_error(tmp_path):
+def test_the_reason_has_the_last_error(tmp_path: Path) -> None:
     journal = opened(tmp_path)
     claim = journal.claim(0)
     assert journal.begin(claim, 1) is None
     with pytest.raises(MemoryError), journal.noting_errors(claim):
         raise MemoryError("no room")
     journal = opened(tmp_path)
-    assert "the last error was MemoryError: no room" in journal.begin(journal.claim(0), 1)
+    assert "the last error was MemoryError: no room" in (journal.begin(journal.claim(0), 1) or "")
 
 
-def test_jobs_draw_independently_and_again_the_same(tmp_path):
-    def draws(folder, jobs):
+def test_jobs_draw_independently_and_again_the_same(tmp_path: Path) -> None:
+    def draws(folder: Path, jobs: Sequence[int]) -> dict[int, Any]:
         folder.mkdir()
         return {job: tuning_of(folder).space.draw(opened(folder, job).claim(job).trial) for job in jobs}
 
@@ -116,8 +125,8 @@ def test_jobs_draw_independently_and_again_the_same(tmp_path):
     assert len({str(values) for values in first.values()}) == 3
 
 
-def test_random_search_does_not_go_by_what_was_seen(tmp_path):
-    def draws(name, value):
+def test_random_search_does_not_go_by_what_was_seen(tmp_path: Path) -> None:
+    def draws(name: str, value: Any) -> list[dict[str, Any]]:
         (tmp_path / name).mkdir()
         for job in range(6):
             journal = opened(tmp_path / name, job, sampler="random", startup_trials=1)
@@ -132,7 +141,7 @@ def test_random_search_does_not_go_by_what_was_seen(tmp_path):
 # ------------------------------------------------------------------------------------------ damage
 
 
-def test_a_line_that_was_cut_short_is_taken_back(tmp_path, caplog):
+def test_a_line_that_was_cut_short_is_taken_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     journal = opened(tmp_path)
     journal.tell(journal.claim(0), record())
     path = tmp_path / "journal.log"
@@ -149,7 +158,9 @@ def test_a_line_that_was_cut_short_is_taken_back(tmp_path, caplog):
 @pytest.mark.parametrize(
     "line", [b"{broken\n", b"[1]\n", b'{"op": 3}\n', b'{"op_code": 3}\n', b"\x80\x04pickle\n"]
 )
-def test_a_damaged_line_costs_the_sampler_its_memory_and_stops_nothing(tmp_path, line, caplog):
+def test_a_damaged_line_costs_the_sampler_its_memory_and_stops_nothing(
+    tmp_path: Path, line: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     opened(tmp_path)
     path = tmp_path / "journal.log"
     lines = path.read_bytes().splitlines(keepends=True)
@@ -166,8 +177,8 @@ def test_a_damaged_line_costs_the_sampler_its_memory_and_stops_nothing(tmp_path,
 # The end of the last line: it then looks as if it had been cut short.
 @example(position=0.99999, bit=0)
 def test_no_flipped_bit_of_the_journal_makes_the_sampler_believe_something_else(
-    tmp_path_factory, position, bit
-):
+    tmp_path_factory: pytest.TempPathFactory, position: float, bit: int
+) -> None:
     folder = tmp_path_factory.mktemp("journal")
     journal = opened(folder)
     claim = journal.claim(0)
@@ -181,7 +192,7 @@ def test_no_flipped_bit_of_the_journal_makes_the_sampler_believe_something_else(
     assert all(trial.params.items() <= drawn.items() for trial in trials)
 
 
-def test_the_lock_of_a_killed_job_holds_up_nobody(tmp_path):
+def test_the_lock_of_a_killed_job_holds_up_nobody(tmp_path: Path) -> None:
     opened(tmp_path)
     (tmp_path / "journal.log.flock").write_text("")
     (tmp_path / "journal.log.lock").write_text("")
@@ -191,7 +202,7 @@ def test_the_lock_of_a_killed_job_holds_up_nobody(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Ended(15)])
-def test_a_start_that_somebody_interrupted_does_not_count(tmp_path, error):
+def test_a_start_that_somebody_interrupted_does_not_count(tmp_path: Path, error: BaseException) -> None:
     for _ in range(3):
         journal = opened(tmp_path)
         claim = journal.claim(0)
@@ -200,7 +211,7 @@ def test_a_start_that_somebody_interrupted_does_not_count(tmp_path, error):
             raise error
 
 
-def test_a_journal_of_other_settings_is_refused(tmp_path):
+def test_a_journal_of_other_settings_is_refused(tmp_path: Path) -> None:
     opened(tmp_path)
     opened(tmp_path, trials=50)
     with pytest.raises(UserError, match=r"tuning\.objective was 'loss' and is 'accuracy'"):
@@ -212,9 +223,10 @@ def test_a_journal_of_other_settings_is_refused(tmp_path):
 # -------------------------------------------------------------------------------------- processes
 
 
-def _work(folder, jobs):
+def _work(folder: Path, jobs: Sequence[int]) -> None:
     for job in jobs:
         tuning = load_study(folder / "s.yaml").tuning
+        assert tuning is not None
         sampler = make_sampler(tuning, 5, job)
         journal = open_journal(folder / "journal.log", "s", "minimize", tuning.identity, sampler)
         claim = journal.claim(job)
@@ -223,7 +235,7 @@ def _work(folder, jobs):
         journal.tell(claim, record(value=float(job)))
 
 
-def test_processes_share_a_journal_at_once(tmp_path):
+def test_processes_share_a_journal_at_once(tmp_path: Path) -> None:
     tuning_of(tmp_path)
     context = multiprocessing.get_context("spawn")
     jobs = [range(first, 8, 2) for first in range(2)]
@@ -239,7 +251,7 @@ def test_processes_share_a_journal_at_once(tmp_path):
     assert {trial.state for trial in trials} == {optuna.trial.TrialState.COMPLETE}
 
 
-def test_the_first_trial_whichever_job_it_is_takes_what_is_given_and_draws_the_rest(tmp_path):
+def test_the_first_trial_whichever_job_it_is_takes_what_is_given_and_draws_the_rest(tmp_path: Path) -> None:
     space = tuning_of(tmp_path).space
     given = {"depth": 3, "activation": "erf", "W_std": 0.625}
     first = space.draw(opened(tmp_path, 4).claim(4, [space.stored(given)]).trial)

@@ -1,7 +1,11 @@
 """What a search space accepts, draws and refuses."""
 
+from __future__ import annotations
+
 import copy
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import optuna
 import pytest
@@ -9,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neural_kernels.errors import UserError
-from neural_kernels.tuning.space import parse_space
+from neural_kernels.tuning.space import SearchSpace, parse_space
 
-SECTION = {
+SECTION: dict[str, Any] = {
     "architecture": {
         "name": "Myrtle",
         "activation": {"choices": ["relu", "erf", "exp_normalized"]},
@@ -31,7 +35,7 @@ SECTION = {
 }
 
 
-def changed(**changes):
+def changed(**changes: Any) -> dict[str, Any]:
     """The section with entries like architecture__W_std replaced."""
     section = copy.deepcopy(SECTION)
     for key, value in changes.items():
@@ -43,7 +47,7 @@ def changed(**changes):
     return section
 
 
-def drawn(space, seed, trials=20):
+def drawn(space: SearchSpace, seed: int, trials: int = 20) -> Iterator[tuple[Any, Any]]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     for _ in range(trials):
         trial = study.ask()
@@ -52,13 +56,13 @@ def drawn(space, seed, trials=20):
 
 
 @pytest.fixture(autouse=True)
-def _quiet():
+def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**31))
-def test_every_draw_is_in_the_space_and_makes_an_architecture(seed):
+def test_every_draw_is_in_the_space_and_makes_an_architecture(seed: int) -> None:
     space = parse_space("tuning.space", SECTION)
     for _, values in drawn(space, seed):
         assert ("gamma" in values) == (values["activation"] == "exp_normalized")
@@ -77,7 +81,7 @@ def test_every_draw_is_in_the_space_and_makes_an_architecture(seed):
         json.dumps(values)
 
 
-def test_numbers_are_such_as_a_person_would_write():
+def test_numbers_are_such_as_a_person_would_write() -> None:
     space = parse_space("tuning.space", SECTION)
     for trial, values in drawn(space, 0):
         for name in ("W_std", "regularization"):
@@ -85,12 +89,12 @@ def test_numbers_are_such_as_a_person_would_write():
             assert values[name] == pytest.approx(trial.params[name], rel=1e-3)
 
 
-def test_a_rounded_number_stays_in_its_range():
+def test_a_rounded_number_stays_in_its_range() -> None:
     space = parse_space("tuning.space", changed(architecture__W_std={"low": 1.00004, "high": 1.00006}))
     assert all(1.00004 <= values["W_std"] <= 1.00006 for _, values in drawn(space, 0))
 
 
-def test_kind_and_regularization_may_be_fixed():
+def test_kind_and_regularization_may_be_fixed() -> None:
     section = changed(kind="nngp", preprocessing={"method": "zca", "regularization": 0.1})
     space = parse_space("tuning.space", section)
     (_, values), *_ = drawn(space, 0, trials=1)
@@ -98,7 +102,7 @@ def test_kind_and_regularization_may_be_fixed():
     assert space.candidate(values).preprocessing == section["preprocessing"]
 
 
-def test_a_candidate_has_only_what_its_preprocessing_uses():
+def test_a_candidate_has_only_what_its_preprocessing_uses() -> None:
     section = changed(preprocessing={"method": "standardize", "regularization": 0.1, "fit_examples": 20})
     space = parse_space("tuning.space", section)
     (_, values), *_ = drawn(space, 0, trials=1)
@@ -136,20 +140,20 @@ def test_a_candidate_has_only_what_its_preprocessing_uses():
         ({"kind": "gp"}, "space.kind is 'gp'"),
     ],
 )
-def test_a_mistake_is_one_sentence(changes, sentence):
+def test_a_mistake_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence) as caught:
         parse_space("tuning.space", changed(**changes))
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("tuning.space")
 
 
-def test_a_space_of_fixed_values_is_refused():
+def test_a_space_of_fixed_values_is_refused() -> None:
     section = {"architecture": {"name": "FC"}, "preprocessing": {"method": "none"}, "kind": "ntk"}
     with pytest.raises(UserError, match=r"tuning\.space has no hyperparameter"):
         parse_space("tuning.space", section)
 
 
-def test_given_hyperparameters_are_checked():
+def test_given_hyperparameters_are_checked() -> None:
     space = parse_space("s.yaml: space", SECTION)
     space.check("here", {"W_std": 1, "layer_norm": True, "convs_per_pool": [2, 1, 1], "dense_layers": 2})
     assert space.stored({"W_std": 1.5, "layer_norm": True}) == {"W_std": 1.5, "layer_norm": "true"}

@@ -1,8 +1,10 @@
 """A tiny study of approximations, as a user runs it."""
 
+from __future__ import annotations
+
 import pandas as pd
 import pytest
-from workflow_projects import jobs
+from workflow_projects import Project, jobs
 
 STUDY = """
 title: "Tiny approximations"
@@ -21,7 +23,7 @@ BLOCK = "results/tiny/kernels/FC/train/blocks/0-1.npy"
 
 
 @pytest.fixture(scope="module")
-def approximated(finished):
+def approximated(finished: Project) -> tuple[Project, str]:
     finished.write_study("approximated", STUDY)
     run = finished.snakemake(TARGET)
     assert run.returncode == 0, run.stdout
@@ -32,7 +34,9 @@ LAST = {"collect_approximations": 1, "report_approximations": 1}
 SOLVES = {"approximate_solution": 3, "solve_directly": 1, "evaluate_predictions": 1}
 
 
-def test_a_study_of_approximations_shares_blocks_and_runs_to_its_report(approximated):
+def test_a_study_of_approximations_shares_blocks_and_runs_to_its_report(
+    approximated: tuple[Project, str],
+) -> None:
     project, output = approximated
     assert jobs(output) == SOLVES | LAST
     assert (project.folder / TARGET).read_bytes().startswith(b"%PDF")
@@ -45,7 +49,7 @@ def test_a_study_of_approximations_shares_blocks_and_runs_to_its_report(approxim
     }
 
 
-def test_a_deleted_block_is_asked_for_behind_the_report(approximated):
+def test_a_deleted_block_is_asked_for_behind_the_report(approximated: tuple[Project, str]) -> None:
     project, _ = approximated
     (project.folder / BLOCK).unlink()
     run = project.snakemake(TARGET, "--dry-run")
@@ -53,7 +57,7 @@ def test_a_deleted_block_is_asked_for_behind_the_report(approximated):
     assert project.snakemake(BLOCK).returncode == 0
 
 
-def test_other_studies_have_no_such_report(approximated):
+def test_other_studies_have_no_such_report(approximated: tuple[Project, str]) -> None:
     project, _ = approximated
     run = project.snakemake("results/tiny.pdf", "--dry-run")
     assert run.returncode != 0

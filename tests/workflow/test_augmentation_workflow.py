@@ -1,11 +1,15 @@
 """A tiny study of data augmentation, as a user runs it."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from workflow_projects import jobs
+from workflow_projects import Project, jobs
 
 STUDY = """
 title: "Tiny augmentation"
@@ -29,7 +33,7 @@ solver: {direct_up_to: 48}
 TARGET = "results/augmented_augmentation.pdf"
 
 
-def write_images(folder):
+def write_images(folder: Path) -> None:
     rng = np.random.default_rng(0)
     y = np.arange(40) % 2
     x = rng.integers(0, 100, (40, 8, 8, 3)) + 100 * y[:, None, None, None]
@@ -38,7 +42,7 @@ def write_images(folder):
 
 
 @pytest.fixture(scope="module")
-def augmented(shared_project):
+def augmented(shared_project: Project) -> Project:
     write_images(shared_project.folder)
     shared_project.write_study("augmented", STUDY)
     run = shared_project.snakemake(TARGET)
@@ -46,7 +50,7 @@ def augmented(shared_project):
     return shared_project
 
 
-def test_a_study_runs_to_its_report(augmented):
+def test_a_study_runs_to_its_report(augmented: Project) -> None:
     results = augmented.folder / "results"
     assert (augmented.folder / TARGET).read_bytes().startswith(b"%PDF")
     assert (results / "augmented/augmentation.png").read_bytes().startswith(b"\x89PNG")
@@ -57,7 +61,7 @@ def test_a_study_runs_to_its_report(augmented):
     assert table.query("split == 'validation' and metric == 'loss'").groupby("n").size().eq(1).all()
 
 
-def test_blocks_of_images_and_flips_are_copied_and_no_others(augmented):
+def test_blocks_of_images_and_flips_are_copied_and_no_others(augmented: Project) -> None:
     blocks = augmented.folder / "results/augmented/kernels/FC/train/blocks"
     records = {path.stem: json.loads(path.read_text()) for path in blocks.glob("*.json")}
     assert len(records) == 10
@@ -65,16 +69,16 @@ def test_blocks_of_images_and_flips_are_copied_and_no_others(augmented):
     assert copies == {"1-1": "0-0"}
 
 
-def test_a_second_run_does_nothing(augmented):
+def test_a_second_run_does_nothing(augmented: Project) -> None:
     assert "Nothing to be done" in augmented.snakemake(TARGET).stdout
 
 
-def test_the_report_of_its_scaling_is_there_too(augmented):
+def test_the_report_of_its_scaling_is_there_too(augmented: Project) -> None:
     run = augmented.snakemake("results/augmented_scaling.pdf", "--dry-run")
     assert jobs(run.stdout) == {"report_scaling": 1}
 
 
-def test_a_deleted_block_is_asked_for_behind_the_report(augmented):
+def test_a_deleted_block_is_asked_for_behind_the_report(augmented: Project) -> None:
     block = "results/augmented/kernels/FC/train/blocks/0-3.npy"
     (augmented.folder / block).unlink()
     run = augmented.snakemake(TARGET, "--dry-run")
@@ -98,7 +102,9 @@ def test_a_deleted_block_is_asked_for_behind_the_report(augmented):
         ),
     ],
 )
-def test_mistakes_stop_before_anything_starts(new_project, old, new, sentence):
+def test_mistakes_stop_before_anything_starts(
+    new_project: Callable[[], Project], old: str, new: str, sentence: str
+) -> None:
     project = new_project()
     write_images(project.folder)
     project.write_study("augmented", STUDY.replace(old, new))

@@ -1,5 +1,7 @@
 """A mistake in a config, asked for through the workflow: the same sentence as by hand, once, and nothing is run."""
 
+from __future__ import annotations
+
 import pytest
 from workflow_projects import TINY, Project, make_project
 
@@ -37,7 +39,13 @@ def files(project: Project) -> list[str]:
     return sorted(str(path) for path in paths)
 
 
-def by_hand(project: Project, verb: str, config: str, capsys, monkeypatch) -> str:
+def by_hand(
+    project: Project,
+    verb: str,
+    config: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
     monkeypatch.chdir(project.folder)
     assert main([verb, config]) == 2
     return capsys.readouterr().err.splitlines()[-1]
@@ -62,8 +70,13 @@ def by_hand(project: Project, verb: str, config: str, capsys, monkeypatch) -> st
     ],
 )
 def test_a_mistake_is_the_same_sentence_as_by_hand_and_nothing_is_run(
-    project, target, verb, config, capsys, monkeypatch
-):
+    project: Project,
+    target: str,
+    verb: str | None,
+    config: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = files(project)
     sentence = f"error: {config}" if verb is None else by_hand(project, verb, config, capsys, monkeypatch)
     run = project.snakemake(target)
@@ -74,7 +87,7 @@ def test_a_mistake_is_the_same_sentence_as_by_hand_and_nothing_is_run(
     assert files(project) == before
 
 
-def test_files_with_mistakes_stop_no_other_study_and_no_name_reaches_a_shell(project):
+def test_files_with_mistakes_stop_no_other_study_and_no_name_reaches_a_shell(project: Project) -> None:
     run = project.snakemake("results/tiny/features/plain/features.json")
     assert run.returncode == 0, run.stdout
     assert (project.folder / "results/tiny/features/plain/features.json").exists()
@@ -83,7 +96,7 @@ def test_files_with_mistakes_stop_no_other_study_and_no_name_reaches_a_shell(pro
     assert run.returncode == 0, run.stdout
 
 
-def test_every_word_of_a_shell_command_is_quoted(project):
+def test_every_word_of_a_shell_command_is_quoted(project: Project) -> None:
     for rules in (project.folder / "workflow/rules").glob("*.smk"):
         for command in rules.read_text().split("    shell:\n")[1:]:
             lines = command.split("\n\n")[0]

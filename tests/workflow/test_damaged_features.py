@@ -1,8 +1,11 @@
 """A damaged file of data/ or features/ ends the job that reads it; the same command makes it again."""
 
+from __future__ import annotations
+
 import numpy as np
 import pandas as pd
 import pytest
+from workflow_projects import Project
 
 TARGET = "results/tiny_scaling.pdf"
 RESULTS = "results/tiny"
@@ -17,7 +20,9 @@ BLOCK = f"{RESULTS}/kernels/FC/train/blocks/0-1.npy"
         ("data/train_x.npy", [f"{RESULTS}/features/plain/features.json", METRICS]),
     ],
 )
-def test_a_flipped_bit_is_named_and_the_same_command_gives_the_same_numbers(finished, damaged, deleted):
+def test_a_flipped_bit_is_named_and_the_same_command_gives_the_same_numbers(
+    finished: Project, damaged: str, deleted: list[str]
+) -> None:
     path = finished.folder / RESULTS / damaged
     whole = path.read_bytes()
     table = pd.read_parquet(finished.folder / RESULTS / "metrics.parquet")

@@ -1,11 +1,14 @@
 """Snakemake is killed, its jobs go on, and it is started again."""
 
+from __future__ import annotations
+
 import os
 import re
 import signal
 import time
+from collections.abc import Callable
 
-from workflow_projects import jobs
+from workflow_projects import Project, jobs
 
 SLOW = """
 title: "Slow"
@@ -19,7 +22,9 @@ training_sizes: {sizes: [32]}
 BLOCK = "results/slow/kernels/Slow/train/blocks/0-0.npy"
 
 
-def test_a_job_that_outlives_snakemake_is_waited_for_and_its_block_kept(new_project):
+def test_a_job_that_outlives_snakemake_is_waited_for_and_its_block_kept(
+    new_project: Callable[[], Project],
+) -> None:
     project = new_project()
     project.write_study("slow", SLOW)
     partial = project.folder / "results/slow/kernels/Slow/train/partial"
@@ -30,7 +35,8 @@ def test_a_job_that_outlives_snakemake_is_waited_for_and_its_block_kept(new_proj
         time.sleep(0.01)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    orphan = int(re.search(r"process (\d+) on", partial.joinpath("0-0.lock").read_text())[1])
+    (process,) = re.findall(r"process (\d+) on", partial.joinpath("0-0.lock").read_text())
+    orphan = int(process)
     os.kill(orphan, signal.SIGSTOP)
     assert project.snakemake(BLOCK, "--unlock").returncode == 0
     again = project.start_snakemake(BLOCK)

@@ -1,5 +1,7 @@
 """profiles/pbs against programs that answer as those of PBS do; a real one is not to be had here."""
 
+from __future__ import annotations
+
 import json
 import os
 import shlex
@@ -95,7 +97,7 @@ def pbs(tmp_path: Path) -> Pbs:
     return Pbs(tmp_path)
 
 
-def test_a_study_runs_and_a_block_that_is_killed_is_tried_again_with_more_memory(pbs):
+def test_a_study_runs_and_a_block_that_is_killed_is_tried_again_with_more_memory(pbs: Pbs) -> None:
     # PBS kills a job that needs more than its memory as a whole, the script that would leave its status too.
     pbs.before.write_text(
         f"""
@@ -134,7 +136,7 @@ fi
     assert not list(folder.parent.rglob("injected"))
 
 
-def test_interrupting_snakemake_deletes_its_jobs(pbs):
+def test_interrupting_snakemake_deletes_its_jobs(pbs: Pbs) -> None:
     started = pbs.state / "started"
     pbs.before.write_text(f"touch {started}\nsleep 60\n")
     data = "results/tiny/data/data.json"
@@ -169,7 +171,7 @@ ANSWERS = {
 }
 
 
-def status(folder, answer, job=JOB):
+def status(folder: Path, answer: str, job: str = JOB) -> tuple[str, int]:
     """What status.py prints where qstat answers so, and its exit status."""
     (folder / "qstat").write_text(f"#!/bin/sh\ncat <<'END'\n{answer}\nEND\n")
     (folder / "qstat").chmod(0o755)
@@ -180,7 +182,7 @@ def status(folder, answer, job=JOB):
     return run.stdout.strip(), run.returncode
 
 
-def leave(folder, name, content="", seconds_ago=0.0):
+def leave(folder: Path, name: str, content: str = "", seconds_ago: float = 0.0) -> None:
     path = folder / ".snakemake" / "pbs" / "exit" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
@@ -190,7 +192,9 @@ def leave(folder, name, content="", seconds_ago=0.0):
 
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("left", [None, "0\n", "1\n"])
-def test_a_job_that_is_gone_ended_as_the_status_that_it_left_says(tmp_path, answer, left):
+def test_a_job_that_is_gone_ended_as_the_status_that_it_left_says(
+    tmp_path: Path, answer: str, left: str | None
+) -> None:
     if left is not None:
         leave(tmp_path, JOB, left)
     if answer in ("running", "queued", "server down"):
@@ -201,7 +205,7 @@ def test_a_job_that_is_gone_ended_as_the_status_that_it_left_says(tmp_path, answ
     assert status(tmp_path, ANSWERS[answer]) == (expected, 0)
 
 
-def test_a_job_that_left_nothing_failed_after_a_while(tmp_path):
+def test_a_job_that_left_nothing_failed_after_a_while(tmp_path: Path) -> None:
     leave(tmp_path, f"{JOB}.gone", seconds_ago=30)
     assert status(tmp_path, ANSWERS["finished"]) == ("running", 0)
     leave(tmp_path, f"{JOB}.gone", seconds_ago=61)
@@ -212,6 +216,6 @@ def test_a_job_that_left_nothing_failed_after_a_while(tmp_path):
 
 
 @pytest.mark.parametrize("job", ["", "../7", "Your job 7 has been submitted", "7;touch x"])
-def test_what_is_not_the_number_of_a_job_is_refused(tmp_path, job):
+def test_what_is_not_the_number_of_a_job_is_refused(tmp_path: Path, job: str) -> None:
     assert status(tmp_path, ANSWERS["finished"], job) == ("", 1)
     assert [path.name for path in tmp_path.iterdir()] == ["qstat"]

@@ -1,5 +1,7 @@
 """What it takes to plan, before any job starts."""
 
+from __future__ import annotations
+
 import json
 import re
 import subprocess
@@ -7,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from workflow_projects import ROOT, TINY, jobs, make_project
+from workflow_projects import ROOT, TINY, Project, jobs, make_project
 
 PROGRAM = Path(__file__).parents[1] / "helpers" / "counted_planning.py"
 COMPARISON = "title: Several\nsplits: {one: tiny, two: mine, three: guest}\ntest_set: digits\n"
@@ -15,7 +17,7 @@ APPROXIMATED = TINY + "approximations: {methods: [nystrom], sizes: [8]}\n"
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = make_project(tmp_path_factory.mktemp("project"))
     project.write_study("mine", "title: Mine\nlike: tiny\ndraws: 1\n")
     project.write_study("guest", "title: Guest\nkernels_from: tiny\ntraining_sizes: {sizes: [8]}\n")
@@ -26,9 +28,9 @@ def project(tmp_path_factory):
     return project
 
 
-def parses(project, *targets):
+def parses(project: Project, *targets: str) -> dict[str, int]:
     """How often each config was parsed in a dry run."""
-    command = [sys.executable, PROGRAM, "--profile", "profiles/default", "--dry-run", *targets]
+    command = [sys.executable, str(PROGRAM), "--profile", "profiles/default", "--dry-run", *targets]
     run = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     [line] = [line for line in run.stdout.splitlines() if line.startswith("PARSES")]
@@ -37,12 +39,12 @@ def parses(project, *targets):
     return {path.stem: counts.get(path.read_text(), 0) for path in configs}
 
 
-def test_each_config_is_parsed_once_and_none_that_is_not_asked_for(project):
+def test_each_config_is_parsed_once_and_none_that_is_not_asked_for(project: Project) -> None:
     found = parses(project, "results/several_splits.pdf", "results/approximated.pdf")
     assert found == {"several": 1, "tiny": 1, "mine": 1, "guest": 1, "approximated": 1, "unasked": 0}
 
 
-def test_a_short_name_is_a_copy_of_the_report_that_its_study_has(project):
+def test_a_short_name_is_a_copy_of_the_report_that_its_study_has(project: Project) -> None:
     for short, report in (("approximated", "report_approximations"), ("several", "report_splits")):
         run = project.snakemake("--dry-run", f"results/{short}.pdf")
         assert run.returncode == 0, run.stdout
@@ -50,7 +52,7 @@ def test_a_short_name_is_a_copy_of_the_report_that_its_study_has(project):
         assert (asked["copy_report"], asked[report]) == (1, 1)
 
 
-def test_rules_have_their_paths_from_one_place_but_for_logs():
+def test_rules_have_their_paths_from_one_place_but_for_logs() -> None:
     for rules in (ROOT / "workflow/rules").glob("*.smk"):
         said = re.findall(r'"results/[^"]+', rules.read_text())
         assert all("/logs/" in path for path in said), (rules, said)

@@ -1,9 +1,11 @@
 """A comparison of splits, as a user runs it."""
 
+from __future__ import annotations
+
 import numpy as np
 import pandas as pd
 import pytest
-from workflow_projects import jobs, make_project
+from workflow_projects import Project, jobs, make_project
 
 STUDY = """
 title: "Few"
@@ -26,7 +28,7 @@ published:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose study has been run, without anybody having thought of comparing it."""
     project = make_project(tmp_path_factory.mktemp("project"))
     rng = np.random.default_rng(0)
@@ -45,7 +47,7 @@ def project(tmp_path_factory):
     return project
 
 
-def test_a_finished_study_is_compared_without_running_again(project):
+def test_a_finished_study_is_compared_without_running_again(project: Project) -> None:
     before = project.files()
     run = project.snakemake("results/proteins_splits.pdf")
     assert run.returncode == 0, run.stdout
@@ -57,13 +59,13 @@ def test_a_finished_study_is_compared_without_running_again(project):
     assert "Nothing to be done" in project.snakemake("results/proteins_splits.pdf").stdout
 
 
-def test_a_published_figure_that_changed_changes_the_report_alone(project):
+def test_a_published_figure_that_changed_changes_the_report_alone(project: Project) -> None:
     project.write_study("comparisons/proteins", COMPARISON.replace("0.5", "0.6"))
     run = project.snakemake("results/proteins_splits.pdf", "--dry-run")
     assert jobs(run.stdout) == {"report_splits": 1}
 
 
-def test_mistakes_are_sentences(project):
+def test_mistakes_are_sentences(project: Project) -> None:
     run = project.snakemake("results/proteins_scaling.pdf", "--dry-run")
     assert run.returncode != 0
     assert (

@@ -1,7 +1,9 @@
 """A tiny study of molecules with two assays, as a user runs it."""
 
+from __future__ import annotations
+
 import pytest
-from workflow_projects import jobs
+from workflow_projects import Project, jobs
 
 from neural_kernels.metrics import task_scores
 
@@ -33,7 +35,7 @@ TARGET = "results/assays_tasks.pdf"
 
 
 @pytest.fixture(scope="module")
-def assayed(shared_project):
+def assayed(shared_project: Project) -> Project:
     rows = ["smiles,oxygen,nitrogen"]
     for place in range(24):
         oxygen, nitrogen = place % 2, place // 2 % 2
@@ -46,7 +48,7 @@ def assayed(shared_project):
     return shared_project
 
 
-def test_a_study_runs_to_its_report(assayed):
+def test_a_study_runs_to_its_report(assayed: Project) -> None:
     assert (assayed.folder / TARGET).read_bytes().startswith(b"%PDF")
     assert (assayed.folder / "results/assays/tasks.png").read_bytes().startswith(b"\x89PNG")
     metrics = assayed.folder / "results/assays/metrics/GNN"
@@ -56,7 +58,7 @@ def test_a_study_runs_to_its_report(assayed):
     assert set(scores["split"]) == {"validation", "test"}
 
 
-def test_a_second_run_does_nothing_and_a_missing_table_is_made_again(assayed):
+def test_a_second_run_does_nothing_and_a_missing_table_is_made_again(assayed: Project) -> None:
     assert "Nothing to be done" in assayed.snakemake(TARGET).stdout
     path = assayed.folder / "results/assays/metrics/GNN/n12.tasks.parquet"
     kept = path.read_bytes()
@@ -67,6 +69,6 @@ def test_a_second_run_does_nothing_and_a_missing_table_is_made_again(assayed):
     assert jobs(run.stdout) == expected
 
 
-def test_the_report_of_its_scaling_is_there_too(assayed):
+def test_the_report_of_its_scaling_is_there_too(assayed: Project) -> None:
     run = assayed.snakemake("results/assays_scaling.pdf", "--dry-run", "--rerun-triggers", "params")
     assert jobs(run.stdout)["report_scaling"] == 1

@@ -1,29 +1,33 @@
 """A tiny tuning study, as a user runs it, and a trial that is killed."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from tuning_studies import config
-from workflow_projects import jobs, make_project
+from workflow_projects import Project, jobs, make_project
 
 TARGET = "results/tuned_tuning.pdf"
 TRIAL = "results/tuned/tuning/trials/{}.json"
 
 
-def project_with(folder, **tuning):
+def project_with(folder: Path, **tuning: Any) -> Project:
     project = make_project(folder)
     project.write_study("tuned", yaml.safe_dump(config(**tuning)))
     return project
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory):
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     """A project whose tuning study has run to its report."""
     project = project_with(
         tmp_path_factory.mktemp("project"), trials=3, transfer={"training_examples": 40, "trials": 1}
@@ -34,7 +38,7 @@ def tuned(tmp_path_factory):
     return project, run.stdout
 
 
-def test_a_tuning_study_runs_to_its_report(tuned):
+def test_a_tuning_study_runs_to_its_report(tuned: tuple[Project, str]) -> None:
     project, output = tuned
     assert jobs(output) == {
         "prepare_data": 1, "start_tuning": 1, "run_trial": 3, "select_tuned": 1, "transfer_trial": 2,
@@ -47,7 +51,7 @@ def test_a_tuning_study_runs_to_its_report(tuned):
     assert "Nothing to be done" in run.stdout
 
 
-def test_a_deleted_trial_is_missed_and_drawn_as_before(tuned):
+def test_a_deleted_trial_is_missed_and_drawn_as_before(tuned: tuple[Project, str]) -> None:
     project, _ = tuned
     path = project.folder / TRIAL.format(1)
     before = json.loads(path.read_text())
@@ -59,7 +63,7 @@ def test_a_deleted_trial_is_missed_and_drawn_as_before(tuned):
     assert after["hyperparameters"] == before["hyperparameters"]
 
 
-def test_more_trials_are_added_and_the_old_ones_stay(tuned):
+def test_more_trials_are_added_and_the_old_ones_stay(tuned: tuple[Project, str]) -> None:
     project, _ = tuned
     before = project.files()
     project.write_study(
@@ -74,7 +78,7 @@ def test_more_trials_are_added_and_the_old_ones_stay(tuned):
         assert after[name] == before[name]
 
 
-def test_other_settings_delete_nothing(tuned):
+def test_other_settings_delete_nothing(tuned: tuple[Project, str]) -> None:
     project, _ = tuned
     text = (project.folder / "config/tuned.yaml").read_text()
     before = {name: when for name, when in project.files().items() if "/trials/" in name}
@@ -86,7 +90,7 @@ def test_other_settings_delete_nothing(tuned):
     assert {name: when for name, when in project.files().items() if "/trials/" in name} == before
 
 
-def test_the_winner_serves_another_study(tuned):
+def test_the_winner_serves_another_study(tuned: tuple[Project, str]) -> None:
     project, _ = tuned
     kernels = {"Tuned": {"tuned": "results/tuned/tuned.yaml"}}
     study = {
@@ -112,7 +116,7 @@ def test_the_winner_serves_another_study(tuned):
     assert "Traceback" not in run.stdout
 
 
-def test_a_study_without_tuning_has_no_such_report(tuned):
+def test_a_study_without_tuning_has_no_such_report(tuned: tuple[Project, str]) -> None:
     project, _ = tuned
     run = project.snakemake("results/tiny_tuning.pdf", "--dry-run")
     assert run.returncode != 0
@@ -120,7 +124,7 @@ def test_a_study_without_tuning_has_no_such_report(tuned):
     assert "Traceback" not in run.stdout
 
 
-def test_a_space_that_cannot_be_stops_before_anything_starts(tmp_path):
+def test_a_space_that_cannot_be_stops_before_anything_starts(tmp_path: Path) -> None:
     space = config()["tuning"]["space"]
     wrong = {**space, "architecture": {**space["architecture"], "width": {"choices": [1]}}}
     project = project_with(tmp_path, space=wrong)
@@ -130,7 +134,7 @@ def test_a_space_that_cannot_be_stops_before_anything_starts(tmp_path):
     assert not (project.folder / "results").exists()
 
 
-def test_a_killed_trial_is_taken_up_again(tmp_path):
+def test_a_killed_trial_is_taken_up_again(tmp_path: Path) -> None:
     project = project_with(tmp_path, trials=1, attempts=2)
     assert project.snakemake("results/tuned/tuning/started.json").returncode == 0
     journal = project.folder / "results/tuned/tuning/journal.log"
@@ -165,7 +169,7 @@ tuning_stages.run_trial(load_study(Path(sys.argv[1])), Path(sys.argv[2]), 0)
 """
 
 
-def test_a_cluster_run_is_planned(tmp_path):
+def test_a_cluster_run_is_planned(tmp_path: Path) -> None:
     run = project_with(tmp_path).snakemake(TARGET, "--dry-run", profile="slurm")
     assert run.returncode == 0, run.stdout
     assert jobs(run.stdout)["run_trial"] == 5

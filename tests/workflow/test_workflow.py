@@ -1,13 +1,17 @@
 """The workflow as a user runs it, on a tiny study; each test leaves the finished project complete."""
 
+from __future__ import annotations
+
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from bit_flips import flip
-from workflow_projects import jobs
+from workflow_projects import Project, jobs
 
 from neural_kernels.storage.files import read_json, write_json
 
@@ -15,7 +19,7 @@ TARGET = "results/tiny_scaling.pdf"
 BLOCK = "results/tiny/kernels/FC/train/blocks/0-1.npy"
 
 
-def test_a_study_runs_to_its_report(finished):
+def test_a_study_runs_to_its_report(finished: Project) -> None:
     files = finished.files()
     assert (finished.folder / TARGET).read_bytes().startswith(b"%PDF")
     blocks = [name for name in files if name.endswith(".npy") and "/blocks/" in name]
@@ -30,14 +34,16 @@ def test_a_study_runs_to_its_report(finished):
     assert accuracy[64] > accuracy[8] > 0.1
 
 
-def test_a_second_run_does_nothing(finished):
+def test_a_second_run_does_nothing(finished: Project) -> None:
     before = finished.files()
     run = finished.snakemake(TARGET)
     assert "Nothing to be done" in run.stdout
     assert finished.files() == before
 
 
-def test_a_deleted_block_is_computed_again_with_what_depends_on_it_and_nothing_else(finished):
+def test_a_deleted_block_is_computed_again_with_what_depends_on_it_and_nothing_else(
+    finished: Project,
+) -> None:
     before = finished.files()
     content = (finished.folder / BLOCK).read_bytes()
     (finished.folder / BLOCK).unlink()
@@ -55,7 +61,7 @@ def test_a_deleted_block_is_computed_again_with_what_depends_on_it_and_nothing_e
     assert "tiny/metrics/FC/n16.parquet" in untouched
 
 
-def test_one_block_by_name(finished):
+def test_one_block_by_name(finished: Project) -> None:
     before = finished.files()
     run = finished.snakemake(BLOCK, "--force")
     assert run.returncode == 0, run.stdout
@@ -68,7 +74,7 @@ def test_one_block_by_name(finished):
     assert finished.snakemake(TARGET).returncode == 0
 
 
-def test_a_finished_block_outlives_a_forced_run_whose_job_fails(finished):
+def test_a_finished_block_outlives_a_forced_run_whose_job_fails(finished: Project) -> None:
     content = (finished.folder / BLOCK).read_bytes()
     (finished.folder / "bin").mkdir()
     broken = finished.folder / "bin" / "neural-kernels"
@@ -83,13 +89,13 @@ def test_a_finished_block_outlives_a_forced_run_whose_job_fails(finished):
     assert finished.snakemake(TARGET).returncode == 0
 
 
-def foreign(path):
+def foreign(path: Path) -> None:
     np.save(path, 2 * np.load(path))
     record = path.with_suffix(".json")
     write_json(record, read_json(record) | {"fingerprint": "0"})
 
 
-def a_flipped_bit(path):
+def a_flipped_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-777] ^= 2
     path.write_bytes(content)
@@ -102,7 +108,9 @@ def a_flipped_bit(path):
         (a_flipped_bit, "is damaged"),
     ],
 )
-def test_a_bad_block_is_named_and_then_computed_again(finished, damage, sentence):
+def test_a_bad_block_is_named_and_then_computed_again(
+    finished: Project, damage: Callable[[Path], None], sentence: str
+) -> None:
     path = finished.folder / BLOCK
     content = path.read_bytes()
     damage(path)
@@ -124,7 +132,9 @@ def test_a_bad_block_is_named_and_then_computed_again(finished, damage, sentence
         ("metrics/FC/n16.parquet", "collect_metrics"),
     ],
 )
-def test_a_damaged_result_is_named_by_the_stage_that_reads_it_and_then_made_again(finished, name, stage):
+def test_a_damaged_result_is_named_by_the_stage_that_reads_it_and_then_made_again(
+    finished: Project, name: str, stage: str
+) -> None:
     table = finished.folder / "results/tiny/metrics.parquet"
     before = pd.read_parquet(table).query("metric != 'seconds'")
     path = finished.folder / "results/tiny" / name
@@ -139,7 +149,7 @@ def test_a_damaged_result_is_named_by_the_stage_that_reads_it_and_then_made_agai
     pd.testing.assert_frame_equal(pd.read_parquet(table).query("metric != 'seconds'"), before)
 
 
-def test_the_html_report_has_captions_and_labels(finished):
+def test_the_html_report_has_captions_and_labels(finished: Project) -> None:
     run = finished.snakemake(TARGET, "--report", "report.html")
     assert run.returncode == 0, run.stdout
     html = (finished.folder / "report.html").read_text()
@@ -147,7 +157,7 @@ def test_the_html_report_has_captions_and_labels(finished):
         assert text in html
 
 
-def test_a_study_can_share_the_blocks_of_another(finished):
+def test_a_study_can_share_the_blocks_of_another(finished: Project) -> None:
     finished.write_study("guest", "title: Guest\nkernels_from: tiny\ntraining_sizes: {sizes: [16, 32]}\n")
     before = finished.files()
     run = finished.snakemake("results/guest_scaling.pdf")
@@ -159,7 +169,7 @@ def test_a_study_can_share_the_blocks_of_another(finished):
 # ----------------------------------------------------------------------------------------- mistakes
 
 
-def refused(project, target, *sentence):
+def refused(project: Project, target: str, *sentence: str) -> None:
     """The run fails with the sentence and leaves no results behind."""
     run = project.snakemake(target)
     assert run.returncode != 0
@@ -169,14 +179,14 @@ def refused(project, target, *sentence):
     assert not project.files() if (project.folder / "results").exists() else True
 
 
-def test_an_unknown_key_stops_before_anything_starts(new_project):
+def test_an_unknown_key_stops_before_anything_starts(new_project: Callable[[], Project]) -> None:
     project = new_project()
     text = (project.folder / "config/tiny.yaml").read_text()
     project.write_study("tiny", text + "blok: 3\n")
     refused(project, TARGET, "tiny.yaml: unknown key 'blok'")
 
 
-def test_a_missing_data_file_is_named_with_where_to_get_it(new_project):
+def test_a_missing_data_file_is_named_with_where_to_get_it(new_project: Callable[[], Project]) -> None:
     project = new_project()
     text = (project.folder / "config/tiny.yaml").read_text()
     text = text.replace("name: digits", "name: cifar5m\n  path: nowhere").replace("{digits:", "{cifar5m:")
@@ -184,21 +194,21 @@ def test_a_missing_data_file_is_named_with_where_to_get_it(new_project):
     refused(project, TARGET, "error: nowhere/cifar5m_part0.npz: no such file", "cifar5m")
 
 
-def test_a_training_size_above_the_data_is_refused(new_project):
+def test_a_training_size_above_the_data_is_refused(new_project: Callable[[], Project]) -> None:
     project = new_project()
     text = (project.folder / "config/tiny.yaml").read_text()
     project.write_study("tiny", text.replace("[8, 16, 64]", "[8, 16, 65]"))
     refused(project, TARGET, "training_sizes asks for n = 65, but data.train_examples gives 64")
 
 
-def test_more_examples_than_the_data_has_are_refused(new_project):
+def test_more_examples_than_the_data_has_are_refused(new_project: Callable[[], Project]) -> None:
     project = new_project()
     text = (project.folder / "config/tiny.yaml").read_text()
     project.write_study("tiny", text.replace("train_examples: 64", "train_examples: 6400"))
     refused(project, TARGET, "error: ", "train_examples is 6400")
 
 
-def test_pooling_that_does_not_divide_is_refused(new_project):
+def test_pooling_that_does_not_divide_is_refused(new_project: Callable[[], Project]) -> None:
     project = new_project()
     text = (project.folder / "config/tiny.yaml").read_text()
     project.write_study(
@@ -207,7 +217,7 @@ def test_pooling_that_does_not_divide_is_refused(new_project):
     refused(project, TARGET, "AvgPool of window 2 does not divide its input of 1x1 positions")
 
 
-def test_a_changed_architecture_does_not_throw_blocks_away(finished):
+def test_a_changed_architecture_does_not_throw_blocks_away(finished: Project) -> None:
     text = (finished.folder / "config/tiny.yaml").read_text()
     before = finished.files()
     finished.write_study("tiny", text.replace("depth: 1", "depth: 2"))
@@ -222,7 +232,7 @@ def test_a_changed_architecture_does_not_throw_blocks_away(finished):
 
 # Blocks have the threads of the profile that was asked for, although Snakemake adds profiles/default to each.
 @pytest.mark.parametrize(("profile", "threads"), [("default", 64), ("slurm", 8), ("pbs", 8)])
-def test_a_run_is_planned(new_project, profile, threads):
+def test_a_run_is_planned(new_project: Callable[[], Project], profile: str, threads: int) -> None:
     run = new_project().snakemake(TARGET, "--dry-run", "--cores", "64", profile=profile)
     assert run.returncode == 0, run.stdout
     assert jobs(run.stdout)["compute_block"] == 7
@@ -230,7 +240,9 @@ def test_a_run_is_planned(new_project, profile, threads):
     assert planned == 7 * [str(threads)]
 
 
-def test_a_training_set_of_images_and_flips_copies_half_its_blocks(new_project):
+def test_a_training_set_of_images_and_flips_copies_half_its_blocks(
+    new_project: Callable[[], Project],
+) -> None:
     project = new_project()
     text = (project.folder / "config/tiny.yaml").read_text()
     text = text.replace("train_examples: 64", "train_examples: 32\n  augmentation: {factor: 2}").replace(
@@ -247,7 +259,9 @@ def test_a_training_set_of_images_and_flips_copies_half_its_blocks(new_project):
     np.testing.assert_array_equal(np.load(blocks / "1-2.npy"), np.load(blocks / "0-3.npy").T)
 
 
-def test_a_study_that_trains_on_everything_takes_the_one_ridge_that_it_gives(new_project):
+def test_a_study_that_trains_on_everything_takes_the_one_ridge_that_it_gives(
+    new_project: Callable[[], Project],
+) -> None:
     project = new_project()
     text = (project.folder / "config/tiny.yaml").read_text()
     text = text.replace("validation_examples: 20", "validation_examples: 0")

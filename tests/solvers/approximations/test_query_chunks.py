@@ -1,11 +1,15 @@
 """Chunks of test examples on stores, whatever fits in memory, and the committee within its budget."""
 
+from __future__ import annotations
+
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from neural_kernels.blocks import Grid, KernelStore, declare_store, write_block
+from neural_kernels.engines import Precision
 from neural_kernels.errors import UserError
 from neural_kernels.solvers import Settings
 from neural_kernels.solvers.approximations import (
@@ -27,8 +31,11 @@ ROWS = {"train": slice(0, 500), "validation": slice(500, 590), "test": slice(590
 TARGETS = FACTOR[20:500, :OUTPUTS]
 
 
-def written(folder, matrix, edge, precision, symmetric) -> KernelStore:
-    store = declare_store(folder, Grid(*matrix.shape, edge, symmetric), precision, {"name": folder.name})
+def written(
+    folder: Path, matrix: np.ndarray, edge: int, precision: Precision, symmetric: bool
+) -> KernelStore:
+    height, width = matrix.shape
+    store = declare_store(folder, Grid(height, width, edge, symmetric), precision, {"name": folder.name})
     for i, j in store.grid.blocks():
         rows, columns = slice(*store.grid.row_range(i)), slice(*store.grid.column_range(j))
         write_block(store, i, j, np.ascontiguousarray(matrix[rows, columns], precision), {})
@@ -36,19 +43,19 @@ def written(folder, matrix, edge, precision, symmetric) -> KernelStore:
 
 
 @pytest.fixture
-def problem(tmp_path, request):
-    precision = getattr(request, "param", "float64")
+def problem(tmp_path: Path, request: pytest.FixtureRequest) -> Problem:
+    precision: Precision = getattr(request, "param", "float64")
     train = EVERYTHING[ROWS["train"], ROWS["train"]]
     queries = {}
     for part, size in SIZES.items():
         cross = written(tmp_path / part, EVERYTHING[ROWS[part], ROWS["train"]], 128, precision, False)
 
-        def among(edge, part=part):
+        def among(edge: int, part: str = part) -> KernelStore:
             own = EVERYTHING[ROWS[part], ROWS[part]]
             return written(tmp_path / f"{part}-{edge}", own, edge, precision, True)
 
         variances = np.diag(EVERYTHING)[ROWS[part]]
-        queries[part] = Queries(cross, size, lambda own=variances: own, among)
+        queries[part] = Queries(cross, size, variances.view, among)
     return Problem(
         written(tmp_path / "train", train, 128, precision, True),
         WINDOW,
@@ -61,13 +68,13 @@ def problem(tmp_path, request):
 @pytest.mark.parametrize(
     ("size", "most", "expected"), [(10, 4, 4), (10, 5, 5), (10, 9, 5), (10, 10, 10), (10, 99, 10), (7, 1, 1)]
 )
-def test_chunks_are_as_few_as_can_be_and_of_nearly_equal_size(size, most, expected):
+def test_chunks_are_as_few_as_can_be_and_of_nearly_equal_size(size: int, most: int, expected: int) -> None:
     assert chunk_size(size, most) == expected
 
 
 @pytest.mark.parametrize("problem", ["float64", "float32"], indirect=True)
 @pytest.mark.parametrize("chunks", [1, 2, 100])
-def test_chunks_have_the_entries_of_the_stores_however_many_fit(problem, chunks):
+def test_chunks_have_the_entries_of_the_stores_however_many_fit(problem: Problem, chunks: int) -> None:
     found = QueryChunks(problem.queries, WINDOW, 40, budget=chunks * 40 * N * 12 + 8 * 128**2)
     dtype = problem.train.dtype
     for _ in range(2):
@@ -83,7 +90,7 @@ def test_chunks_have_the_entries_of_the_stores_however_many_fit(problem, chunks)
                 np.testing.assert_array_equal(among, own[:, ROWS[part]][here, here].astype(dtype))
 
 
-def least_budget(problem, method, size):
+def least_budget(problem: Problem, method: str, size: int) -> int:
     """The first bytes of a geometric sequence with which a committee of parts of ``size`` runs."""
     budget = 100_000
     while budget < 2**30:
@@ -99,7 +106,7 @@ def least_budget(problem, method, size):
     raise AssertionError("no budget is enough")
 
 
-def predicted(problem, method, size, budget):
+def predicted(problem: Problem, method: str, size: int, budget: int) -> tuple[np.ndarray, float, int]:
     """Predictions of the test set, the ridge chosen, and the most memory that was taken."""
     settings = Settings([1e-2, 1.0], memory_budget=budget, threads=1)
     tracemalloc.start()
@@ -110,11 +117,11 @@ def predicted(problem, method, size, budget):
         tracemalloc.stop()
 
 
-def expected_predictions(method, size, ridge):
+def expected_predictions(method: str, size: int, ridge: float) -> np.ndarray:
     own, train = EVERYTHING[ROWS["test"]], EVERYTHING[20:500, 20:500]
     partition = draw_partition(N, size, 0)
 
-    def among(part):
+    def among(part: np.ndarray) -> np.ndarray:
         return train[np.ix_(part, part)]
 
     if method == "bayesian_committee_machine_independent":
@@ -123,26 +130,22 @@ def expected_predictions(method, size, ridge):
             among, lambda p: own[:, 20:500][:, p], variances, TARGETS, partition, ridge
         )
     edge = chunk_size(SIZES["test"], size)
-    chunks = [slice(first, first + edge) for first in range(0, SIZES["test"], edge)]
-    return np.vstack(
-        [
-            bayesian_committee_machine(
-                among,
-                lambda p, chunk=chunk: own[chunk, 20:500][:, p],
-                own[chunk, ROWS["test"]][:, chunk],
-                TARGETS,
-                partition,
-                ridge,
-            )
-            for chunk in chunks
-        ]
-    )
+
+    def of_chunk(chunk: slice) -> np.ndarray:
+        prior = own[chunk, ROWS["test"]][:, chunk]
+        return bayesian_committee_machine(
+            among, lambda p: own[chunk, 20:500][:, p], prior, TARGETS, partition, ridge
+        )
+
+    return np.vstack([of_chunk(slice(first, first + edge)) for first in range(0, SIZES["test"], edge)])
 
 
 @pytest.mark.parametrize("problem", ["float64", "float32"], indirect=True)
 @pytest.mark.parametrize("size", [80, 240])
 @pytest.mark.parametrize("method", ["bayesian_committee_machine", "bayesian_committee_machine_independent"])
-def test_a_committee_is_the_same_in_any_budget_and_keeps_to_it(problem, method, size):
+def test_a_committee_is_the_same_in_any_budget_and_keeps_to_it(
+    problem: Problem, method: str, size: int
+) -> None:
     least = least_budget(problem, method, size)
     tolerance = 1e-12 if problem.train.dtype == np.float64 else 1e-3
     for budget in (least, 2 * least, 2**30):

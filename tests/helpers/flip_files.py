@@ -6,6 +6,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 HEADER = "sequence,target,set,validation"
 # Rows of no split, a stop, a short sequence that is filled up, and validation rows marked as FLIP marks them.
 ROWS = (
@@ -35,7 +37,9 @@ def write_zip(path: Path, members: dict[str, str]) -> Path:
     return path
 
 
-def random_rows(rng, count: int, length: int = 12, letters: str = "ACDEFGHIKL") -> list[str]:
+def random_rows(
+    rng: np.random.Generator, count: int, length: int = 12, letters: str = "ACDEFGHIKL"
+) -> list[str]:
     """Variants of one sequence with a target that its letters explain: half to train, a tenth of it to validate."""
     wild = rng.choice(list(letters), length)
     effects = rng.normal(size=(length, len(letters)))

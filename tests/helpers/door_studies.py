@@ -46,7 +46,7 @@ def config(data: Mapping[str, Any]) -> dict[str, Any]:
 def arrays(compress: bool = False, **changes: Any) -> Files:
     """An .npz of twelve examples in three classes; ``changes`` are further arrays, or None for one left out."""
     random = np.random.default_rng(0)
-    content = {
+    content: dict[str, Any] = {
         "x_train": random.normal(size=(12, 4)),
         "y_train": np.arange(12) % 3,
         "x_test": random.normal(size=(5, 4)),
@@ -165,7 +165,7 @@ def npy(value: Any) -> bytes:
 
 def every_kind() -> dict[str, tuple[dict[str, Any], Files]]:
     """The ``data`` section and the files of a study of each kind."""
-    targets = {"y_train": np.linspace(0, 1, 12), "y_test": np.linspace(0, 1, 5)}
+    targets: dict[str, Any] = {"y_train": np.linspace(0, 1, 12), "y_test": np.linspace(0, 1, 5)}
     graph_tables = {"table.csv": SMILES_TEXT.encode()}
     flip = {"table.csv": FLIP_TEXT.encode()}
     tree = tiny_imagenet_files.files()

@@ -5,6 +5,8 @@ imported once, so that a run takes milliseconds. A child is killed by SIGKILL, a
 nothing is cleaned up.
 """
 
+from __future__ import annotations
+
 import contextlib
 import gc
 import json
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 from kill_stages import STUDY
@@ -27,7 +30,7 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 counter = mmap.mmap(-1, 8)
 
 
-def changes_files(event: str, arguments: tuple, folder: str) -> bool:
+def changes_files(event: str, arguments: tuple[Any, ...], folder: str) -> bool:
     """Whether an audit event is about to change something under ``folder``."""
     if event not in CHANGES and event != "open":
         return False
@@ -44,7 +47,7 @@ def changes_files(event: str, arguments: tuple, folder: str) -> bool:
 def watch(folder: str, kill_at: int | None) -> None:
     """Count the file operations under ``folder``, and be killed just before number ``kill_at``, from 0."""
 
-    def hook(event: str, arguments: tuple) -> None:
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if changes_files(event, arguments, folder):
             (done,) = struct.unpack("q", counter[:])
             if done == kill_at:
@@ -54,7 +57,7 @@ def watch(folder: str, kill_at: int | None) -> None:
     sys.addaudithook(hook)
 
 
-def child(asked: dict) -> None:
+def child(asked: dict[str, Any]) -> None:
     """Run the verb; never returns."""
     status = 1
     try:
@@ -64,7 +67,7 @@ def child(asked: dict) -> None:
         os.dup2(errors, 2)
         os.dup2(errors, 1)
         # A kill, unlike a power cut, loses nothing that was written; flushing takes most of a run's time.
-        os.fsync = lambda descriptor: None
+        os.fsync = lambda fd: None
         watch(os.path.join(asked["folder"], "results"), asked["kill_at"])
         from neural_kernels.cli import main
 
@@ -79,7 +82,7 @@ def child(asked: dict) -> None:
         os._exit(status)
 
 
-def run(asked: dict) -> dict:
+def run(asked: dict[str, Any]) -> dict[str, Any]:
     counter[:] = struct.pack("q", 0)
     begun = time.monotonic()
     process = os.fork()

@@ -83,6 +83,7 @@ CHAIN: list[tuple[str, list[str]]] = [
     ("select-tuned", ["select-tuned", "config/tune.yaml"]),
 ]  # fmt: skip
 """Every stage of two studies, each after those that it needs."""
+FIRST, LATER = ([name for name, _ in part] for part in (CHAIN[:12], CHAIN[12:]))
 
 
 def write_inputs(folder: Path) -> None:

@@ -55,9 +55,9 @@ def metrics(
 ) -> pd.DataFrame:
     """A table as the workflow makes it: disjoint draws, as many as the largest size holds."""
     rng = np.random.default_rng(0)
-    records: list[dict] = []
+    records: list[dict[str, Any]] = []
 
-    def add(facts: dict, split: str, values: dict[str, float]) -> None:
+    def add(facts: dict[str, Any], split: str, values: dict[str, float]) -> None:
         records.extend({**facts, "split": split, "metric": m, "value": v} for m, v in values.items())
 
     for place, kernel in enumerate(kernels):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ LABELS = np.array([[1, np.nan], [0, 1], [np.nan, 0], [0, 1], [1, 0]])
 SPLIT = {"train": [4, 1, 0], "valid": [2], "test": [3]}
 
 
-def write_table(path: Path, rows: list) -> None:
+def write_table(path: Path, rows: list[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (",".join("" if value != value else f"{value:g}" for value in row) for row in rows)
     path.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode()))
@@ -48,7 +49,7 @@ def write_split(folder: Path, split: dict[str, list[int]]) -> Path:
     return folder
 
 
-def decoded(channels):
+def decoded(channels: np.ndarray) -> np.ndarray:
     """The indices that ``atoms.encode`` was given."""
     features, start = [], 0
     for name, size in atoms.SIZES.items():

@@ -18,6 +18,7 @@ import kill_server
 import numpy as np
 import pandas as pd
 
+MOST, TIMES = 16, 3
 VARYING = {
     "seconds",
     "preconditioner_seconds",
@@ -89,7 +90,7 @@ class Stage:
     before: Path
     arguments: list[str]
     work: Path
-    kills: Counter = field(default_factory=Counter)
+    kills: Counter[str] = field(default_factory=Counter)
     operations: int = 0
     seconds: float = 0.0
     expected: dict[str, Any] = field(default_factory=dict)
@@ -183,3 +184,12 @@ def same(left: Any, right: Any) -> bool:
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
     return bool(left == right)
+
+
+def see_killed(killed: Stage, rng: random.Random) -> None:
+    """Kill a stage before many of its file operations, and at some moments, and see what comes of it."""
+    killed.run_undisturbed()
+    killed.kill_at_every_operation(rng, most=MOST)
+    killed.kill_at_random_times(rng, times=TIMES)
+    print(f"{killed.arguments[0]}: {killed.operations} operations, {dict(killed.kills)}")
+    assert killed.kills["operation"] >= min(killed.operations, MOST)

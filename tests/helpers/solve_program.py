@@ -3,6 +3,8 @@
 Usage: solve_program.py STORE TARGETS OUTPUT CHECKPOINTS PROCESSES [PRECONDITIONER [DAMAGED_RANK]]
 """
 
+from __future__ import annotations
+
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +17,12 @@ from neural_kernels.solvers import (
     CheckpointSettings,
     PreconditionerSettings,
     Settings,
+    Solution,
     Stopping,
     mpi,
     solve_system,
 )
-from neural_kernels.solvers.communicator import SerialCommunicator
+from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
 
 SETTINGS = Settings(
     [1e-2],
@@ -30,7 +33,14 @@ SETTINGS = Settings(
 )
 
 
-def solve(store, targets, communicator, checkpoints=None, preconditioner="none", block=True):
+def solve(
+    store: str | Path,
+    targets: str | Path,
+    communicator: Communicator,
+    checkpoints: CheckpointSettings | None = None,
+    preconditioner: str = "none",
+    block: bool = True,
+) -> Solution:
     preconditioning = PreconditionerSettings(preconditioner, 40)
     settings = replace(SETTINGS, preconditioner=preconditioning, block=block)
     return solve_system(
@@ -43,15 +53,22 @@ def solve(store, targets, communicator, checkpoints=None, preconditioner="none",
     )
 
 
-def main(store, targets, output, checkpoints, processes, preconditioner="none", damaged_rank=None):
+def main(
+    store: str,
+    targets: str,
+    output: str,
+    checkpoints: str,
+    processes: str,
+    preconditioner: str = "none",
+    damaged_rank: str | None = None,
+) -> None:
     if processes == "0":
-        communicator = SerialCommunicator()
         print("ready", flush=True)
-        saved = CheckpointSettings(Path(checkpoints), 0.02)
-        solve(store, targets, communicator, saved, preconditioner).save(Path(output))
+        often = CheckpointSettings(Path(checkpoints), 0.02)
+        solve(store, targets, SerialCommunicator(), often, preconditioner).save(Path(output))
         return
 
-    def work():
+    def work() -> Solution:
         if damaged_rank == str(communicator.rank):
             raise UserError("this process met a mistake")
         saved = None if checkpoints == "-" else CheckpointSettings(Path(checkpoints), 3600.0)
