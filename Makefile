@@ -14,9 +14,11 @@ demo: $(INSTALLED)
 	snakemake --profile profiles/default results/demo_scaling.pdf
 	@echo "$(CURDIR)/results/demo_scaling.pdf"
 
-# Threads that wait by spinning take the cores of the other processes; and what was compiled once is read from then on.
+# Threads that wait by spinning, those of BLAS, OpenMP and XLA, take the cores of the other processes; and what was
+# compiled once is read from then on.
 test: export OPENBLAS_THREAD_TIMEOUT = 4
 test: export OMP_WAIT_POLICY = passive
+test: export NPROC = 1
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(INSTALLED)
 	# A file of tests stays in one process, so that what its tests share is made once; the longest files come first.

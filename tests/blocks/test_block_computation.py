@@ -93,61 +93,67 @@ def test_a_default_tile_suits_the_cost_of_a_pair() -> None:
 # ----------------------------------------------------------------------------------- kill and resume
 
 PROGRAM = """
+import os
+import signal
 import sys
 import numpy as np
 from pathlib import Path
 from neural_kernels import architectures
-from neural_kernels.blocks.computation import compute_block
-from neural_kernels.blocks import open_store
+from neural_kernels.blocks import computation, open_store
 
+finished = 0
+progress = computation.progress
+
+
+def counted(**options):
+    global finished
+    bar = progress(**options)
+    update = bar.update
+
+    def count(tiles=1):
+        global finished
+        finished += 1
+        if finished == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return update(tiles)
+
+    bar.update = count
+    return bar
+
+
+computation.progress = counted
 x = np.random.default_rng(1).normal(size=(24, 8, 8, 1))
-architecture = architectures.build("Myrtle5")
-compute_block(open_store(Path(sys.argv[1])), 0, 0, architecture, x, x, kind="ntk", engine="neural_tangents", tile=4)
+store, architecture = open_store(Path(sys.argv[1])), architectures.build("Myrtle5")
+computation.compute_block(store, 0, 0, architecture, x, x, kind="ntk", engine="auto", tile=4)
+print(finished)
 """
+TILES = 21
 
 
-def start(directory: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(directory)],
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+def run(directory: Path, killed_after: int = 0) -> subprocess.CompletedProcess[str]:
+    """Compute the block, in a process that is killed after so many tiles."""
+    command = [sys.executable, "-c", PROGRAM, str(directory), str(killed_after)]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
-def tile_lines(directory: Path) -> list[str]:
-    path = directory / "partial" / "0-0.tiles"
-    return path.read_text().splitlines()[1:] if path.exists() else []
-
-
-def test_a_killed_block_resumes_at_its_tile_and_is_bit_identical(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tiles", [1, 7, TILES])
+def test_a_killed_block_resumes_at_its_tile_and_is_bit_identical(tmp_path: Path, tiles: int) -> None:
     architecture = architectures.build("Myrtle5")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for directory in (whole, killed):
         store_in(directory, architecture, n=24, edge=24)
-    assert start(whole).wait() == 0
+    assert int(run(whole).stdout) == TILES
 
-    process = start(killed)
-    assert process.stderr is not None
-    while len(tile_lines(killed)) < 3:
-        assert process.poll() is None, process.stderr.read().decode()
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    before = tile_lines(killed)
-    assert 3 <= len(before) < 21
+    assert run(killed, tiles).returncode == -signal.SIGKILL
     assert not (killed / "blocks" / "0-0.npy").exists()
-    with (killed / "partial" / "0-0.tiles").open("a") as file:
+    record = killed / "partial" / "0-0.tiles"
+    assert len(record.read_text().splitlines()) == 1 + tiles
+    with record.open("a") as file:
         file.write("16 2")  # as if the kill had cut a line short
 
-    process = start(killed)
-    assert process.stderr is not None
-    seen = before
-    while process.poll() is None:
-        seen = tile_lines(killed) or seen
-        time.sleep(0.0005)
-    assert process.returncode == 0
-    # Lines of the first run are kept as they were, times included: those tiles were not computed again.
-    assert seen[: len(before)] == before
+    again = run(killed)
+    assert again.returncode == 0, again.stderr
+    assert int(again.stdout) == TILES - tiles
     assert (killed / "blocks" / "0-0.npy").read_bytes() == (whole / "blocks" / "0-0.npy").read_bytes()
 
 

@@ -86,7 +86,7 @@ def _snakemake(arguments: list[str]) -> object:
     from snakemake.cli import main
 
     sys.argv = ["snakemake", *arguments]
-    return main()  # type: ignore[no-untyped-call]
+    return main()
 
 
 def _neural_kernels(arguments: list[str]) -> object:
@@ -117,7 +117,7 @@ def _import_everything() -> None:
     import neural_kernels.stages.tasks
     import neural_kernels.stages.tune  # noqa: F401
 
-    snakemake.cli.get_argument_parser()  # type: ignore[no-untyped-call]
+    snakemake.cli.get_argument_parser()
 
 
 def _received(connection: socket.socket) -> tuple[tuple[str, list[str], str, dict[str, str]], list[int]]:

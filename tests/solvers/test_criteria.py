@@ -1,5 +1,9 @@
 """What chooses a ridge without a validation set, against what it stands for, computed the long way."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,7 +22,7 @@ KERNEL, TARGETS = digits_problem(N)
 SHIFT = RIDGE * np.diag(KERNEL).mean()
 
 
-def with_gaps():
+def with_gaps() -> np.ndarray:
     targets = TARGETS[:, :4].copy()
     targets[::3, 1] = np.nan
     targets[5:30, 2] = np.nan
@@ -26,11 +30,18 @@ def with_gaps():
     return targets
 
 
+def judged(targets: np.ndarray, ridge: float = RIDGE) -> tuple[np.ndarray, criteria.InverseFacts]:
+    """Coefficients of a direct solve, and what it says of the inverse."""
+    solution = solve_cholesky(KERNEL.copy(), targets, ridge, judged=True)
+    assert solution.inverse is not None
+    return solution.coefficients, solution.inverse
+
+
 CASES = pytest.mark.parametrize("targets", [TARGETS, with_gaps()], ids=["whole", "gaps"])
 
 
 @given(n=st.integers(1, 70), block=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
-def test_the_diagonal_of_the_inverse_is_that_of_any_block_size(n, block, seed):
+def test_the_diagonal_of_the_inverse_is_that_of_any_block_size(n: int, block: int, seed: int) -> None:
     factor = np.random.default_rng(seed).standard_normal((n, n + 5))
     matrix = factor @ factor.T + 0.1 * np.eye(n)
     worked = matrix.copy()
@@ -41,9 +52,9 @@ def test_the_diagonal_of_the_inverse_is_that_of_any_block_size(n, block, seed):
 
 
 @CASES
-def test_leaving_one_out_is_solving_without_it(targets):
-    solution = solve_cholesky(KERNEL.copy(), targets, RIDGE, judged=True)
-    found = criteria.leave_one_out_predictions(targets, solution.coefficients, solution.inverse.diagonal)
+def test_leaving_one_out_is_solving_without_it(targets: np.ndarray) -> None:
+    coefficients, inverse = judged(targets)
+    found = criteria.leave_one_out_predictions(targets, coefficients, inverse.diagonal)
     for task in range(targets.shape[1]):
         for left_out in np.flatnonzero(~np.isnan(targets[:, task]))[::5]:
             rest = np.flatnonzero(~np.isnan(targets[:, task]) & (np.arange(N) != left_out))
@@ -54,9 +65,9 @@ def test_leaving_one_out_is_solving_without_it(targets):
 
 
 @CASES
-def test_the_likelihood_is_that_of_a_gaussian_at_its_likeliest_amplitude(targets):
-    solution = solve_cholesky(KERNEL.copy(), targets, RIDGE, judged=True)
-    found = criteria.judge("likelihood", targets, solution.coefficients, solution.inverse, mean_squared_error)
+def test_the_likelihood_is_that_of_a_gaussian_at_its_likeliest_amplitude(targets: np.ndarray) -> None:
+    coefficients, inverse = judged(targets)
+    found = criteria.judge("likelihood", targets, coefficients, inverse, mean_squared_error)
     total, count = 0.0, 0
     for column in targets.T:
         known = ~np.isnan(column)
@@ -64,8 +75,10 @@ def test_the_likelihood_is_that_of_a_gaussian_at_its_likeliest_amplitude(targets
             continue
         covariance = KERNEL[np.ix_(known, known)] + SHIFT * np.eye(known.sum())
 
-        def log_likelihood(amplitude, covariance=covariance, values=column[known]):
-            return multivariate_normal(cov=amplitude * covariance).logpdf(values)
+        def log_likelihood(
+            amplitude: float, covariance: np.ndarray = covariance, values: np.ndarray = column[known]
+        ) -> float:
+            return float(multivariate_normal(cov=amplitude * covariance).logpdf(values))
 
         amplitude = column[known] @ np.linalg.solve(covariance, column[known]) / known.sum()
         best = log_likelihood(amplitude)
@@ -75,9 +88,9 @@ def test_the_likelihood_is_that_of_a_gaussian_at_its_likeliest_amplitude(targets
 
 
 @CASES
-def test_generalised_cross_validation_is_leaving_one_out_with_one_mean_leverage(targets):
-    solution = solve_cholesky(KERNEL.copy(), targets, RIDGE, judged=True)
-    found = criteria.generalised_cross_validation(solution.coefficients, solution.inverse.diagonal)
+def test_generalised_cross_validation_is_leaving_one_out_with_one_mean_leverage(targets: np.ndarray) -> None:
+    coefficients, inverse = judged(targets)
+    found = criteria.generalised_cross_validation(coefficients, inverse.diagonal)
     squares, count = 0.0, 0
     for column in targets.T:
         known = ~np.isnan(column)
@@ -91,40 +104,38 @@ def test_generalised_cross_validation_is_leaving_one_out_with_one_mean_leverage(
     assert found == pytest.approx(squares / count, rel=1e-8)
 
 
-def test_a_task_of_zeros_has_no_likelihood():
+def test_a_task_of_zeros_has_no_likelihood() -> None:
     targets = np.zeros((N, 1))
-    solution = solve_cholesky(KERNEL.copy(), targets, RIDGE, judged=True)
-    assert np.isnan(
-        criteria.negative_log_likelihood(targets, solution.coefficients, solution.inverse.log_determinant)
-    )
+    coefficients, inverse = judged(targets)
+    assert np.isnan(criteria.negative_log_likelihood(targets, coefficients, inverse.log_determinant))
 
 
 @CASES
 @pytest.mark.parametrize("criterion", ["loo", "gcv", "likelihood"])
-def test_the_ridge_is_the_one_that_the_criterion_finds_best(tmp_path, criterion, targets):
+def test_the_ridge_is_the_one_that_the_criterion_finds_best(
+    tmp_path: Path, criterion: criteria.Criterion, targets: np.ndarray
+) -> None:
     store = stored(tmp_path, KERNEL, 25)
     ridges = [1e-6, 1e-4, 1e-2, 1.0, 100.0]
     found = solve_system(store, (0, N), targets, Settings(ridges, choose_by=criterion))
-    judged = {}
-    for ridge in ridges:
-        solution = solve_cholesky(KERNEL.copy(), targets, ridge, judged=True)
-        judged[ridge] = criteria.judge(
-            criterion, targets, solution.coefficients, solution.inverse, mean_squared_error
-        )
-    assert found.record.ridge == min(judged, key=lambda ridge: judged[ridge])
+    losses = {
+        ridge: criteria.judge(criterion, targets, *judged(targets, ridge), mean_squared_error)
+        for ridge in ridges
+    }
+    assert found.record.ridge == min(losses, key=lambda ridge: losses[ridge])
     choice = found.record.details["ridge_choice"]
     assert choice["by"] == criterion
-    assert {entry["ridge"]: entry["loss"] for entry in choice["candidates"]} == pytest.approx(judged)
+    assert {entry["ridge"]: entry["loss"] for entry in choice["candidates"]} == pytest.approx(losses)
     assert found.record.validation_loss is None
     alone = solve_system(store, (0, N), targets, Settings([found.record.ridge]))
     np.testing.assert_array_equal(found.coefficients, alone.coefficients)
 
 
-def test_a_criterion_that_takes_a_direct_solve_is_refused_elsewhere(tmp_path):
+def test_a_criterion_that_takes_a_direct_solve_is_refused_elsewhere(tmp_path: Path) -> None:
     store = stored(tmp_path, KERNEL, 25)
     settings = Settings([1e-3, 1e-2], choose_by="loo", method="conjugate_gradients")
     with pytest.raises(UserError, match="is to be chosen by loo, which takes a direct solve"):
         solve_system(store, (0, N), TARGETS, settings)
-    unknown = Settings([1e-3, 1e-2], choose_by="guess")
+    unknown = Settings([1e-3, 1e-2], choose_by="guess")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="choose_by is 'guess', expected validation, loo, gcv or likelihood"):
         solve_system(store, (0, N), TARGETS, unknown)

@@ -1,5 +1,10 @@
 """A study without a validation set: its ridge is chosen by what the training examples say of themselves."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import pytest
 import yaml
 from tiny_studies import DIGITS
@@ -14,9 +19,9 @@ from neural_kernels.stages.report import collect_metrics, report_scaling
 from neural_kernels.stages.solve import solve
 from neural_kernels.storage.files import read_json
 from neural_kernels.study.folders import solution_folder
-from neural_kernels.study.study import load_study
+from neural_kernels.study.study import Study, load_study
 
-CONFIG = DIGITS | {
+CONFIG: dict[str, Any] = DIGITS | {
     "data": {**DIGITS["data"], "train_examples": 40, "validation_examples": 0},
     "training_sizes": {"sizes": [10, 20, 40]},
     "draws": 2,
@@ -25,13 +30,13 @@ CONFIG = DIGITS | {
 }
 
 
-def study_of(folder, **changes):
+def study_of(folder: Path, **changes: Any) -> Study:
     (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG | changes))
     return load_study(folder / "tiny.yaml")
 
 
 @pytest.mark.parametrize("criterion", ["loo", "gcv", "likelihood"])
-def test_a_study_runs_to_its_report_without_validation_examples(tmp_path, criterion):
+def test_a_study_runs_to_its_report_without_validation_examples(tmp_path: Path, criterion: str) -> None:
     ridge = {**CONFIG["ridge"], "choose_by": criterion}
     study, results = study_of(tmp_path, ridge=ridge), tmp_path / "results"
     prepare_data(study, results)
@@ -56,12 +61,12 @@ def test_a_study_runs_to_its_report_without_validation_examples(tmp_path, criter
     assert (results / "tiny_scaling.pdf").exists()
 
 
-def test_a_solve_waits_for_the_validation_kernel_only_where_it_chooses(tmp_path):
+def test_a_solve_waits_for_the_validation_kernel_only_where_it_chooses(tmp_path: Path) -> None:
     data = {**CONFIG["data"], "validation_examples": 15}
     by_itself = study_of(tmp_path, data=data)
     validated = study_of(tmp_path, data=data, ridge={**CONFIG["ridge"], "choose_by": "validation"})
 
-    def of_validation(study):
+    def of_validation(study: Study) -> list[str]:
         return [path for path in inputs.training_blocks(study, "FC", 20) if "validation" in path]
 
     assert of_validation(validated)
@@ -87,13 +92,15 @@ def test_a_solve_waits_for_the_validation_kernel_only_where_it_chooses(tmp_path)
         ),
     ],
 )
-def test_what_cannot_be_chosen_is_one_sentence(tmp_path, changes, sentence):
+def test_what_cannot_be_chosen_is_one_sentence(
+    tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(UserError) as error:
         study_of(tmp_path, **changes)
     assert sentence in " ".join(str(error.value).split())
 
 
-def test_copies_of_one_image_do_not_predict_each_other(tmp_path):
+def test_copies_of_one_image_do_not_predict_each_other(tmp_path: Path) -> None:
     data = {
         "name": "cifar10", "path": "x", "train_examples": 40, "validation_examples": 0,
         "augmentation": {"factor": 2}, "test_sets": {"cifar10": {"examples": 10}},
