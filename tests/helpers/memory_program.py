@@ -190,7 +190,7 @@ def main_program(folder: Path, what: str) -> None:
     x = {part: random.normal(size=(n, 12)) for part, n in (("train", N + QUERIES), ("test", QUERIES))}
     y = {part: np.sin(inputs @ random.normal(size=(12, 4))) for part, inputs in x.items()}
     np.savez("full.npz", x_train=x["train"], x_test=x["test"], y_train=y["train"], y_test=y["test"])
-    np.savez("new.npz", x=random.normal(size=(700, 12)))
+    np.savez("new.npz", x=random.normal(size=(300, 12)))
     made: dict[str, str] = {}
     for case, (changes, (verb, *rest)) in cases(what).items():
         study = merged(STUDY, {"data": {"path": "full.npz"}}, changes)

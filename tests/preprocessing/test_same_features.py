@@ -9,13 +9,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from data_sections import prepare_data
+from file_faults import Killed, killed_after
 
 import neural_kernels.preprocessing as preprocessing
 from neural_kernels import datasets
@@ -94,10 +94,6 @@ def test_results_come_in_order_and_some_are_under_way_at_once(monkeypatch: pytes
 # ---------------------------------------------------------------------------------------------- kills
 
 
-class Killed(BaseException):
-    """What the process would not live to see."""
-
-
 OPERATIONS = [
     (os, "open"),
     (os, "replace"),
@@ -106,21 +102,12 @@ OPERATIONS = [
     (io, "open"),
     (Path, "unlink"),
     (Path, "mkdir"),
+    (np.lib.format, "open_memmap"),
 ]
 
 
-def killed_after(survived: int, patch: pytest.MonkeyPatch) -> list[Any]:
+def killed(survived: int, patch: pytest.MonkeyPatch) -> list[Any]:
     """From the operation of this number on, none is carried out: the process is no more."""
-    done = iter(range(survived))
-
-    def dying(operation: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any, **options: Any) -> Any:
-            if next(done, None) is None:
-                raise Killed
-            return operation(*arguments, **options)
-
-        return wrapped
-
     # What a process has open dies with it, its locks too.
     opened, original = [], os.open
 
@@ -130,9 +117,7 @@ def killed_after(survived: int, patch: pytest.MonkeyPatch) -> list[Any]:
         return descriptor
 
     patch.setattr(os, "open", remember)
-    for place, name in OPERATIONS:
-        patch.setattr(place, name, dying(getattr(place, name)))
-    patch.setattr(np.lib.format, "open_memmap", dying(np.lib.format.open_memmap))
+    killed_after(survived, OPERATIONS, patch)
     return opened
 
 
@@ -168,7 +153,7 @@ def test_a_kill_at_any_file_operation_and_another_run_give_the_same_bits(
     survived, finished = 0, False
     while not finished:
         with pytest.MonkeyPatch.context() as patch:
-            opened = killed_after(survived, patch)
+            opened = killed(survived, patch)
             try:
                 stage(name, tmp_path)
                 finished = True

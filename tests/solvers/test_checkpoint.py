@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import solve_program
 from bit_flips import BIT, POSITION, flip
+from file_faults import Killed, killed_after
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from solver_problems import digits_problem, stored
@@ -66,8 +65,7 @@ def no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-class Killed(BaseException):
-    """What the process would not live to see."""
+OPERATIONS = [(os, "replace"), (os, "open"), (os, "ftruncate"), (np, "savez"), (Path, "unlink")]
 
 
 @settings(max_examples=16, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -83,21 +81,7 @@ def test_a_kill_at_any_file_operation_resumes_to_the_same_bits(
     answer = answers[method, block]
     checkpoints = tmp_path_factory.mktemp("checkpoints")
     with pytest.MonkeyPatch.context() as patch:
-        left = iter(range(survived))
-
-        def fail_in_time(operation: Callable[..., Any]) -> Callable[..., Any]:
-            def wrapped(*arguments: Any, **options: Any) -> Any:
-                if next(left, None) is None:
-                    raise Killed
-                return operation(*arguments, **options)
-
-            return wrapped
-
-        patch.setattr(os, "replace", fail_in_time(os.replace))
-        patch.setattr(os, "open", fail_in_time(os.open))
-        patch.setattr(os, "ftruncate", fail_in_time(os.ftruncate))
-        patch.setattr(np, "savez", fail_in_time(np.savez))
-        patch.setattr(Path, "unlink", fail_in_time(Path.unlink))
+        killed_after(survived, OPERATIONS, patch)
         try:
             first = resume(folder, checkpoints, method, block)
         except Killed:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ import pandas as pd
 import pytest
 import yaml
 from bit_flips import BIT, POSITION, flip_one
+from file_faults import Killed, killed_after
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from resealing import rewrite
@@ -414,8 +414,9 @@ def test_a_killed_job_goes_on_where_it_was_and_gives_the_same(
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
 
 
-class Killed(BaseException):
-    """What the process would not live to see."""
+OPERATIONS = [
+    (os, "replace"), (os, "open"), (os, "link"), (os, "rmdir"), (Path, "unlink"), (Path, "mkdir"), (np, "savez")
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -428,25 +429,9 @@ def whole(run: tuple[Study, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def interrupted(run: tuple[Study, Path], folder: Path, left: int) -> bool:
     """A job that is killed after so many file operations; whether it was."""
-    operations = iter(range(left))
-
-    def fail_in_time(operation: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any, **options: Any) -> Any:
-            if next(operations, None) is None:
-                raise Killed
-            return operation(*arguments, **options)
-
-        return wrapped
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict_stages, "CHUNK_ROWS", 5)
-        for owner, names in (
-            (os, ("replace", "open", "link", "rmdir")),
-            (Path, ("unlink", "mkdir")),
-        ):
-            for name in names:
-                patch.setattr(owner, name, fail_in_time(getattr(owner, name)))
-        patch.setattr(np, "savez", fail_in_time(np.savez))
+        killed_after(left, OPERATIONS, patch)
         with contextlib.suppress(Killed):
             predicted(run, folder / "a.parquet", wanted=Wanted(True, samples=2))
             return False

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 from bit_flips import BIT, POSITION, flip, flip_one
+from file_faults import Killed, killed_after
 from hypothesis import HealthCheck, given, settings
 from tiny_studies import DIGITS, study_with_blocks
 
@@ -383,8 +383,9 @@ def test_a_temporary_file_of_a_killed_checkpoint_stops_nothing(
 # ------------------------------------------------------------------------------------- any file operation
 
 
-class Killed(BaseException):
-    """What the process would not live to see."""
+OPERATIONS = [
+    (os, "replace"), (os, "open"), (os, "ftruncate"), (Path, "unlink"), (Path, "mkdir"), (np, "savez")
+]  # fmt: skip
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -398,20 +399,7 @@ def test_a_kill_at_any_file_operation_of_solve_and_evaluate_leads_to_the_same_nu
         path.unlink()
     survived = int(position * 110)
     with pytest.MonkeyPatch.context() as patch:
-        left = iter(range(survived))
-
-        def fail_in_time(operation: Callable[..., Any]) -> Callable[..., Any]:
-            def wrapped(*arguments: Any, **options: Any) -> Any:
-                if next(left, None) is None:
-                    raise Killed
-                return operation(*arguments, **options)
-
-            return wrapped
-
-        for owner, names in ((os, ("replace", "open", "ftruncate")), (Path, ("unlink", "mkdir"))):
-            for name in names:
-                patch.setattr(owner, name, fail_in_time(getattr(owner, name)))
-        patch.setattr(np, "savez", fail_in_time(np.savez))
+        killed_after(survived, OPERATIONS, patch)
         with contextlib.suppress(Killed):
             work(study, results)
     made_again(study, results)

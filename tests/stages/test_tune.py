@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 from bit_flips import BIT, POSITION, flip_one
+from file_faults import Killed, killed_after
 from hypothesis import HealthCheck, given, settings
 from resealing import rewrite
 from tuning_studies import CONFIG, prepared
@@ -244,7 +245,7 @@ def values(results: Path) -> dict[tuple[str, str], dict[str, Any]]:
     return found
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=POSITION, position=POSITION, bit=BIT)
 def test_no_flipped_bit_of_a_record_goes_unnoticed_by_the_stages_that_read_it(
     run: tuple[Study, Path], which: float, position: float, bit: int
@@ -265,8 +266,7 @@ def test_no_flipped_bit_of_a_record_goes_unnoticed_by_the_stages_that_read_it(
         rejected.unlink()
 
 
-class Killed(BaseException):
-    """What the process would not live to see."""
+OPERATIONS = [(os, "replace"), (os, "open"), (Path, "unlink"), (Path, "mkdir"), (np, "savez")]
 
 
 @pytest.mark.parametrize("share", [0.15, 0.5, 0.85])
@@ -278,20 +278,7 @@ def test_a_kill_at_any_file_operation_leads_to_the_same_records(
     with pytest.MonkeyPatch.context() as patch:
         study, results = prepared(tmp_path)
         patch.setattr(os, "fsync", lambda descriptor: None)
-        left = iter(range(survived))
-
-        def fail_in_time(operation: Callable[..., Any]) -> Callable[..., Any]:
-            def wrapped(*arguments: Any, **options: Any) -> Any:
-                if next(left, None) is None:
-                    raise Killed
-                return operation(*arguments, **options)
-
-            return wrapped
-
-        for owner, names in ((os, ("replace", "open")), (Path, ("unlink", "mkdir"))):
-            for name in names:
-                patch.setattr(owner, name, fail_in_time(getattr(owner, name)))
-        patch.setattr(np, "savez", fail_in_time(np.savez))
+        killed_after(survived, OPERATIONS, patch)
         with contextlib.suppress(Killed):
             for _, stage in stages_of(study, results):
                 stage()
