@@ -35,13 +35,18 @@ log = logging.getLogger(__name__)
 PANEL = 256
 
 
-def working_bytes(n: int, columns: int, labels_missing: bool = False) -> int:
+def working_bytes(n: int, columns: int, labels_missing: bool = False, judged: bool = False) -> int:
     """Bytes that a solve and a sweep over ridges hold: the matrix, a copy for missing labels, vectors, and what the
-    factorisation takes besides; reading the matrix takes two blocks, which are gone before it begins.
+    factorisation takes besides, and the inverse's diagonal where solutions are ``judged`` by it; reading the matrix
+    takes two blocks, which are gone before it begins.
     """
     matrices = (16 if labels_missing else 8) * n * n
-    besides = max(factorisation_bytes(n), inverse_bytes(n))
-    return matrices + besides + 10 * 8 * n * columns + 3 * 8 * PANEL * n
+    besides = (
+        max(factorisation_bytes(n), inverse_bytes(n) + 2 * 8 * n * columns)
+        if judged
+        else factorisation_bytes(n)
+    )
+    return matrices + besides + 8 * 8 * n * columns + 3 * 8 * PANEL * n
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,9 @@ class Cholesky:
     def open(self, system: System) -> Opened:
         """The matrix, read; see ``Solver.open``."""
         store, window, settings = system.store, system.window, system.settings
+        judged = settings.choose_by != VALIDATION and len(settings.ridges) > 1
         reading = 8 * system.n**2 + 2 * store.largest_block_bytes
-        needed = max(reading, self.working_bytes(system.n, system.columns, 0, system.masks))
+        needed = max(reading, working_bytes(system.n, system.columns, system.masks > 0, judged))
         if needed > settings.memory_budget:
             raise UserError(
                 f"a direct solve of n = {system.n} takes {needed / 2**30:.2f} GiB, the memory budget leaves "
@@ -77,7 +83,7 @@ class Cholesky:
                 ridge,
                 tolerance=tolerance,
                 precision=store.dtype,
-                judged=settings.choose_by != VALIDATION and len(settings.ridges) > 1,
+                judged=judged,
             )
 
         return Opened(solve)

@@ -39,7 +39,7 @@ from neural_kernels.solvers.approximations.problem import (
 from neural_kernels.solvers.approximations.query_chunks import QueryChunks, chunk_size, reading_bytes
 from neural_kernels.solvers.approximations.subsets import draw_partition
 from neural_kernels.solvers.blocked_cholesky import BLOCK, UPDATE_ROWS, factorise_in_place
-from neural_kernels.solvers.definiteness import NotPositiveDefinite
+from neural_kernels.solvers.definiteness import NotPositiveDefinite, explained_by_rounding, not_a_kernel
 
 log = logging.getLogger(__name__)
 
@@ -83,15 +83,26 @@ def bayesian_committee_machine(
     Raises:
         UserError: shapes that do not fit.
         NotPositiveDefinite: the prior, or a part given the test examples, is not to working precision.
+        NotAKernel: one of them is not, by more than rounding.
     """
     m = len(prior)
     if prior.shape != (m, m):
         raise UserError(f"the prior covariance has shape {prior.shape}, expected {(m, m)}")
-    root = _root_of_prior(prior, rounding)
+    try:
+        root = _root_of_prior(prior, rounding)
+    except NotPositiveDefinite:
+        _refuse_beyond_rounding(prior, rounding, f"{m} test examples")
+        raise
     precision = np.eye(m)  # in coordinates in which the prior is the identity; the upper triangle counts
     weighted = np.zeros((m, targets.shape[1]))
     for part in partition:
-        _add_part(precision, weighted, kernel_among(part), cross(part), root, targets[part], ridge)
+        kernel, rows = kernel_among(part), cross(part)
+        try:
+            _add_part(precision, weighted, kernel, rows, root, targets[part], ridge)
+        except NotPositiveDefinite:
+            joint = np.block([[prior, rows], [rows.T, kernel]])
+            _refuse_beyond_rounding(joint, rounding, f"{m} test examples and a part of {len(part)}")
+            raise
     if factorise_in_place(precision):
         raise NotPositiveDefinite(f"the committee's precision at ridge {ridge:g} is not positive definite")
     mean, _ = lapack.dpotrs(precision.T, weighted, lower=1)
@@ -149,6 +160,23 @@ def _root_of_part(kernel: np.ndarray, explained: np.ndarray, ridge: float) -> np
             "is not positive definite to working precision: choose a larger ridge"
         )
     return matrix.T
+
+
+def _refuse_beyond_rounding(matrix: np.ndarray, rounding: float, of_what: str) -> None:
+    """Raise NotAKernel where the kernel among some examples is not definite with all that rounding explains added."""
+    shifted, precision = (
+        np.array(matrix, np.float64, order="C"),
+        np.float32 if rounding > DOUBLE else np.float64,
+    )
+    if not np.isfinite(shifted).all():
+        return
+    diagonal = np.diag(shifted).copy()
+    shifted.flat[:: len(shifted) + 1] += explained_by_rounding(diagonal, precision)
+    minor = factorise_in_place(shifted)
+    if minor:
+        raise not_a_kernel(
+            diagonal, precision, f"among {of_what} its leading minor of order {minor} is not positive"
+        )
 
 
 def _smallest_pivot(factor: np.ndarray) -> float:
