@@ -24,7 +24,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.solvers import pivots, registry
 from neural_kernels.solvers.approximations.registry import APPROXIMATIONS
 from neural_kernels.solvers.pivoted_cholesky import greedy
-from neural_kernels.solvers.settings import NO_PRECONDITIONER
+from neural_kernels.solvers.settings import AUTO, NO_PRECONDITIONER
 from neural_kernels.solvers.solution import Record, Solution
 from neural_kernels.solvers.system import Opened, Solver, System
 from neural_kernels.study import approximation_settings
@@ -208,7 +208,7 @@ def test_a_name_that_is_not_registered_is_refused_with_those_that_are() -> None:
         solvers.solve_system(store, (0, 2), np.zeros((2, 1)), settings)
     settings = solvers.Settings([1.0], preconditioner=solvers.PreconditionerSettings("fetched singly"))
     with pytest.raises(
-        UserError, match="preconditioner is 'fetched singly', expected greedy, random or none"
+        UserError, match="preconditioner is 'fetched singly', expected auto, greedy, random or none"
     ):
         solvers.solve_system(store, (0, 2), np.zeros((2, 1)), settings)
 
@@ -232,7 +232,7 @@ def test_titles_of_solvers_and_approximations_tell_them_apart() -> None:
 def test_a_config_can_name_all_that_is_registered() -> None:
     assert set(get_args(approximation_settings.Method)) == set(APPROXIMATIONS)
     named = get_args(Preconditioner.model_fields["method"].annotation)
-    assert set(named) == {*pivots.PIVOTS, NO_PRECONDITIONER}
+    assert set(named) == {AUTO, *pivots.PIVOTS, NO_PRECONDITIONER}
     assert get_args(Sections.model_fields["engine"].annotation) == ("auto", *engines.ENGINES)
     names = [options.model_fields["name"].default for options in datasets.OPTIONS]
     assert set(names) == set(datasets.DATASETS)

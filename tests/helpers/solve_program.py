@@ -31,6 +31,8 @@ SETTINGS = Settings(
     memory_budget=2**26,
     threads=1,
 )
+COLUMNS = "random columns"
+"""In place of a preconditioner's name."""
 
 
 def solve(
@@ -41,8 +43,9 @@ def solve(
     preconditioner: str = "none",
     block: bool = True,
 ) -> Solution:
-    preconditioning = PreconditionerSettings(preconditioner, 40)
-    settings = replace(SETTINGS, preconditioner=preconditioning, block=block)
+    columns = 24 if preconditioner == COLUMNS else 0
+    preconditioning = PreconditionerSettings("none" if columns else preconditioner, 40)
+    settings = replace(SETTINGS, preconditioner=preconditioning, random_columns=columns, block=block)
     return solve_system(
         open_store(Path(store)),
         (20, 420),

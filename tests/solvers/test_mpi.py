@@ -58,6 +58,8 @@ def launch(
         ("greedy", (2,), "targets.npy", "conjugate_gradients"),
         ("random", (1, 2, 3), "all_targets.npy", "block_conjugate_gradients"),
         ("none", (2,), "all_targets.npy", "block_conjugate_gradients"),
+        (solve_program.COLUMNS, (2,), "all_targets.npy", "block_conjugate_gradients"),
+        ("auto", (2,), "all_targets.npy", "block_conjugate_gradients"),
     ],
 )
 def test_any_number_of_processes_agrees(
@@ -75,13 +77,21 @@ def test_any_number_of_processes_agrees(
         np.testing.assert_allclose(solution.coefficients, serial.coefficients, rtol=0, atol=1e-9 * scale)
 
 
-@pytest.mark.parametrize("labels", ["targets.npy", "all_targets.npy"])
-def test_processes_may_change_at_a_resume(problem: Path, tmp_path: Path, labels: str) -> None:
+@pytest.mark.parametrize(
+    ("labels", "method"),
+    [
+        ("targets.npy", "random"),
+        ("all_targets.npy", "random"),
+        ("all_targets.npy", solve_program.COLUMNS),
+        ("all_targets.npy", "auto"),
+    ],
+)
+def test_processes_may_change_at_a_resume(problem: Path, tmp_path: Path, labels: str, method: str) -> None:
     store, targets = problem / "store", problem / labels
-    done = launch(3, store, targets, tmp_path / "first", tmp_path / "c", 3, "random")
+    done = launch(3, store, targets, tmp_path / "first", tmp_path / "c", 3, method)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "c").rglob("*.npz"))) == 3
-    done = launch(2, store, targets, tmp_path / "second", tmp_path / "c", 2, "random")
+    done = launch(2, store, targets, tmp_path / "second", tmp_path / "c", 2, method)
     assert done.returncode == 0, done.stderr
     first, second = load_solution(tmp_path / "first"), load_solution(tmp_path / "second")
     np.testing.assert_array_equal(second.coefficients, first.coefficients)

@@ -98,7 +98,7 @@ def test_random_pivots_precondition_and_follow_from_the_seed(run: tuple[Study, P
     for seed in (0, 7):
         (tmp_path / "seeded.yaml").write_text(yaml.safe_dump(CONFIG | {"seed": seed}))
         settings = solver_settings(load_study(tmp_path / "seeded.yaml"), [1e-3], None)
-        assert settings.preconditioner == solvers.PreconditionerSettings("random", 15, seed)
+        assert settings.preconditioner == solvers.PreconditionerSettings("auto", 15, seed)
 
 
 def test_stored_blocks_are_the_kernel(run: tuple[Study, Path]) -> None:

@@ -100,7 +100,7 @@ def _notes(
     used = set(metrics["solver"])
     notes += [f"{one.title}: {one.note}" for name, one in APPROXIMATIONS.items() if one.note and name in used]
     if (metrics["solver"] == TRUNCATED).any():
-        preconditioner, rank = study.solver.preconditioner.method, study.solver.preconditioner.rank
+        preconditioner, rank = study.solver.preconditioner.unchosen, study.solver.preconditioner.rank
         with_what = (
             "without a preconditioner"
             if preconditioner == "none"

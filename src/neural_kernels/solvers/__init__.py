@@ -143,7 +143,7 @@ def _check(n: int, targets: np.ndarray, settings: Settings, validation: Validati
             f"{len(settings.ridges)} ridges were given, but no validation data to choose among them"
         )
     _check_name("method", settings.method, [AUTO, *SOLVERS])
-    _check_name("preconditioner", settings.preconditioner.method, [*PIVOTS, NO_PRECONDITIONER])
+    _check_name("preconditioner", settings.preconditioner.method, [AUTO, *PIVOTS, NO_PRECONDITIONER])
 
 
 def _check_name(what: str, name: str, known: list[str]) -> None:

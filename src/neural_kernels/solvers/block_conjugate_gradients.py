@@ -8,10 +8,14 @@ needs one matrix for all of them: the same labels known for every task.
 The residuals R are kept as a product Q S, with Q^T P^-1 Q = I made anew in every iteration (Dubrulle 2001, his
 variant with a QR factorisation; the inner product is the preconditioner's). Columns that become dependent, as centred
 one-hot labels are from the start, leave Q with fewer columns than there are right-hand sides; nothing else changes.
+
+Columns that nobody asks the solution of may stand beside the right-hand sides (``random_columns``): the directions are
+theirs too, and what is kept of them is Q alone.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,6 +41,7 @@ from neural_kernels.solvers.preconditioners import Preconditioner
 from neural_kernels.solvers.solution import StoppedBy
 
 T = TypeVar("T")
+Beside = Callable[[], np.ndarray]
 
 # Directions whose share of the Gram matrix is below this are rounding errors of the others.
 DEPENDENT = 1e-14
@@ -50,7 +55,8 @@ class BlockState:
 
     Attributes:
         x: (own rows, C) the solution so far.
-        q, s: (own rows, k) and (k, C), whose product is the residual of the recurrence; k is at most C.
+        q, s: (own rows, k) and (k, C), whose product is the residual of the recurrence; k is at most C and the number
+            of columns beside.
         p: (own rows, k) search directions.
         near: whether the recurrence is at the tolerance, so that the true residuals are to decide.
         iterations, residuals, stopped_by: (C,) of each column, the residual being the last known one. All columns
@@ -96,6 +102,7 @@ def block_conjugate_gradients(
     preconditioner: Preconditioner,
     stopping: Stopping,
     *,
+    beside: Beside | None = None,
     start: np.ndarray | None = None,
     state: BlockState | None = None,
     after_iteration: Callable[[BlockState], object] | None = None,
@@ -107,6 +114,8 @@ def block_conjugate_gradients(
             is the same for all columns.
         targets: own rows of B, (own rows, C) float64, zero where a label is missing.
         preconditioner: P^-1.
+        beside: gives own rows of columns whose directions the targets use too, (own rows, m) float64, zero where a
+            label is missing, whenever the directions begin; none where None.
         start: own rows of a first guess, zero where None.
         state: of an interrupted solve of the same problem, which continues; excludes ``start``.
         after_iteration: called with the state after each iteration.
@@ -115,12 +124,17 @@ def block_conjugate_gradients(
         The last state, in which every column has stopped and ``residuals`` are true residuals.
     """
     problem = pose(system, targets, preconditioner, stopping, state)
-    state = run(state or _first_state(problem, start), problem, _iterate, after_iteration)
+    state = run(
+        state or _first_state(problem, start, beside),
+        problem,
+        functools.partial(_iterate, beside=beside),
+        after_iteration,
+    )
     _finish(state, problem)
     return state
 
 
-def _first_state(problem: Problem, start: np.ndarray | None) -> BlockState:
+def _first_state(problem: Problem, start: np.ndarray | None, beside: Beside | None) -> BlockState:
     every = problem.columns
     x, r = problem.first_guess(start)
     residuals = problem.norms(r, every)
@@ -142,29 +156,31 @@ def _first_state(problem: Problem, start: np.ndarray | None) -> BlockState:
         history=[(0, int(c), float(residuals[c]), True, 0.0) for c in every],
     )
     if not state.finished:
-        _begin(state, problem, r)
+        _begin(state, problem, r, beside)
     return state
 
 
-def _begin(state: BlockState, problem: Problem, r: np.ndarray) -> None:
-    """Start from the residuals ``r``, (own rows, C), with no direction kept."""
-    made = _normalised(problem, r, _precondition(problem, r))
+def _begin(state: BlockState, problem: Problem, r: np.ndarray, beside: Beside | None) -> None:
+    """Start from the residuals ``r``, (own rows, C), and the columns ``beside``, with no direction kept."""
+    every = r if beside is None else np.hstack([r, beside()])
+    made = _normalised(problem, every, _precondition(problem, every))
     if made is None:
         stop(state, np.flatnonzero(state.going), "indefinite")
         return
-    state.q, state.p, state.s = made
+    state.q, state.p, root = made
+    state.s = np.ascontiguousarray(root[:, : r.shape[1]])
     state.near = False
 
 
-def _iterate(state: BlockState, problem: Problem) -> None:
+def _iterate(state: BlockState, problem: Problem, beside: Beside | None) -> None:
     """One pass over the matrix: true residuals where it is time to look at them, and a step elsewhere."""
     due = state.iteration > 0 and state.iteration % problem.stopping.residual_every == 0
     if state.near:
-        _judge(state, problem, problem.targets - _apply(problem, state.x))
+        _judge(state, problem, problem.targets - _apply(problem, state.x), beside)
     elif due:
         moving = state.p.shape[1]
         product = _apply(problem, np.hstack([state.p, state.x]))
-        if _judge(state, problem, problem.targets - product[:, moving:]):
+        if _judge(state, problem, problem.targets - product[:, moving:], beside):
             _step(state, problem, product[:, :moving])
     else:
         _step(state, problem, _apply(problem, state.p))
@@ -196,7 +212,7 @@ def _step(state: BlockState, problem: Problem, product: np.ndarray) -> None:
     note(state, problem, np.flatnonzero(going), recomputed=False)
 
 
-def _judge(state: BlockState, problem: Problem, r: np.ndarray) -> bool:
+def _judge(state: BlockState, problem: Problem, r: np.ndarray, beside: Beside | None) -> bool:
     """Act on the true residuals ``r`` of all columns: stop, begin anew from them, or go on.
 
     Returns:
@@ -214,7 +230,7 @@ def _judge(state: BlockState, problem: Problem, r: np.ndarray) -> bool:
         stop(state, np.flatnonzero(solved), "tolerance")
         return False
     if adrift.any():
-        _begin(state, problem, r)
+        _begin(state, problem, r, beside)
         return False
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
@@ -15,7 +16,8 @@ import numpy.typing as npt
 from neural_kernels.errors import UserError
 from neural_kernels.machine.threads import blas_threads
 from neural_kernels.progress import progress
-from neural_kernels.solvers import checkpoint
+from neural_kernels.solvers import acceleration, checkpoint
+from neural_kernels.solvers.acceleration import COUNTS, ROWS_A_COLUMN, Acceleration, Room
 from neural_kernels.solvers.block_conjugate_gradients import BlockState, block_conjugate_gradients
 from neural_kernels.solvers.checkpoint import AnyState, Checkpoint
 from neural_kernels.solvers.conjugate_gradients import State, conjugate_gradients
@@ -29,7 +31,13 @@ from neural_kernels.solvers.preconditioners import (
     Preconditioner,
     low_rank_family,
 )
-from neural_kernels.solvers.settings import NO_PRECONDITIONER, CheckpointSettings, PreconditionerSettings
+from neural_kernels.solvers.random_columns import gaussian_columns
+from neural_kernels.solvers.settings import (
+    AUTO,
+    NO_PRECONDITIONER,
+    CheckpointSettings,
+    PreconditionerSettings,
+)
 from neural_kernels.solvers.solution import Record, Solution
 from neural_kernels.solvers.store_operator import StoreOperator
 from neural_kernels.solvers.system import Opened, Solve, System
@@ -62,40 +70,102 @@ class ConjugateGradients:
     def open(self, system: System) -> Opened:
         """The operator, with as much of the matrix in memory as fits; see ``Solver.open``."""
         settings, store = system.settings, system.store
+        identity = f"{store.fingerprint} {system.window[0]} {system.window[1]}"
+        least = Room(
+            (settings.random_columns or 0) if self._together(system) else 0,
+            min(settings.preconditioner.least_rank, system.n),
+        )
+        # Where true residuals are looked at, each column has two: the solution and the direction.
         operator = StoreOperator(
             store,
             system.window,
-            memory_budget=self._spare_memory(system),
-            # Where true residuals are looked at, each column has two: the solution and the direction.
-            vectors=2 * system.columns,
+            memory_budget=self._left(system, least),
+            vectors=2 * system.columns + least.random_columns,
             threads=settings.threads,
             communicator=system.communicator,
         )
+        room = self._room(system, least, operator)
+        operator.place(self._left(system, room), 2 * system.columns + room.random_columns)
+        chosen = self._acceleration(system, room, operator, identity)
+        taken = Room(chosen.random_columns, min(chosen.preconditioner.used_rank, system.n))
+        operator.place(self._left(system, taken), 2 * system.columns + chosen.random_columns)
         solve = solver(
             operator,
-            f"{store.fingerprint} {system.window[0]} {system.window[1]}",
+            identity,
             system.targets,
-            settings.preconditioner,
+            chosen.preconditioner,
             settings.stopping,
             system.checkpoints,
             settings.threads,
             block=self.block,
+            beside=chosen.random_columns,
             precision=store.dtype,
         )
-        return Opened(solve, lambda: _placement(operator))
+        return Opened(solve, lambda: {"acceleration": chosen.reason, **_placement(operator)})
 
-    def _spare_memory(self, system: System) -> int:
-        """Bytes that the vectors and the preconditioner leave for the matrix."""
-        settings = system.settings
-        rank = settings.preconditioner.used_rank
-        working = self.working_bytes(system.n, system.columns, rank, system.masks)
-        if working >= settings.memory_budget:
+    def _together(self, system: System) -> bool:
+        """Whether all right-hand sides may share their directions."""
+        return self.block and system.masks <= 1
+
+    def _left(self, system: System, room: Room) -> int:
+        """Bytes that vectors, random columns and preconditioner leave for the matrix."""
+        n, budget = system.n, system.settings.memory_budget
+        taken = working_bytes(n, system.columns, room.rank, max(1, system.masks), room.random_columns)
+        if taken >= budget:
             raise UserError(
-                f"the vectors and the preconditioner of n = {system.n} alone take {working / 2**30:.2f} GiB, the "
-                f"memory budget leaves {settings.memory_budget / 2**30:.2f} GiB: raise solver.memory_gib or lower "
-                "the preconditioner's rank"
+                f"the vectors and the preconditioner of n = {n} alone take {taken / 2**30:.2f} GiB, the memory budget "
+                f"leaves {budget / 2**30:.2f} GiB: raise solver.memory_gib or lower the preconditioner's rank"
             )
-        return settings.memory_budget - working
+        return budget - taken
+
+    def _room(self, system: System, least: Room, operator: StoreOperator) -> Room:
+        """What there is room for beside the least of everything: half of that for a preconditioner, a quarter for
+        random columns, where these are to be chosen."""
+        settings, n = system.settings, system.n
+        spare = max(0, self._left(system, least) - operator.streaming_bytes(2 * system.columns))
+        rank, beside = least.rank, least.random_columns
+        if settings.preconditioner.method == AUTO:
+            rank = _largest_rank(spare // 2, min(settings.preconditioner.rank, n), n, max(1, system.masks))
+        if settings.random_columns is None and self._together(system):
+            a_column = working_bytes(n, 0, 0, beside=1) + operator.product_bytes(1)
+            beside = min(n // ROWS_A_COLUMN, COUNTS[-1], spare // 4 // a_column)
+        return Room(beside, rank)
+
+    def _acceleration(
+        self, system: System, room: Room, operator: StoreOperator, identity: str
+    ) -> Acceleration:
+        settings, communicator = system.settings, system.communicator
+
+        def decide() -> Acceleration:
+            return acceleration.choose(
+                settings.preconditioner,
+                settings.random_columns,
+                system.columns,
+                self._together(system),
+                room,
+                operator.leading,
+                operator.measured_cost,
+            )
+
+        counted = settings.random_columns is not None or not self._together(system)
+        if counted and settings.preconditioner.method != AUTO:
+            return decide()  # nothing is left to choose
+        # One process chooses for all: no two measure alike.
+        found = None
+        if communicator.rank == 0:
+            directory = None if system.checkpoints is None else system.checkpoints.directory
+            problem = [identity, asdict(settings.preconditioner), settings.random_columns]
+            name = checkpoint.fingerprint(problem, system.targets)
+            found = acceleration.remembered(directory, name, room, decide)
+        chosen = communicator.gather(found)[0]
+        assert chosen is not None
+        return chosen
+
+
+def _largest_rank(spare: int, wanted: int, n: int, masks: int) -> int:
+    """The largest rank up to ``wanted`` whose factor and triangles fit into ``spare`` bytes."""
+    fitting = (rank for rank in range(wanted, 0, -1) if working_bytes(n, 0, rank, masks) <= spare)
+    return next(fitting, 0)
 
 
 def _placement(operator: StoreOperator) -> dict[str, Any]:
@@ -108,14 +178,14 @@ def _placement(operator: StoreOperator) -> dict[str, Any]:
     }
 
 
-def working_bytes(n: int, columns: int, rank: int, masks: int = 1) -> int:
-    """Bytes that an iteration holds: vectors, the factor, the columns it came from, and two triangles for each of
-    the ``masks``, the different sets of examples that have a label.
+def working_bytes(n: int, columns: int, rank: int, masks: int = 1, beside: int = 0) -> int:
+    """Bytes that an iteration holds: vectors, those of the ``beside`` random columns, the factor, the columns it came
+    from, and two triangles for each of the ``masks``, the different sets of examples that have a label.
 
     Entries of the matrix and the products of its panels are the operator's (``StoreOperator``).
     """
     rank = min(rank, n)
-    return 8 * n * (16 * columns + 2 * rank) + 8 * (2 + 2 * masks) * rank * rank
+    return 8 * n * (16 * columns + 10 * beside + 2 * rank) + 8 * (2 + 2 * masks) * rank * rank
 
 
 def solver(
@@ -128,6 +198,7 @@ def solver(
     threads: int = 1,
     *,
     block: bool = True,
+    beside: int = 0,
     precision: npt.DTypeLike = np.float64,
 ) -> Solve:
     """A function that solves for one ridge after another, from a first guess; they share one factor of K.
@@ -137,6 +208,7 @@ def solver(
         identity: fingerprint of K, for the checkpoints.
         targets: (n, C) float64, all rows; NaN where a label is missing.
         block: whether several columns with the same labels known share their directions.
+        beside: random columns whose directions they share as well; not used where they don't share theirs.
         precision: in which the entries of K were computed.
 
     Raises:
@@ -147,14 +219,19 @@ def solver(
     first, last = operator.rows
     known = ~np.isnan(targets)
     own_known = None if known.all() else known[first:last]
-    together = block and targets.shape[1] > 1 and bool((known == known[:, :1]).all())
+    together = block and targets.shape[1] + beside > 1 and bool((known == known[:, :1]).all())
     own_targets = np.nan_to_num(targets[first:last], nan=0.0)
     # The first solve that iterates makes it; one that only reads a finished checkpoint does without.
     family: LowRankFamily | None = None
     details: dict[str, Any] = {
         "preconditioner": settings.method if settings.used_rank else NO_PRECONDITIONER,
         "rank": min(settings.used_rank, operator.n),
+        "random_columns": beside if together else 0,
     }
+
+    def random_columns() -> np.ndarray:
+        drawn = gaussian_columns(operator.rows, beside, settings.seed)
+        return drawn if own_known is None else drawn * own_known[:, :1]
 
     def preconditioner(shift: float) -> Preconditioner:
         nonlocal family
@@ -163,7 +240,14 @@ def solver(
         if family is None:
             begun = time.perf_counter()
             factor = low_rank_factor(operator, settings)
-            family = low_rank_family(factor.rows, own_known, targets.shape[1], operator.communicator, threads)
+            family = low_rank_family(
+                factor.rows,
+                own_known,
+                targets.shape[1],
+                operator.communicator,
+                threads,
+                rest=factor.residual * mean_diagonal,
+            )
             details.update(
                 preconditioner=settings.method,
                 rank=len(factor.pivots),
@@ -175,7 +259,7 @@ def solver(
 
     def solve(ridge: float, start: np.ndarray | None) -> Solution:
         shift = ridge * mean_diagonal
-        problem = [identity, ridge, asdict(stopping), asdict(settings), "block" if together else "columns"]
+        problem = [identity, ridge, asdict(stopping), asdict(settings), beside if together else None]
         saved = _checkpoint(checkpoints, problem, ridge, targets, operator)
 
         def iterate(method: Callable[..., AnyState], kind: type[AnyState]) -> tuple[AnyState, int | None]:
@@ -207,7 +291,8 @@ def solver(
 
         state: State | BlockState
         if together:
-            state, resumed = iterate(block_conjugate_gradients, BlockState)
+            method = functools.partial(block_conjugate_gradients, beside=random_columns if beside else None)
+            state, resumed = iterate(method, BlockState)
         else:
             state, resumed = iterate(conjugate_gradients, State)
         refuse_indefinite(state, operator, shift, ridge, precision)

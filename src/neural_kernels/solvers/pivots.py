@@ -7,7 +7,7 @@ from collections.abc import Callable
 from neural_kernels.solvers.operator import Operator
 from neural_kernels.solvers.pivoted_cholesky import LowRankFactor, greedy
 from neural_kernels.solvers.randomly_pivoted_cholesky import randomly_pivoted
-from neural_kernels.solvers.settings import PreconditionerSettings
+from neural_kernels.solvers.settings import AUTO, PreconditionerSettings
 
 # From K, the most pivots and a seed to L, with K ~ L L^T.
 PIVOTS: dict[str, Callable[[Operator, int, int], LowRankFactor]] = {
@@ -15,7 +15,10 @@ PIVOTS: dict[str, Callable[[Operator, int, int], LowRankFactor]] = {
     "random": randomly_pivoted,
 }
 
+USUAL = "random"
+
 
 def low_rank_factor(operator: Operator, settings: PreconditionerSettings) -> LowRankFactor:
     """L of the preconditioner, by the pivots that ``settings`` choose."""
-    return PIVOTS[settings.method](operator, settings.rank, settings.seed)
+    method = USUAL if settings.method == AUTO else settings.method
+    return PIVOTS[method](operator, settings.rank, settings.seed)

@@ -1,7 +1,11 @@
-"""Preconditioners: P = L L^T + shift I from a low-rank approximation L L^T of the kernel.
+"""Preconditioners: P = L L^T + (shift + rest) I from a low-rank approximation L L^T of the kernel.
+
+The rest, the mean diagonal of K - L L^T, stands for the spectrum that L has not: without it P takes that for zero, and
+where it is far above the shift (convolutional kernels, small ridges) P^-1 K would have eigenvalues from one to their
+ratio, and the preconditioner would cost iterations instead of saving them.
 
 Where labels are missing, each task t has its own matrix M_t K M_t + shift I, and its own
-P_t = M_t L L^T M_t + shift I. (Masking P^-1 instead, M_t P^-1 M_t, is cheaper and useless: in the leading
+P_t = M_t L L^T M_t + (shift + rest) I. (Masking P^-1 instead, M_t P^-1 M_t, is cheaper and useless: in the leading
 directions of K it is too large by the ratio of their eigenvalue to the shift.) Tasks with the same mask share
 one small factorisation; the products with L, where the cost is, are shared by all.
 """
@@ -85,20 +89,26 @@ class LowRank:
 
 @dataclass(frozen=True)
 class LowRankFamily:
-    """What the preconditioners of all shifts share: L, the masks, and R of each M_t L."""
+    """What the preconditioners of all shifts share: L, the masks, and R of each M_t L.
+
+    Attributes:
+        rest: mean diagonal of what L has not.
+    """
 
     factor: Tall
     bare_triangles: list[np.ndarray]
     mask_of: np.ndarray
     known: np.ndarray | None
     communicator: Communicator
+    rest: float = 0.0
 
     def at(self, shift: float) -> LowRank:
         """The preconditioner for one shift.
 
         Raises:
-            UserError: the shift is zero, so that P would be singular.
+            UserError: neither a shift nor a rest, so that P would be singular.
         """
+        shift += self.rest
         if not shift > 0:
             raise UserError(
                 f"a low-rank preconditioner needs a positive ridge, found a shift of {shift:g}: set the "
@@ -109,9 +119,18 @@ class LowRankFamily:
 
 
 def low_rank_family(
-    factor: np.ndarray, known: np.ndarray | None, columns: int, communicator: Communicator, threads: int = 1
+    factor: np.ndarray,
+    known: np.ndarray | None,
+    columns: int,
+    communicator: Communicator,
+    threads: int = 1,
+    rest: float = 0.0,
 ) -> LowRankFamily:
-    """Preconditioners from own rows of L, (own rows, r), for ``columns`` tasks with the mask ``known``."""
+    """Preconditioners from own rows of L, (own rows, r), for ``columns`` tasks with the mask ``known``.
+
+    Args:
+        rest: mean diagonal of what L has not.
+    """
     if known is None:
         masks: list[np.ndarray] = [np.ones(len(factor), bool)]
         mask_of = np.zeros(columns, np.intp)
@@ -122,7 +141,7 @@ def low_rank_family(
         mask_of = np.array([order.setdefault(digest, len(order)) for digest in digests], np.intp)
         masks = [known[:, int(np.flatnonzero(mask_of == mask)[0])] for mask in range(len(order))]
     bare = [_triangle(factor if mask.all() else factor[mask], communicator) for mask in masks]
-    return LowRankFamily(Tall(factor, threads), bare, mask_of, known, communicator)
+    return LowRankFamily(Tall(factor, threads), bare, mask_of, known, communicator, rest)
 
 
 def _digest(mask: np.ndarray) -> bytes:

@@ -19,19 +19,25 @@ class PreconditionerSettings:
     """Which low-rank approximation of the kernel preconditions.
 
     Attributes:
-        method: a name in ``pivots.PIVOTS``, how the pivots of a partial Cholesky factorisation are chosen, or "none".
+        method: a name in ``pivots.PIVOTS``, how the pivots of a partial Cholesky factorisation are chosen, or "none";
+            "auto" leaves it to ``acceleration``, and is "random" where nothing chooses.
         rank: pivots; 0 is none.
-        seed: of random pivots.
+        seed: of random pivots, and of random columns.
     """
 
-    method: str = "random"
+    method: str = AUTO
     rank: int = 500
     seed: int = 0
 
     @property
     def used_rank(self) -> int:
-        """Pivots that are asked for: 0 without a preconditioner."""
+        """Pivots that are asked for, at most: 0 without a preconditioner."""
         return 0 if self.method == NO_PRECONDITIONER else self.rank
+
+    @property
+    def least_rank(self) -> int:
+        """Pivots that are asked for, at least."""
+        return 0 if self.method == AUTO else self.used_rank
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class Settings:
         method: "auto" or a name in ``registry.SOLVERS``.
         stopping: of the iteration.
         preconditioner: of the iteration.
+        random_columns: beside the right-hand sides, where these share their directions; None leaves the number to
+            ``acceleration``.
         block: whether conjugate gradients let the columns of B share their directions, where all have the same
             labels known; False gives each column its own, as in the paper.
         memory_budget: bytes that the whole solve may add to what each process holds: matrix, vectors and
@@ -68,6 +76,7 @@ class Settings:
     method: str = AUTO
     stopping: Stopping = field(default_factory=Stopping)
     preconditioner: PreconditionerSettings = field(default_factory=PreconditionerSettings)
+    random_columns: int | None = None
     block: bool = True
     memory_budget: int = 4 * 2**30
     threads: int = field(default_factory=thread_count)

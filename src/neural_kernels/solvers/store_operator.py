@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -20,14 +21,18 @@ from neural_kernels.blocks import (
 )
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.machine.threads import blas_threads
+from neural_kernels.solvers.acceleration import PassCost
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator, row_range
 from neural_kernels.solvers.panel_product import panel_product
 from neural_kernels.solvers.panels import Panel, aligned_bytes, cut_into_panels, read_panel
+from neural_kernels.triangles import mirror_upper
 
 T = TypeVar("T")
 
 # Threads that wait for the disk while others compute.
 READERS = 2
+# So many that arithmetic sets the pace of a product.
+SAMPLED_VECTORS = 64
 
 
 class StoreOperator:
@@ -88,11 +93,59 @@ class StoreOperator:
         # Starting threads anew would cost as much as a tenth of a product.
         self._pool = ThreadPoolExecutor(self._workers)
         self._panels = _own_panels(store, window, self.communicator)
-        self._kept = self._place(memory_budget, vectors)
         self._resident: dict[int, np.ndarray] = {}
+        self._kept = self._place(memory_budget, vectors)
         self._local = threading.local()
         self._faulty, self._faults = threading.Lock(), dict[tuple[int, int], Exception]()
         self._computing = threading.Semaphore(threads)
+
+    def place(self, memory_budget: int | None, vectors: int) -> None:
+        """Choose anew which panels stay in RAM; arguments and errors as of the constructor."""
+        self._kept = self._place(memory_budget, vectors)
+        self._resident = {k: entries for k, entries in self._resident.items() if k in self._kept}
+
+    def leading(self, count: int) -> np.ndarray:
+        """The leading principal submatrix of at most ``count`` examples, float64: those of the first block alone.
+
+        For the first process, which has that block.
+        """
+        of_first = [k for k, panel in enumerate(self._panels) if panel.block == self._panels[0].block]
+        count = min(count, self._panels[0].columns[1])
+        sample = np.zeros((count, count))
+
+        def gather(panel: Panel, entries: np.ndarray) -> None:
+            rows = slice(panel.rows[0], min(panel.rows[1], count))
+            height, width = rows.stop - rows.start, count - panel.columns[0]
+            sample[rows, panel.columns[0] :] = entries[:height, :width]
+
+        for _ in self._in_order(gather, [k for k in of_first if self._panels[k].rows[0] < count]):
+            pass
+        mirror_upper(sample)
+        return sample
+
+    def measured_cost(self) -> PassCost:
+        """What a pass costs this process, from a few of its panels."""
+        streamed = [k for k in range(len(self._panels)) if k not in self._kept]
+        few = streamed[:: max(1, len(streamed) // (2 * self._workers))][: 2 * self._workers]
+        begun = time.perf_counter()
+        for _ in self._in_order(lambda panel, entries: None, few):
+            pass
+        seconds = time.perf_counter() - begun
+        read = sum(self._panels[k].stored_bytes for k in few)
+        vectors = np.ones((SAMPLED_VECTORS, max(panel.width for panel in self._panels)))
+
+        def product(panel: Panel, entries: np.ndarray) -> float:
+            down = np.ones((panel.height, SAMPLED_VECTORS))
+            with self._computing:
+                begun = time.perf_counter()
+                panel_product(entries, vectors[:, : entries.shape[1]], down)
+                return (time.perf_counter() - begun) / (entries.size * SAMPLED_VECTORS)
+
+        some = few or list(range(min(len(self._panels), self._threads)))
+        entry = np.median([found for _, found in self._in_order(product, some)])
+        entries = sum(panel.height * panel.width for panel in self._panels)
+        reading = seconds * self.streamed_bytes / read if read else 0.0
+        return PassCost(reading, float(entry) * entries / self._threads)
 
     @property
     def streamed_bytes(self) -> int:
@@ -178,13 +231,12 @@ class StoreOperator:
     def _place(self, memory_budget: int | None, vectors: int) -> set[int]:
         """Which panels stay in RAM."""
         total = sum(panel.kept_bytes for panel in self._panels)
-        products = self._product_bytes(vectors)
+        products = self.product_bytes(vectors)
         # Panels at the diagonal keep a part of what is read.
         cut = (panel.stored_bytes for panel in self._panels if panel.kept_bytes < panel.stored_bytes)
         if memory_budget is None or total + products + self._workers * max(cut, default=0) <= memory_budget:
             return set(range(len(self._panels)))
-        reading = self._workers * max((panel.stored_bytes for panel in self._panels), default=0)
-        in_flight = reading + products
+        in_flight = self.streaming_bytes(vectors)
         if in_flight > memory_budget:
             raise UserError(
                 f"the memory budget leaves {memory_budget / 2**20:.0f} MiB for kernel entries, but reading "
@@ -201,7 +253,12 @@ class StoreOperator:
                 saved -= panel.kept_bytes
         return kept
 
-    def _product_bytes(self, vectors: int) -> int:
+    def streaming_bytes(self, vectors: int) -> int:
+        """Bytes that a product takes at least, whatever stays in RAM."""
+        reading = self._workers * max((panel.stored_bytes for panel in self._panels), default=0)
+        return reading + self.product_bytes(vectors)
+
+    def product_bytes(self, vectors: int) -> int:
         """Bytes of the products of panels that are being made or wait for those before them."""
         sizes = [panel.height + panel.width for panel in self._panels]
         at_a_time = min(len(sizes), 2 * self._workers + 1) + self._threads

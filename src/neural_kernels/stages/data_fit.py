@@ -81,7 +81,7 @@ def _check_memory(where: str, study: Study, summary: DataSummary) -> None:
     from neural_kernels.solvers.registry import solver_of_size
 
     solver = study.solver
-    rank = solver.preconditioner.used_rank
+    rank = solver.preconditioner.least_rank
     budget = solver.memory_gib * 2**30
     for kernel in study.kernels:
         for n in study.training_sizes(kernel):

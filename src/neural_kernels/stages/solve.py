@@ -204,6 +204,7 @@ def solver_settings(study: Study, ridges: list[float], threads: int | None) -> s
             max_iterations=section.max_iterations,
             residual_every=section.residual_every,
         ),
+        random_columns=section.random_columns,
         block=section.block,
         preconditioner=solvers.PreconditionerSettings(
             section.preconditioner.method, section.preconditioner.rank, seed=study.seed
@@ -244,7 +245,8 @@ def _objective(study: Study, results: Path, kernel: Kernel) -> Objective:
 
 def _ridge_candidates(study: Study, results: Path, kernel: str, n: int) -> tuple[list[float], str]:
     """What the ridge is chosen from, and where that comes from."""
-    below, by = study.ridge_source(n, kernel), criteria.TITLES[study.ridge.choose_by]
+    below, criterion = study.ridge_source(n, kernel), study.ridge.choose_by
+    by = "validation set" if criterion == criteria.VALIDATION else criteria.TITLES[criterion]
     if below is None:
         candidates = study.ridge_candidates()
         return candidates, by if len(candidates) > 1 else "config"

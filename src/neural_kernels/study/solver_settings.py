@@ -10,17 +10,28 @@ from neural_kernels.sections import WHOLE, Million, Number, Section, UpToAMillio
 class Preconditioner(Section):
     """Low-rank factor of the kernel that preconditions conjugate gradients."""
 
-    method: Literal["random", "greedy", "none"] = Field(
-        "random",
+    method: Literal["auto", "random", "greedy", "none"] = Field(
+        "auto",
         description="Randomly pivoted Cholesky, whose pivots follow from the study's seed; greedy (partial pivoted) "
-        "Cholesky, as in the paper; or none.",
+        "Cholesky, as in the paper; or none. auto takes random where the kernel's spectrum falls fast or right-hand "
+        "sides share no directions, and none elsewhere.",
     )
-    rank: Million = Field(500, description="Rank of the factor.")
+    rank: Million = Field(500, description="Rank of the factor; with auto at most, as memory allows.")
+
+    @property
+    def unchosen(self) -> str:
+        """The method where each right-hand side has directions of its own, and nothing is to be chosen."""
+        return "random" if self.method == "auto" else self.method
 
     @property
     def used_rank(self) -> int:
-        """0 without a preconditioner."""
+        """At most; 0 without a preconditioner."""
         return 0 if self.method == "none" else self.rank
+
+    @property
+    def least_rank(self) -> int:
+        """Where memory allows no more."""
+        return 0 if self.method == "auto" else self.used_rank
 
 
 class SolverSection(Section):
@@ -42,6 +53,12 @@ class SolverSection(Section):
         True,
         description="Block conjugate gradients where all right-hand sides have the same labels known: they share their "
         "directions, and take fewer passes over the kernel. False gives each its own, as in the paper.",
+    )
+    random_columns: Annotated[int, Field(ge=0, le=10_000), WHOLE] | None = Field(
+        None,
+        description="Random columns beside the right-hand sides, whose directions these share in block conjugate "
+        "gradients: the more, the fewer passes over the kernel. Left out, as many as a pass that waits for the disk "
+        "has time for, within the memory.",
     )
     preconditioner: Preconditioner = Field(
         Preconditioner(),

@@ -1,0 +1,167 @@
+"""What is chosen to make an iteration shorter, and that it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graph_examples import of_sizes
+from sklearn.datasets import load_digits
+from solver_problems import digits_problem, stored
+
+from neural_kernels import architectures, engines
+from neural_kernels.errors import UserError
+from neural_kernels.solvers import PreconditionerSettings, Settings, Stopping, solve_system
+from neural_kernels.solvers.acceleration import (
+    COUNTS,
+    Acceleration,
+    PassCost,
+    Room,
+    choose,
+    remembered,
+    share_beyond_head,
+)
+from neural_kernels.solvers.store_operator import StoreOperator
+
+FLAT, FALLING = np.eye(200), np.diag(0.8 ** np.arange(200))
+PLENTY = Room(random_columns=COUNTS[-1], rank=500)
+AUTO = PreconditionerSettings("auto", 300, 7)
+IN_MEMORY = PassCost(0.0, 1e-3)
+
+
+def chosen(
+    sample: np.ndarray = FLAT,
+    cost: PassCost = IN_MEMORY,
+    asked: PreconditionerSettings = AUTO,
+    count: int | None = None,
+    together: bool = True,
+    room: Room = PLENTY,
+) -> Acceleration:
+    return choose(asked, count, 10, together, room, lambda size: sample[:size, :size], lambda: cost)
+
+
+def test_a_flat_spectrum_has_random_columns_alone() -> None:
+    found = chosen(FLAT)
+    assert (found.preconditioner.method, found.random_columns) == ("none", COUNTS[0])
+    assert found.preconditioner.used_rank == 0
+    assert "in memory" in found.reason
+    assert "68% of the trace" in found.reason
+
+
+def test_a_falling_spectrum_has_a_preconditioner_as_well() -> None:
+    found = chosen(FALLING)
+    assert found.preconditioner == PreconditionerSettings("random", 300, 7)
+    assert found.random_columns == COUNTS[0]
+
+
+def test_directions_that_are_not_shared_leave_the_preconditioner() -> None:
+    found = chosen(FLAT, together=False, count=50)
+    assert (found.preconditioner.method, found.random_columns) == ("random", 0)
+    assert chosen(together=False, asked=replace(AUTO, method="none")).preconditioner.used_rank == 0
+
+
+def test_a_pass_that_waits_for_the_disk_has_time_for_more() -> None:
+    counts = [
+        chosen(cost=PassCost(reading, 1e-3)).random_columns for reading in (1e-3, 0.05, 0.1, 0.2, 0.4, 10)
+    ]
+    assert counts == sorted(counts)
+    assert counts[0] == COUNTS[0]
+    assert counts[-1] == COUNTS[-1]
+    # As many as the arithmetic hides behind the reading.
+    assert 0.5 <= (10 + counts[3]) * 1e-3 / 0.2 <= 1.5
+
+
+def test_little_room_leaves_fewer_and_in_the_end_a_preconditioner() -> None:
+    assert chosen(cost=PassCost(10, 1e-3), room=Room(100, 500)).random_columns == 96
+    found = chosen(room=Room(20, 50))
+    assert (found.preconditioner.method, found.preconditioner.rank, found.random_columns) == ("random", 50, 0)
+    assert chosen(room=Room(0, 0)).preconditioner.used_rank == 0
+
+
+def test_what_the_config_asks_for_is_taken() -> None:
+    greedy = PreconditionerSettings("greedy", 20)
+    found = chosen(asked=greedy, count=17)
+    assert (found.preconditioner, found.random_columns) == (greedy, 17)
+    assert chosen(asked=replace(greedy, method="none"), count=0).random_columns == 0
+
+
+def test_a_choice_is_made_once_for_a_problem(tmp_path: Path) -> None:
+    first, second = chosen(FLAT), chosen(FALLING, PassCost(10, 1e-3))
+    assert remembered(tmp_path, "this", PLENTY, lambda: first) == first
+    assert remembered(tmp_path, "this", PLENTY, lambda: second) == first
+    assert remembered(tmp_path, "another", PLENTY, lambda: second) == second
+    assert remembered(tmp_path, "another", Room(8, 0), lambda: first) == first, "no room for it any more"
+    (path,) = tmp_path.iterdir()
+    path.write_text(path.read_text().replace('"this"', '"that"').replace("32", "33"))
+    assert remembered(tmp_path, "another", PLENTY, lambda: second) == second, "damaged"
+    assert remembered(None, "this", PLENTY, lambda: second) == second
+
+
+def test_the_share_of_a_matrix_of_zeros_is_none() -> None:
+    assert share_beyond_head(np.zeros((100, 100))) == 0
+    assert share_beyond_head(np.eye(3)) == 0
+
+
+@pytest.mark.parametrize("window", [(0, 300), (50, 300)])
+def test_the_sample_is_the_leading_part_of_the_first_block(tmp_path: Path, window: tuple[int, int]) -> None:
+    kernel, _ = digits_problem(300)
+    operator = StoreOperator(stored(tmp_path, kernel, 128), window)
+    first = window[0]
+    for count, expected in ((20, 20), (500, 128 - first)):
+        sample = operator.leading(count)
+        np.testing.assert_array_equal(sample, kernel[first : first + expected, first : first + expected])
+
+
+def test_a_pass_is_measured_where_it_is_streamed_and_where_not(tmp_path: Path) -> None:
+    kernel, targets = digits_problem(600)
+    operator = StoreOperator(stored(tmp_path, kernel, 64))
+    cost = operator.measured_cost()
+    assert cost.reading == 0
+    assert cost.vector > 0
+    exact = operator.matmul(targets)
+    operator.place(2**20, 20)
+    cost = operator.measured_cost()
+    assert operator.streamed_bytes > 0
+    assert cost.reading > 0
+    assert cost.vector > 0
+    np.testing.assert_array_equal(operator.matmul(targets), exact)
+    with pytest.raises(UserError, match="the memory budget leaves"):
+        operator.place(2**10, 20)
+
+
+def kernel_of(name: str) -> np.ndarray:
+    architecture = architectures.build(name)
+    if name == "SimpleGNN":
+        sizes = np.random.default_rng(0).integers(3, 12, 640).tolist()
+        return engines.kernel_matrix(architecture, of_sizes(sizes))
+    pixels, _ = load_digits(return_X_y=True)
+    x = pixels[:640].reshape(640, 8, 8, 1) / 8.0 - 1.0
+    return engines.kernel_matrix(architecture, x)
+
+
+@pytest.mark.parametrize("name", ["FC3", "CV8", "Myrtle5", "SimpleGNN"])
+@pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
+def test_what_is_chosen_takes_hardly_more_passes_than_the_best(tmp_path: Path, name: str, gaps: bool) -> None:
+    kernel = kernel_of(name)
+    n = len(kernel)
+    store, (_, targets) = stored(tmp_path, kernel, n), digits_problem(n)
+    if gaps:
+        targets[np.random.default_rng(0).random(targets.shape) < 0.3] = np.nan
+    fixed = [("none", 0, 0), ("random", 100, 0), ("random", 300, 0), ("none", 0, 32)]
+
+    def passes(ridge: float, method: str, rank: int, count: int | None) -> int:
+        settings = Settings(
+            [ridge],
+            method="conjugate_gradients",
+            preconditioner=PreconditionerSettings(method, rank),
+            random_columns=count,
+            stopping=Stopping(1e-6, max_iterations=300),
+            threads=1,
+        )
+        return solve_system(store, (0, n), targets, settings).record.iterations
+
+    for ridge in (1e-8, 1e-4, 1e-2, 1e-1):
+        best = min(passes(ridge, *each) for each in fixed)
+        assert passes(ridge, "auto", 300, None) <= 1.1 * best + 1, (name, ridge)
