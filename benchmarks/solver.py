@@ -39,6 +39,7 @@ from neural_kernels.blocks import Grid, KernelStore, declare_store, open_store, 
 from neural_kernels.errors import UserError
 from neural_kernels.machine.threads import available_threads
 from neural_kernels.solvers import PreconditionerSettings, Settings, Stopping, mpi, panels, solve_system
+from neural_kernels.solvers.iterative import working_bytes
 from neural_kernels.solvers.panel_product import library
 from neural_kernels.solvers.store_operator import StoreOperator
 
@@ -48,6 +49,7 @@ TOLERANCE = 1e-6
 MOST_ITERATIONS = 1000
 RANKS = (100, 300, 1000)
 CHUNK = 16 * 2**20
+STREAMING = 160 * 2**20
 STREAMED = "symmetric product streamed, cold cache"
 
 Row = dict[str, Any]
@@ -66,6 +68,12 @@ def main() -> int:
     parser.add_argument("--images", type=Path, help="CIFAR-10, as a study's data.path")
     parser.add_argument("--scratch", type=Path, help="folder on the disk to be measured")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "solver.json")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=("product", "streaming", "ranks", "solves", "passes"),
+        help="what to measure (default: all)",
+    )
     parser.add_argument("--rank-worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rank_worker:
@@ -77,14 +85,17 @@ def main() -> int:
         store, targets, source = make_store(Path(folder) / "kernel", options.n, options.edge, options.images)
         product = "compiled" if library() is not None else "NumPy"
         print(f"FC3 NTK of {options.n} {source}, float64, {available_threads()} threads, {product} product")
-        for measurement in (
-            lambda: product_in_ram(store),
-            lambda: product_streamed(store),
-            lambda: strong_scaling(store, Path(folder)),
-            lambda: solves(store, min(options.solve_n, options.n), targets, options.ridge),
-        ):
+        n = min(options.solve_n, options.n)
+        measurements: dict[str, Callable[[], Iterable[Row]]] = {
+            "product": lambda: product_in_ram(store),
+            "streaming": lambda: product_streamed(store),
+            "ranks": lambda: strong_scaling(store, Path(folder)),
+            "solves": lambda: solves(store, n, targets, options.ridge),
+            "passes": lambda: passes(store, n, targets, options.ridge),
+        }
+        for measurement in options.only or measurements:
             try:
-                for made in measurement():  # type: ignore[no-untyped-call]
+                for made in measurements[measurement]():
                     rows.append(made)
                     print(as_line(made), flush=True)
             except Exception as error:
@@ -304,6 +315,37 @@ def solves(store: KernelStore, n: int, targets: np.ndarray, ridge: float) -> Ite
     yield from against_gpytorch(store, matrix, shift, n, targets, ridge)
 
 
+def passes(store: KernelStore, n: int, targets: np.ndarray, ridge: float) -> Iterable[Row]:
+    """What shortens block conjugate gradients: a preconditioner, random columns, or what the solver chooses; with the
+    matrix in memory, and read anew from a cold cache in every pass."""
+    targets = np.ascontiguousarray(targets[:n])
+    paths = [store.block_path(i, j) for i, j in store.grid.window_blocks(0, n)]
+    choices = [("none", "none", 0, 0), ("random, rank 500", "random", 500, 0)]
+    choices += [(f"{count} random columns", "none", 0, count) for count in (30, 100, 300)]
+    for placement in ("memory", "streamed"):
+        for method, pivots, rank, count in [*choices, ("auto", "auto", 500, None)]:
+            # Beside the vectors, what a product has in flight, and next to nothing of the matrix.
+            taken = working_bytes(n, COLUMNS, rank, beside=128 if count is None else count)
+            budget = 2**36 if placement == "memory" else taken + STREAMING
+            found: dict[str, Any] = {}
+
+            def solve(found: dict[str, Any] = found, **options: Any) -> None:
+                found |= timed(store, n, targets, ridge, "conjugate_gradients", **options)
+
+            options: dict[str, Any] = {"method": pivots, "rank": rank, "columns": count, "memory": budget}
+            seconds = cold(paths, functools.partial(solve, **options))
+            yield row(f"{placement}, {method}", seconds, "s", note=found["note"]) | {
+                "kernel": "FC3",
+                "n": n,
+                "ridge": ridge,
+                "method": method,
+                "placement": placement,
+                "passes": found["iterations"] + found["reads"],
+                "seconds": seconds,
+                "bytes_read": found["streamed"] * (found["iterations"] + found["reads"]),
+            }
+
+
 def timed(
     store: KernelStore,
     n: int,
@@ -314,15 +356,22 @@ def timed(
     rank: int,
     tolerance: float = TOLERANCE,
     block: bool = True,
+    columns: int | None = 0,
+    memory: int = 2**36,
 ) -> dict[str, Any]:
-    """One solve of ours, reading of the blocks included."""
+    """One solve of ours, reading of the blocks included.
+
+    Args:
+        columns: random ones; None leaves their number to the solver.
+    """
     settings = Settings(
         [ridge],
         method=solver,
         stopping=Stopping(tolerance=tolerance, max_iterations=MOST_ITERATIONS),
         preconditioner=PreconditionerSettings(method, rank),
         block=block,
-        memory_budget=2**36,
+        random_columns=columns,
+        memory_budget=memory,
     )
     begun = time.perf_counter()
     record = solve_system(store, (0, n), targets, settings).record
@@ -334,7 +383,15 @@ def timed(
         if "preconditioner_seconds" in details:
             note += f", preconditioner {details['preconditioner_seconds']:.2f} s"
             note += f" in {details['preconditioner_reads']} reads"
-    return {"seconds": seconds, "iterations": record.iterations, "note": note}
+        if columns is None:
+            note += f"; {details['acceleration']}"
+    return {
+        "seconds": seconds,
+        "iterations": record.iterations,
+        "reads": record.details.get("preconditioner_reads", 0),
+        "streamed": record.details.get("streamed_bytes", 0),
+        "note": note,
+    }
 
 
 def against_gpytorch(

@@ -144,6 +144,9 @@ def test_interrupting_snakemake_deletes_its_jobs(pbs: Pbs) -> None:
     while not started.exists():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
+    # The job may have begun before Snakemake knows its number, by which it is deleted.
+    assert process.stdout is not None
+    assert any("external jobid" in line for line in process.stdout)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode != 0, output

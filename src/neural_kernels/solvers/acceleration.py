@@ -1,10 +1,10 @@
 """What makes an iteration shorter: random columns, a low-rank preconditioner, or both; chosen where nothing says it.
 
-Measured on kernels of images and molecules (docs/performance.md): random columns beside the right-hand sides save the
-more passes the more there are, whatever the kernel; a preconditioner of some hundred pivots saves as many as thirty of
-them where the kernel's spectrum is flat, and far more where it falls fast. Columns need one matrix for all right-hand
-sides; where labels are missing in different places, or each column keeps its own directions, the preconditioner is
-what there is.
+Measured (docs/performance.md): random columns beside the right-hand sides save the more passes the more there are,
+whatever the kernel, but each costs arithmetic, which is free only while a pass waits for the disk; a preconditioner of
+some hundred pivots saves as many passes as thirty of them where the kernel's spectrum is flat, and far more where it
+falls fast. Columns need one matrix for all right-hand sides; where labels are missing in different places, or each
+column keeps its own directions, the preconditioner is what there is.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ log = logging.getLogger(__name__)
 
 COUNTS = (32, 64, 96, 128, 192, 256, 384, 512)
 """Numbers of random columns that are chosen from."""
-
-GAIN = 0.45
-"""Passes fall with this power of the number of columns, about, on kernels of images."""
 
 ROWS_A_COLUMN = 16
 """Fewer examples than this for each random column are solved in a few passes anyhow."""
@@ -113,19 +110,9 @@ def _columns_for(columns: int, most: int, cost: Callable[[], PassCost]) -> tuple
     if not allowed:
         return 0, f"no random columns: memory and n leave room for {most}"
     measured = cost()
-    if measured.reading == 0:
-        return allowed[
-            0
-        ], f"{allowed[0]} random columns: the matrix is in memory, where each costs arithmetic"
-
-    def seconds(count: int) -> float:
-        together = columns + count
-        return together**-GAIN * max(measured.reading, measured.vector * together)
-
-    best = min(allowed, key=seconds)
-    return best, (
-        f"{best} random columns: a pass reads for {measured.reading:.2g} s and takes {measured.vector:.2g} s a vector"
-    )
+    pace = f"a pass reads for {measured.reading:.2g} s and takes {measured.vector:.2g} s a vector"
+    free = [count for count in allowed if measured.vector * (columns + count) <= measured.reading]
+    return (free[-1], f"{free[-1]} random columns: {pace}") if free else (0, f"no random columns: {pace}")
 
 
 def _with_rank(settings: PreconditionerSettings, most: int) -> PreconditionerSettings:
