@@ -13,8 +13,8 @@ class Preconditioner(Section):
     method: Literal["auto", "random", "greedy", "none"] = Field(
         "auto",
         description="Randomly pivoted Cholesky, whose pivots follow from the study's seed; greedy (partial pivoted) "
-        "Cholesky, as in the paper; or none. auto takes random where the kernel's spectrum falls fast or right-hand "
-        "sides share no directions, and none elsewhere.",
+        "Cholesky, as in the paper; or none. auto takes random, but none where random columns serve and the kernel's "
+        "spectrum is flat.",
     )
     rank: Million = Field(500, description="Rank of the factor; with auto at most, as memory allows.")
 
