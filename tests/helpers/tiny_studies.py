@@ -34,7 +34,7 @@ def study_with_blocks(folder: Path, config: dict[str, Any]) -> tuple[Study, Path
     study, results = load_study(folder / "tiny.yaml"), folder / "results"
     prepare_data(study, results)
     preprocess_data(study, results, "plain")
-    for part in ("train", "validation", "digits"):
+    for part in (part for part, examples in study.part_sizes.items() if examples):
         store = declare_kernel(study, results, "FC", part)
         for block in store.grid.blocks():
             compute_block(study, results, "FC", part, block, threads=1)

@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_studies import DIGITS
+from tiny_studies import DIGITS, study_with_blocks
 
 from neural_kernels.errors import UserError
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.stages import inputs
-from neural_kernels.stages.data import prepare_data, preprocess_data
 from neural_kernels.stages.evaluate import evaluate_predictions
-from neural_kernels.stages.kernels import compute_block, declare_kernel
 from neural_kernels.stages.report import collect_metrics, report_scaling
 from neural_kernels.stages.solve import solve
 from neural_kernels.storage.files import read_json
@@ -38,13 +36,7 @@ def study_of(folder: Path, **changes: Any) -> Study:
 @pytest.mark.parametrize("criterion", ["loo", "gcv", "likelihood"])
 def test_a_study_runs_to_its_report_without_validation_examples(tmp_path: Path, criterion: str) -> None:
     ridge = {**CONFIG["ridge"], "choose_by": criterion}
-    study, results = study_of(tmp_path, ridge=ridge), tmp_path / "results"
-    prepare_data(study, results)
-    preprocess_data(study, results, "plain")
-    for part in ("train", "digits"):
-        store = declare_kernel(study, results, "FC", part)
-        for block in store.grid.blocks():
-            compute_block(study, results, "FC", part, block, threads=1)
+    study, results = study_with_blocks(tmp_path, CONFIG | {"ridge": ridge})
     for n in (10, 20, 40):
         solve(study, results, "FC", n, threads=1)
         evaluate_predictions(study, results, "FC", n)
