@@ -47,6 +47,11 @@ def with_spectrum(eigenvalues: np.ndarray, seed: int = 0) -> np.ndarray:
     return (matrix + matrix.T) / 2
 
 
+def true_residuals(matrix: np.ndarray, x: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """|b - A x| / |b| of each column, (C,)."""
+    return np.linalg.norm(targets - matrix @ x, axis=0) / np.linalg.norm(targets, axis=0)
+
+
 def stored(directory: Path, matrix: np.ndarray, edge: int, precision: str = "float64") -> KernelStore:
     """A symmetric store of ``matrix``."""
     grid = Grid(len(matrix), len(matrix), edge, symmetric=True)

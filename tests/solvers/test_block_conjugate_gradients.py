@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from solver_problems import digits_problem, stored, with_spectrum
+from solver_problems import digits_problem, stored, true_residuals, with_spectrum
 
 from neural_kernels.solvers import PreconditionerSettings, Settings, Solution, Stopping, solve_system
 from neural_kernels.solvers.block_conjugate_gradients import block_conjugate_gradients
@@ -31,10 +31,6 @@ def run(
 ) -> Any:
     system = RidgeSystem(DenseOperator(matrix), shift)
     return method(system, targets, preconditioner or Identity(), Stopping(**stopping))
-
-
-def true_residuals(matrix: np.ndarray, x: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(targets - matrix @ x, axis=0) / np.linalg.norm(targets, axis=0)
 
 
 @pytest.mark.parametrize("ridge", [1e-8, 1e-4, 1e-1])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from solver_problems import digits_problem, with_spectrum
+from solver_problems import digits_problem, true_residuals, with_spectrum
 
 from neural_kernels.solvers.block_conjugate_gradients import block_conjugate_gradients
 from neural_kernels.solvers.communicator import SerialCommunicator
@@ -33,10 +33,6 @@ def run(
 ) -> Any:
     system = RidgeSystem(DenseOperator(matrix), shift)
     return method(system, targets, preconditioner or Identity(), Stopping(**stopping))
-
-
-def true_residuals(matrix: np.ndarray, x: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(targets - matrix @ x, axis=0) / np.linalg.norm(targets, axis=0)
 
 
 def test_reports_true_residuals_column_by_column() -> None:
