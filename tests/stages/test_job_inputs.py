@@ -187,7 +187,7 @@ def test_the_short_name_of_a_report_is_of_what_the_study_compares() -> None:
     assert inputs.long_report(flipped) == "results/flipped_augmentation.pdf"
     assert inputs.long_report(guest_of(flipped)) == "results/guest_augmentation.pdf"
     single = {**AUGMENTED, "augmentation": {"factor": 1}}
-    with pytest.raises(UserError, match=r"has no section approximations or tasks and no data.augmentation"):
+    with pytest.raises(UserError, match=r"has no section approximations, no section tasks, no data.augmentation"):
         inputs.long_report(study_of("single", data=single, training_sizes={"sizes": [16]}))
 
 

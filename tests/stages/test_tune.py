@@ -146,7 +146,7 @@ def test_the_table_has_every_trial(run: tuple[Study, Path]) -> None:
 def test_the_report_is_a_pdf(run: tuple[Study, Path]) -> None:
     _, results = run
     assert (results / "tiny_tuning.pdf").read_bytes().startswith(b"%PDF")
-    assert (folder_of(results) / "history.png").exists()
+    assert (results / "tiny" / "tuning.png").exists()
 
 
 def test_another_study_can_name_the_winner(run: tuple[Study, Path], tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_targets_that_there_are_pass(config: Path, target: str) -> None:
         ("results/nothing.pdf", "there is no study nothing"),
         ("results/bad.pdf", "bad.yaml: unknown key 'titel'"),
         ("results/min.md", r"there is no table min: .* \(similar: mine\)"),
-        ("results/base.pdf", "has no section approximations or tasks and no data.augmentation"),
+        ("results/base.pdf", "has no section approximations, no section tasks, no data.augmentation"),
         ("results/base_tuning.pdf", "config/base.yaml has no section tuning"),
         ("results/base/tuning/trials/0.json", "config/base.yaml has no section tuning"),
         ("results/tuned/tuning/trials/5.json", "study tuned has no trial 5, expected 0 to 4"),

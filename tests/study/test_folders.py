@@ -12,7 +12,7 @@ import pytest
 
 from neural_kernels.blocks import Grid, KernelStore
 from neural_kernels.solvers import solved_size
-from neural_kernels.stages.targets import REPORT_CHECKS
+from neural_kernels.stages.report_kinds import REPORT_KINDS
 from neural_kernels.study import folders
 from neural_kernels.study.folders import at
 
@@ -25,12 +25,10 @@ def test_no_two_patterns_are_one_path() -> None:
 
 
 def test_a_report_has_a_suffix_of_its_own() -> None:
-    reports = {name: value for name, value in PATTERNS.items() if name.endswith("_REPORT")}
-    suffixed = {value for value in reports.values() if re.fullmatch(r"\{[a-z]+\}_[a-z]+\.pdf", value)}
-    assert set(reports.values()) - suffixed == {folders.SHORT_REPORT, folders.TABLE_REPORT}
-    assert suffixed == {*REPORT_CHECKS, folders.SPLITS_REPORT}
-    suffixes = {value.partition("}")[2] for value in suffixed}
-    assert len(suffixes) == len(suffixed)
+    reports = [*map(folders.report, REPORT_KINDS), folders.SPLITS_REPORT]
+    assert all(re.fullmatch(r"\{[a-z]+\}_[a-z]+\.pdf", report) for report in reports)
+    suffixes = {report.partition("}")[2] for report in reports}
+    assert len(suffixes) == len(reports)
     assert not any(one != other and one.endswith(other) for one in suffixes for other in suffixes)
 
 

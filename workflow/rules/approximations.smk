@@ -45,13 +45,13 @@ rule report_approximations:
         at(folders.APPROXIMATIONS),
     output:
         pdf=report(
-            at(folders.APPROXIMATIONS_REPORT),
+            at(folders.report("approximations")),
             caption="../report/approximations.rst",
             category="{study}",
             labels={"content": "approximations", "format": "PDF"},
         ),
         figure=report(
-            at(folders.APPROXIMATIONS_FIGURE),
+            at(folders.figure("approximations")),
             caption="../report/approximations.rst",
             category="{study}",
             labels={"content": "approximations", "format": "picture"},

@@ -6,13 +6,13 @@ rule report_augmentation:
         of_wildcards(inputs.augmentation_files),
     output:
         pdf=report(
-            at(folders.AUGMENTATION_REPORT),
+            at(folders.report("augmentation")),
             caption="../report/augmentation.rst",
             category="{study}",
             labels={"content": "data augmentation", "format": "PDF"},
         ),
         figure=report(
-            at(folders.AUGMENTATION_FIGURE),
+            at(folders.figure("augmentation")),
             caption="../report/augmentation.rst",
             category="{study}",
             labels={"content": "data augmentation", "format": "picture"},

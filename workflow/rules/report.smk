@@ -32,13 +32,13 @@ rule report_scaling:
         at(folders.CONVERGENCE),
     output:
         pdf=report(
-            at(folders.SCALING_REPORT),
+            at(folders.report("scaling")),
             caption="../report/scaling.rst",
             category="{study}",
             labels={"content": "scaling laws", "format": "PDF"},
         ),
         figure=report(
-            at(folders.SCALING_FIGURE),
+            at(folders.figure("scaling")),
             caption="../report/scaling.rst",
             category="{study}",
             labels={"content": "scaling laws", "format": "picture"},

@@ -6,13 +6,13 @@ rule report_tasks:
         of_wildcards(inputs.tasks_files, forced=inputs.unscored_metrics),
     output:
         pdf=report(
-            at(folders.TASKS_REPORT),
+            at(folders.report("tasks")),
             caption="../report/tasks.rst",
             category="{study}",
             labels={"content": "each task", "format": "PDF"},
         ),
         figure=report(
-            at(folders.TASKS_FIGURE),
+            at(folders.figure("tasks")),
             caption="../report/tasks.rst",
             category="{study}",
             labels={"content": "each task", "format": "picture"},

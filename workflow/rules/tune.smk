@@ -104,13 +104,13 @@ rule report_tuning:
         of_wildcards(inputs.tuning_results, forced=inputs.deleted_trials),
     output:
         pdf=report(
-            at(folders.TUNING_REPORT),
+            at(folders.report("tuning")),
             caption="../report/tuning.rst",
             category="{study}",
             labels={"content": "tuning", "format": "PDF"},
         ),
         figure=report(
-            at(folders.TUNING_FIGURE),
+            at(folders.figure("tuning")),
             caption="../report/tuning.rst",
             category="{study}",
             labels={"content": "tuning", "format": "picture"},

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from neural_kernels import __version__
 from neural_kernels.command_line import options
 from neural_kernels.command_line.options import OneSentenceParser, whole
+from neural_kernels.stages.report_kinds import REPORT_KINDS
 
 CONFIG = "the study, config/<study>.yaml"
 
@@ -263,17 +264,7 @@ OF_RULES = (
         "report:collect_metrics",
         "gather the numbers of every kernel and size in one tidy table",
     ),
-    Verb("report-scaling", "report:report_scaling", "fit power laws and draw the report"),
-    Verb(
-        "report-augmentation",
-        "augmentation:report_augmentation",
-        "draw the report of accuracy against the augmentation factor",
-    ),
-    Verb(
-        "report-tasks",
-        "tasks:report_tasks",
-        "draw the report of each task's scores, beside published ones",
-    ),
+    *(Verb(f"report-{kind.name}", kind.stage, kind.text) for kind in REPORT_KINDS.values()),
     Verb(
         "report-splits",
         "splits:report_splits",
@@ -312,11 +303,6 @@ OF_RULES = (
         "gather the numbers of every approximation, and of the full solution, in one tidy table",
     ),
     Verb(
-        "report-approximations",
-        "approximations:report_approximations",
-        "draw the report of the approximations",
-    ),
-    Verb(
         "start-tuning",
         "tune:start_tuning",
         "check a tuning study, and fit what its trials share",
@@ -351,7 +337,6 @@ OF_RULES = (
         "test the best trial, or the baseline",
         (_option("--which", required=True, choices=["tuned", "baseline"]), THREADS),
     ),
-    Verb("report-tuning", "tune:report_tuning", "draw the report of a tuning study"),
 )
 
 

@@ -237,8 +237,8 @@ def report_approximations(study: Study, results: Path) -> None:
     from neural_kernels.reports import approximations
 
     table = metrics_table.read(at(results, folders.APPROXIMATIONS, study=study.name))
-    figure = at(results, folders.APPROXIMATIONS_FIGURE, study=study.name)
-    pdf = at(results, folders.APPROXIMATIONS_REPORT, study=study.name)
+    figure = at(results, folders.figure("approximations"), study=study.name)
+    pdf = at(results, folders.report("approximations"), study=study.name)
     approximations.write_approximations_figure(table, study, figure)
     approximations.write_approximations_report(table, study, pdf)
     log.info("%s", pdf)

@@ -36,8 +36,8 @@ def report_augmentation(study: Study, results: Path) -> None:
     table = metrics_table.read(at(results, folders.METRICS, study=study.name))
     tested = {kernel: study.evaluation_sizes(kernel) for kernel in study.kernels}
     augmented = augmentation.Augmented(study.images, tested, _contact_sheet(study, results))
-    figure = at(results, folders.AUGMENTATION_FIGURE, study=study.name)
-    pdf = at(results, folders.AUGMENTATION_REPORT, study=study.name)
+    figure = at(results, folders.figure("augmentation"), study=study.name)
+    pdf = at(results, folders.report("augmentation"), study=study.name)
     augmentation.write_augmentation_figure(table, study, augmented, figure)
     augmentation.write_augmentation_report(table, study, augmented, pdf, histories)
     log.info("%s", pdf)

@@ -17,13 +17,7 @@ from neural_kernels.blocks import Grid
 from neural_kernels.blocks.flip_symmetry import same_block
 from neural_kernels.errors import UserError
 from neural_kernels.planning.costs import planned_blocks
-from neural_kernels.stages.targets import (
-    check_approximated,
-    check_augmented,
-    check_tasks,
-    check_tuned,
-    short_report,
-)
+from neural_kernels.stages.report_kinds import REPORT_KINDS, short_report
 from neural_kernels.study import folders
 from neural_kernels.study.published_table import ComparisonTable
 from neural_kernels.study.split_comparison import Comparison
@@ -54,7 +48,7 @@ def preprocessing_settings(study: Study, preprocessing: str) -> dict[str, Any] |
 
 def approximation_settings(study: Study) -> dict[str, Any]:
     """How an approximation is chosen; which others there are does not change it."""
-    check_approximated(study)
+    REPORT_KINDS["approximations"].check(study)
     section = study.plain("approximations")["approximations"]
     return {key: section[key] for key in ("jitter", "draws")}
 
@@ -182,13 +176,13 @@ def metrics_files(study: Study) -> list[str]:
 
 def augmentation_files(study: Study) -> list[str]:
     """Metrics of every factor and the study's images, after a look at the sizes that were asked for."""
-    check_augmented(study)
+    REPORT_KINDS["augmentation"].check(study)
     return [*_tables(study), data(study)]
 
 
 def tasks_files(study: Study) -> list[str]:
     """The tables of a study whose tasks are reported one by one."""
-    check_tasks(study)
+    REPORT_KINDS["tasks"].check(study)
     return _tables(study)
 
 
@@ -232,7 +226,7 @@ def long_report(reported: Study | Comparison) -> str:
     """The report that results/<reported>.pdf is short for."""
     if isinstance(reported, Comparison):
         return _at(folders.SPLITS_REPORT, comparison=reported.name)
-    return _at(short_report(reported), study=reported.name)
+    return _at(folders.report(short_report(reported).name), study=reported.name)
 
 
 # ----------------------------------------------------------------------------------- approximations
@@ -240,7 +234,7 @@ def long_report(reported: Study | Comparison) -> str:
 
 def approximation_blocks(study: Study, kernel: str, method: str, size: int) -> list[str]:
     """Blocks of the largest training size and of every part that is predicted, after a look at what was asked."""
-    check_approximated(study)
+    REPORT_KINDS["approximations"].check(study)
     if (method, size) not in study.approximations():
         raise UserError(f"config/{study.name}.yaml has no approximation {method} of size {size}")
     kernel_named(study, kernel)
@@ -251,7 +245,7 @@ def approximation_blocks(study: Study, kernel: str, method: str, size: int) -> l
 
 def approximation_files(study: Study) -> list[str]:
     """Metrics of every approximation and of the full solutions."""
-    check_approximated(study)
+    REPORT_KINDS["approximations"].check(study)
     full = [_metrics_file(study, kernel, study.training_sizes(kernel)[-1]) for kernel in study.kernels]
     return full + [
         str(folders.approximation_file(study, RESULTS, kernel, method, size))
@@ -296,7 +290,7 @@ def tuning_results(study: Study) -> list[str]:
 
 
 def _tuning(study: Study) -> Tuning:
-    check_tuned(study)
+    REPORT_KINDS["tuning"].check(study)
     assert study.tuning is not None
     return study.tuning
 

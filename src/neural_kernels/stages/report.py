@@ -57,11 +57,11 @@ def report_scaling(study: Study, results: Path) -> None:
     histories = sealed_parquet.read(path(folders.CONVERGENCE))
     table = metrics_table.read(path(folders.METRICS))
     fits = scaling.fits_table(table, study)
-    scaling.write_scaling_figure(table, study, path(folders.SCALING_FIGURE))
-    scaling.write_scaling_report(table, study, path(folders.SCALING_REPORT), histories)
+    scaling.write_scaling_figure(table, study, path(folders.figure("scaling")))
+    scaling.write_scaling_report(table, study, path(folders.report("scaling")), histories)
     write_table(path(folders.FITS), fits)
     write_table(path(folders.FINAL), scaling.final_table(table, study))
-    log.info("%s", path(folders.SCALING_REPORT))
+    log.info("%s", path(folders.report("scaling")))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from neural_kernels.blocks import Grid
 from neural_kernels.errors import UserError
+from neural_kernels.stages.report_kinds import REPORT_KINDS, short_report
 from neural_kernels.study import config_files, folders
 from neural_kernels.study.config_files import COMPARISONS, TABLES
 from neural_kernels.study.published_table import load_table
@@ -17,6 +17,9 @@ from neural_kernels.study.study import Study, load_study
 
 # Below results/<study>, folders with one of each kernel.
 _OF_A_KERNEL = ("kernels", "solutions", "metrics", "test_predictions", "approximations")
+
+# The kind of report that is of a comparison, where the others are of a study.
+_SPLITS = "splits"
 
 
 def check_target(target: str, config: Path) -> None:
@@ -37,59 +40,6 @@ def check_target(target: str, config: Path) -> None:
         _check_below(parts[0], "/".join(parts[1:]), config)
 
 
-def check_tuned(study: Study) -> None:
-    """Refuse a study that tunes nothing."""
-    if study.tuning is None:
-        raise _unreported(study, "section tuning", folders.TUNING_REPORT)
-
-
-def check_approximated(study: Study) -> None:
-    """Refuse a study without approximations."""
-    if not study.approximations():
-        raise _unreported(study, "section approximations", folders.APPROXIMATIONS_REPORT)
-
-
-def check_tasks(study: Study) -> None:
-    """Refuse a study whose tasks are not reported one by one."""
-    if not study.has_tasks:
-        raise _unreported(study, "section tasks", folders.TASKS_REPORT)
-
-
-def check_augmented(study: Study) -> None:
-    """Refuse a study of which a training size is not all images times an augmentation factor."""
-    for kernel in study.kernels:
-        study.augmentation_factors(kernel)
-
-
-def short_report(study: Study) -> str:
-    """The pattern of the report that results/<study>.pdf is short for.
-
-    Raises:
-        UserError: the study has none but that of its scaling or tuning.
-    """
-    if study.approximations():
-        return folders.APPROXIMATIONS_REPORT
-    if study.has_tasks:
-        return folders.TASKS_REPORT
-    if study.augmentation_factor > 1:
-        return folders.AUGMENTATION_REPORT
-    raise UserError(
-        f"config/{study.name}.yaml has no section approximations or tasks and no data.augmentation of factor 2 or "
-        f"more, one of which results/{study.name}.pdf would report: expected one, or the target "
-        f"results/{study.name}_scaling.pdf"
-    )
-
-
-# What has to be so for each report of a study. That of a comparison is beside them.
-REPORT_CHECKS: dict[str, Callable[[Study], None]] = {
-    folders.SCALING_REPORT: lambda study: None,
-    folders.AUGMENTATION_REPORT: check_augmented,
-    folders.APPROXIMATIONS_REPORT: check_approximated,
-    folders.TASKS_REPORT: check_tasks,
-    folders.TUNING_REPORT: check_tuned,
-}
-
-
 def short_names(config: Path) -> list[str]:
     """Studies and comparisons whose report may be asked for as results/<name>.pdf.
 
@@ -105,18 +55,14 @@ def short_names(config: Path) -> list[str]:
     return [name for name in named if not is_another(name)]
 
 
-def _unreported(study: Study, lacking: str, report: str) -> UserError:
-    file = report.format(study=study.name)
-    return UserError(f"config/{study.name}.yaml has no {lacking}, which results/{file} would report")
-
-
 def _by_suffix(file: str, config: Path) -> tuple[str, Path] | None:
-    """The report that a file below results is by its suffix, if it is one, and the config that it is of."""
-    reports = {report: config for report in REPORT_CHECKS} | {folders.SPLITS_REPORT: config / COMPARISONS}
-    for report, folder in reports.items():
+    """The kind of report that a file below results is by its suffix, if it is one, and the config that it is of."""
+    reports = {kind: (folders.report(kind), config) for kind in REPORT_KINDS}
+    reports[_SPLITS] = folders.SPLITS_REPORT, config / COMPARISONS
+    for kind, (report, folder) in reports.items():
         suffix = report.partition("}")[2]
         if file.endswith(suffix) and file != suffix:
-            return report, folder / f"{file.removesuffix(suffix)}.yaml"
+            return kind, folder / f"{file.removesuffix(suffix)}.yaml"
     return None
 
 
@@ -141,21 +87,21 @@ def _check_report(file: str, config: Path) -> None:
         _check_by_suffix(*whole)
     else:
         found = load_study(study)
-        REPORT_CHECKS[short_report(found)](found)
+        short_report(found).check(found)
 
 
-def _check_by_suffix(report: str, path: Path) -> None:
-    if report == folders.SPLITS_REPORT:
+def _check_by_suffix(kind: str, path: Path) -> None:
+    if kind == _SPLITS:
         load_comparison(path)
     else:
         _check_no_comparison(path)
-        REPORT_CHECKS[report](load_study(path))
+        REPORT_KINDS[kind].check(load_study(path))
 
 
 def _has_short_report(path: Path) -> bool:
     """Whether the file is a study that has one; one that is damaged has none."""
     try:
-        return path.is_file() and bool(short_report(load_study(path)))
+        return path.is_file() and short_report(load_study(path)) is not None
     except UserError:
         return False
 
@@ -180,7 +126,7 @@ def _check_below(name: str, file: str, config: Path) -> None:
         known = ", ".join(study.preprocessing)
         raise UserError(f"study {name} has no preprocessing {named!r}, expected one of {known}")
     if section == "tuning":
-        check_tuned(study)
+        REPORT_KINDS["tuning"].check(study)
         _check_trial(study, rest)
     if section not in _OF_A_KERNEL:
         return

@@ -25,7 +25,7 @@ def report_tasks(study: Study, results: Path) -> None:
         for kernel in study.kernels
         for n in study.training_sizes(kernel)
     )
-    pdf = at(results, folders.TASKS_REPORT, study=study.name)
-    tasks.write_tasks_figure(table, scores, study, at(results, folders.TASKS_FIGURE, study=study.name))
+    pdf = at(results, folders.report("tasks"), study=study.name)
+    tasks.write_tasks_figure(table, scores, study, at(results, folders.figure("tasks"), study=study.name))
     tasks.write_tasks_report(table, scores, study, pdf, histories)
     log.info("%s", pdf)

@@ -408,8 +408,8 @@ def report_tuning(study: Study, results: Path) -> None:
         transferred=[run.read(run.path(folders.TRANSFER, place=which)) for which in places],
         test_examples={p: n for p, n in study.part_sizes.items() if p not in ("train", "validation")},
     )
-    pdf = run.path(folders.TUNING_REPORT)
-    write_tuning_figure(found, run.path(folders.TUNING_FIGURE))
+    pdf = run.path(folders.report("tuning"))
+    write_tuning_figure(found, run.path(folders.figure("tuning")))
     write_tuning_report(found, pdf)
     log.info("%s", pdf)
 

@@ -36,19 +36,9 @@ TRANSFER = "{study}/tuning/transfer/{place}.json"
 TUNED_TEST = "{study}/tuning/test/{candidate}.json"
 TUNED = "{study}/tuned.yaml"
 
-# Reports: the PDF, whose suffix is its own, and what is drawn and written with it.
-SCALING_REPORT = "{study}_scaling.pdf"
-SCALING_FIGURE = "{study}/scaling.png"
+# What is written with reports, whose own files ``report`` and ``figure`` name.
 FITS = "{study}/fits.csv"
 FINAL = "{study}/final.csv"
-AUGMENTATION_REPORT = "{study}_augmentation.pdf"
-AUGMENTATION_FIGURE = "{study}/augmentation.png"
-APPROXIMATIONS_REPORT = "{study}_approximations.pdf"
-APPROXIMATIONS_FIGURE = "{study}/approximations.png"
-TASKS_REPORT = "{study}_tasks.pdf"
-TASKS_FIGURE = "{study}/tasks.png"
-TUNING_REPORT = "{study}_tuning.pdf"
-TUNING_FIGURE = "{study}/tuning/history.png"
 SPLITS_REPORT = "{comparison}_splits.pdf"
 SPLITS_FIGURE = "{comparison}/splits.png"
 SPLITS_TABLE = "{comparison}/splits.csv"
@@ -76,6 +66,16 @@ def filled(pattern: str, **names: object) -> str:
 def at(results: Path, pattern: str, **names: object) -> Path:
     """The path of a pattern below ``results``; see ``filled``."""
     return results / filled(pattern, **names)
+
+
+def report(kind: str) -> str:
+    """The pattern of one kind of report of a study: each has a suffix of its own."""
+    return f"{{study}}_{kind}.pdf"
+
+
+def figure(kind: str) -> str:
+    """The pattern of the picture that goes with a report of a study."""
+    return f"{{study}}/{kind}.png"
 
 
 def data_folder(study: Study, results: Path) -> Path:
