@@ -217,13 +217,6 @@ def test_single_precision_and_fewer_test_examples_are_named() -> None:
         assert "CV8 NTK, float32 on the first 1,000" in " ".join(text.get_text() for text in figure.texts)
 
 
-@pytest.mark.parametrize(("direct_up_to", "said"), [(1024, True), (4096, False), (8, False)])
-def test_a_ridge_that_was_taken_over_is_said_to_be(direct_up_to: int, said: bool) -> None:
-    study = a_study(solver={"direct_up_to": direct_up_to})
-    text = " ".join(t.get_text() for t in report_figures(metrics(["FC3"], ["a"], SIZES), study)[-1].texts)
-    assert (f"Above n = {direct_up_to:,} the ridge" in text) == said
-
-
 def test_a_kernel_without_one_of_the_test_sets_is_reported_all_the_same(tmp_path: Path) -> None:
     table = metrics(["FC3", "CV8"], ["a", "b"], SIZES)
     table = table.loc[~((table["kernel"] == "CV8") & (table["split"] == "b"))]

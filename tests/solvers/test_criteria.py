@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def with_gaps() -> np.ndarray:
 def judged(targets: np.ndarray, ridge: float = RIDGE) -> tuple[np.ndarray, criteria.InverseFacts]:
     """Coefficients of a direct solve, and what it says of the inverse."""
     solution = solve_cholesky(KERNEL.copy(), targets, ridge, judged=True)
-    assert solution.inverse is not None
+    assert isinstance(solution.inverse, criteria.InverseFacts)
     return solution.coefficients, solution.inverse
 
 
@@ -131,11 +132,12 @@ def test_the_ridge_is_the_one_that_the_criterion_finds_best(
     np.testing.assert_array_equal(found.coefficients, alone.coefficients)
 
 
-def test_a_criterion_that_takes_a_direct_solve_is_refused_elsewhere(tmp_path: Path) -> None:
+def test_a_criterion_that_takes_more_than_one_solve_gives_is_refused(tmp_path: Path) -> None:
     store = stored(tmp_path, KERNEL, 25)
     settings = Settings([1e-3, 1e-2], choose_by="loo", method="conjugate_gradients")
-    with pytest.raises(UserError, match="is to be chosen by loo, which takes a direct solve"):
-        solve_system(store, (0, N), TARGETS, settings)
+    for targets, each in ((TARGETS, replace(settings, block=False)), (with_gaps(), settings)):
+        with pytest.raises(UserError, match="is to be chosen by loo, which takes a direct solve"):
+            solve_system(store, (0, N), targets, each)
     unknown = Settings([1e-3, 1e-2], choose_by="guess")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="choose_by is 'guess', expected validation, loo, gcv or likelihood"):
         solve_system(store, (0, N), TARGETS, unknown)

@@ -8,7 +8,7 @@ import pytest
 from neural_kernels.errors import UserError
 from neural_kernels.metrics.losses import mean_squared_error
 from neural_kernels.solvers.definiteness import NotPositiveDefinite
-from neural_kernels.solvers.ridge import Validation, select_ridge
+from neural_kernels.solvers.ridge import Judgement, Validation, select_ridge
 from neural_kernels.solvers.solution import Record, Solution
 
 
@@ -25,7 +25,7 @@ def select(losses: dict[float, float], failing: Sequence[float] = ()) -> tuple[S
             raise NotPositiveDefinite(f"no good at {ridge:g}")
         return solution(ridge)
 
-    return select_ridge(solve, list(losses), lambda s: losses[s.record.ridge]), starts
+    return select_ridge(solve, list(losses), lambda s: Judgement(losses[s.record.ridge])), starts
 
 
 def test_smallest_loss_wins_and_everything_is_recorded() -> None:
@@ -70,4 +70,4 @@ def test_missing_validation_labels_do_not_count() -> None:
     predictions, targets = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, np.nan], [5.0, 4.0]])
     assert mean_squared_error(predictions, targets) == pytest.approx(4 / 3)
     validation = Validation(lambda x: 2 * x, np.ones((2, 1)))
-    assert validation.judge(solution(1.0)) == 1.0
+    assert validation.judge(solution(1.0)).loss == 1.0

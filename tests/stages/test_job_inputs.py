@@ -99,11 +99,9 @@ def test_a_study_that_takes_its_kernels_over_needs_those_of_the_other() -> None:
     assert inputs.data(guest) == "results/tiny/data/data.json"
 
 
-def test_an_iterative_solve_takes_over_the_ridge_of_the_largest_direct_one() -> None:
+def test_an_iterative_solve_has_a_folder_of_its_own_and_waits_for_no_other() -> None:
     study = study_of()
-    direct = "results/tiny/solutions/FC/direct/n16/solved.json"
-    assert inputs.ridge_source(study, "FC", 64) == [direct]
-    assert inputs.ridge_source(study, "FC", 16) == []
+    assert not any("solutions" in file for file in inputs.training_blocks(study, "FC", 64))
     assert inputs.solution(study, "FC", 64) == "results/tiny/solutions/FC/iterative/n64/solved.json"
 
 
@@ -187,7 +185,9 @@ def test_the_short_name_of_a_report_is_of_what_the_study_compares() -> None:
     assert inputs.long_report(flipped) == "results/flipped_augmentation.pdf"
     assert inputs.long_report(guest_of(flipped)) == "results/guest_augmentation.pdf"
     single = {**AUGMENTED, "augmentation": {"factor": 1}}
-    with pytest.raises(UserError, match=r"has no section approximations, no section tasks, no data.augmentation"):
+    with pytest.raises(
+        UserError, match=r"has no section approximations, no section tasks, no data.augmentation"
+    ):
         inputs.long_report(study_of("single", data=single, training_sizes={"sizes": [16]}))
 
 

@@ -22,8 +22,7 @@ rule solve_directly:
 # Conjugate gradients, in one process or, where the profile sets tasks and the launcher mpi, in several.
 rule solve_iteratively:
     input:
-        blocks=of_wildcards(inputs.training_blocks),
-        ridge=of_wildcards(inputs.ridge_source),
+        of_wildcards(inputs.training_blocks),
     output:
         at(folders.SOLVED, method="iterative"),
     log:

@@ -59,6 +59,8 @@ class KernelSizes:
         outputs: right-hand sides of the solve.
         rank: of the preconditioner, 0 where there is none.
         direct_up_to: the largest n that is solved by Cholesky.
+        ridges: candidates that are chosen from.
+        one_space: whether one Krylov space serves all of them, above that n.
         masks: how many of the outputs may lack labels, each in its own way; 0 where none does.
     """
 
@@ -71,6 +73,8 @@ class KernelSizes:
     outputs: int
     rank: int
     direct_up_to: int
+    ridges: int = 1
+    one_space: bool = False
     masks: int = 0
 
     @property
@@ -111,8 +115,8 @@ class KernelSizes:
         direct one, the matrix."""
         from neural_kernels.solvers.registry import solver_of_size
 
-        solver = solver_of_size(self.n, self.direct_up_to)
-        return solver.working_bytes(self.n, self.outputs, self.rank, self.masks)
+        solver = solver_of_size(self.n, self.direct_up_to, self.one_space)
+        return solver.working_bytes(self.n, self.outputs, self.rank, self.masks, self.ridges)
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,18 @@ def kernel_sizes(study: Study, kernel: str, outputs: int) -> KernelSizes:
         masks=outputs if study.has_tasks else 0,
         rank=min(study.solver.preconditioner.used_rank, n),
         direct_up_to=study.solver.direct_up_to,
+        ridges=len(study.ridge_candidates()),
+        one_space=sweeps(study),
     )
+
+
+def sweeps(study: Study) -> bool:
+    """Whether a study judges all candidates of the ridge in one Krylov space, as far as is known without its labels."""
+    from neural_kernels.solvers import registry
+
+    section, ridges = study.solver, len(study.ridge_candidates())
+    masks = 2 if study.has_tasks else 0
+    return registry.sweeps(ridges, section.block, section.preconditioner.method, masks)
 
 
 def planned_blocks(study: Study) -> Iterator[tuple[str, str, int, int, int]]:

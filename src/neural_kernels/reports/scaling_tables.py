@@ -151,11 +151,6 @@ def solves(metrics: pd.DataFrame, study: Study) -> Table:
         "relative residual, the largest of all right-hand sides and draws. Iterations: the most of all draws. Seconds: "
         "the mean over draws."
     ]
-    direct = study.solver.direct_up_to
-    if len(study.ridge_candidates()) > 1 and table["n"].min() <= direct < table["n"].max():
-        notes.append(
-            f"Above n = {direct:,} the ridge is the one that was chosen at the largest n solved directly."
-        )
     notes += passed_over_note(
         (f"{solve['label']}, n = {solve['n']:,}", solve["passed_over"]) for solve in table.to_dict("records")
     )

@@ -1,8 +1,8 @@
 """Solvers of (K + ridge mean(diag K) I) X = B: direct where n allows it, conjugate gradients beyond.
 
 One idea a file: ``operator`` and ``store_operator`` multiply with the matrix, ``cholesky``,
-``block_conjugate_gradients`` and ``conjugate_gradients`` solve, ``preconditioners`` help, ``ridge`` chooses
-the ridge, ``solution`` is what comes out. ``system`` says what a solver is, ``registry`` names them;
+``block_conjugate_gradients``, ``conjugate_gradients`` and ``krylov_sweep`` solve, ``preconditioners`` help, ``ridge``
+chooses the ridge, ``solution`` is what comes out. ``system`` says what a solver is, ``registry`` names them;
 ``solve_system`` puts them together.
 """
 
@@ -18,10 +18,11 @@ from neural_kernels.machine.threads import blas_threads
 from neural_kernels.metrics.losses import mean_squared_error
 from neural_kernels.solvers import criteria
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
+from neural_kernels.solvers.estimates import InverseSums, judge_estimated
 from neural_kernels.solvers.iteration import Stopping
 from neural_kernels.solvers.pivots import PIVOTS
-from neural_kernels.solvers.registry import SOLVERS, solver_of
-from neural_kernels.solvers.ridge import Validation, select_ridge
+from neural_kernels.solvers.registry import SOLVERS, SWEEP, solver_of
+from neural_kernels.solvers.ridge import Judgement, Validation, select_ridge
 from neural_kernels.solvers.settings import (
     AUTO,
     NO_PRECONDITIONER,
@@ -97,7 +98,7 @@ def solve_system(
 
 def _solve(solver: Solver, system: System, validation: Validation | None, loss: criteria.Loss) -> Solution:
     opened = solver.open(system)
-    solution = _choose(opened.solve, system, validation, loss)
+    solution = opened.finish(_choose(opened.solve, system, validation, loss))
     record = solution.record
     return replace(solution, record=replace(record, details=record.details | opened.facts()), inverse=None)
 
@@ -105,12 +106,18 @@ def _solve(solver: Solver, system: System, validation: Validation | None, loss: 
 def _choose(solve: Solve, system: System, validation: Validation | None, loss: criteria.Loss) -> Solution:
     ridges, criterion, communicator = system.settings.ridges, system.settings.choose_by, system.communicator
 
-    def judge(solution: Solution) -> float:
-        if criterion != criteria.VALIDATION:
-            assert solution.inverse is not None
-            return criteria.judge(criterion, system.targets, solution.coefficients, solution.inverse, loss)
-        assert validation is not None
-        return float(communicator.gather(validation.judge(solution) if communicator.rank == 0 else None)[0])
+    def judge(solution: Solution) -> Judgement:
+        if criterion == criteria.VALIDATION:
+            assert validation is not None
+            found = communicator.gather(validation.judge(solution) if communicator.rank == 0 else None)[0]
+            assert found is not None
+            return found
+        targets, coefficients, known = system.targets, solution.coefficients, solution.inverse
+        if isinstance(known, InverseSums):
+            estimate = judge_estimated(criterion, targets, coefficients, known, loss)
+            return Judgement(*communicator.gather(estimate)[0])
+        assert known is not None
+        return Judgement(criteria.judge(criterion, targets, coefficients, known, loss))
 
     if len(ridges) == 1 and (validation is None or criterion != criteria.VALIDATION):
         return solve(float(ridges[0]), None)
@@ -119,10 +126,12 @@ def _choose(solve: Solve, system: System, validation: Validation | None, loss: c
 
 def _check_criterion(solver: Solver, system: System) -> None:
     settings = system.settings
-    if settings.choose_by != criteria.VALIDATION and len(settings.ridges) > 1 and solver.iterates:
+    chooses = settings.choose_by != criteria.VALIDATION and len(settings.ridges) > 1
+    if chooses and solver.iterates and solver is not SOLVERS[SWEEP]:
         raise UserError(
-            f"the ridge of n = {system.n} is to be chosen by {settings.choose_by}, which takes a direct solve: raise "
-            "solver.direct_up_to, or give one ridge"
+            f"the ridge of n = {system.n} is to be chosen by {settings.choose_by}, which takes a direct solve, or one "
+            "space for all ridges: raise solver.direct_up_to, give one ridge, or leave solver.block and "
+            "solver.preconditioner.method as they are by default where all outputs have the same labels"
         )
 
 

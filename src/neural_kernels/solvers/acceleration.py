@@ -88,7 +88,7 @@ def choose(
         return Acceleration(asked, 0, "every right-hand side has its own directions")
     count, because = random_columns, "random columns as the config has them"
     if count is None:
-        count, because = _columns_for(columns, room.random_columns, cost)
+        count, because = columns_for(columns, room.random_columns, cost)
     if settings.method != AUTO:
         return Acceleration(settings, count, f"{because}; preconditioner as the config has it")
     share = share_beyond_head(leading(SAMPLE))
@@ -105,7 +105,8 @@ def share_beyond_head(sample: np.ndarray) -> float:
     return float(max(values[:-HEAD].sum(), 0.0) / values.sum()) if values.sum() > 0 else 0.0
 
 
-def _columns_for(columns: int, most: int, cost: Callable[[], PassCost]) -> tuple[int, str]:
+def columns_for(columns: int, most: int, cost: Callable[[], PassCost]) -> tuple[int, str]:
+    """How many random columns beside so many right-hand sides are multiplied while the matrix is read, and why."""
     allowed = [count for count in COUNTS if count <= most]
     if not allowed:
         return 0, f"no random columns: memory and n leave room for {most}"

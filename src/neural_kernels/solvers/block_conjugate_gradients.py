@@ -23,6 +23,7 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 
+from neural_kernels.solvers.gram import decided, gram_of, least_curvature, pseudo_inverse, root_of
 from neural_kernels.solvers.iteration import (
     DRIFT,
     History,
@@ -42,11 +43,6 @@ from neural_kernels.solvers.solution import StoppedBy
 
 T = TypeVar("T")
 Beside = Callable[[], np.ndarray]
-
-# Directions whose share of the Gram matrix is below this are rounding errors of the others.
-DEPENDENT = 1e-14
-# Rounding leaves smaller negative eigenvalues in a scaled Gram matrix that has none.
-NEGATIVE = -1e-3
 
 
 @dataclass
@@ -188,11 +184,11 @@ def _iterate(state: BlockState, problem: Problem, beside: Beside | None) -> None
 
 def _step(state: BlockState, problem: Problem, product: np.ndarray) -> None:
     """Move all columns along all directions, given the matrix times the directions."""
-    gram = _gram(problem, state.p, product)
-    curvature = _decided(problem, gram, _pseudo_inverse)
+    gram = gram_of(problem.communicator, state.p, product)
+    curvature = decided(problem.communicator, gram, pseudo_inverse)
     if curvature is None:
-        lengths = _gram(problem, state.p, state.p)
-        state.curvature = _decided(problem, gram, lambda gram: _least_curvature(gram, lengths))
+        lengths = gram_of(problem.communicator, state.p, state.p)
+        state.curvature = decided(problem.communicator, gram, lambda gram: least_curvature(gram, lengths))
         stop(state, np.flatnonzero(state.going), "indefinite")
         return
     q = state.q - product @ curvature
@@ -248,12 +244,6 @@ def _any_column(vectors: np.ndarray) -> np.ndarray:
     return np.zeros(vectors.shape[1], np.intp)
 
 
-def _gram(problem: Problem, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """left^T right over the rows of all processes, made symmetric."""
-    product = problem.communicator.sum(left.T @ right)
-    return (product + product.T) / 2
-
-
 def _normalised(
     problem: Problem, r: np.ndarray, z: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -265,68 +255,11 @@ def _normalised(
     Returns:
         None where P^-1 is not positive definite.
     """
-    made = _decided(problem, _gram(problem, r, z), _root)
+    made = decided(problem.communicator, gram_of(problem.communicator, r, z), root_of)
     if made is None:
         return None
     root, inverse = made
     return r @ inverse, z @ inverse, root
-
-
-def _decided(problem: Problem, gram: np.ndarray, work: Callable[[np.ndarray], T]) -> T:
-    # One process decides for all: eigenvectors may differ between machines, in more than their last bits.
-    communicator = problem.communicator
-    return communicator.gather(work(gram) if communicator.rank == 0 else None)[0]
-
-
-def _scaled_eigen(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-    """Eigenvalues and eigenvectors of D^-1 G D^-1, D = sqrt(diag G), without those of rounding, and D and D^-1.
-
-    Zero rows have zero in both D and D^-1. None where G is not positive semidefinite, or not finite.
-    """
-    diagonal = np.diag(gram)
-    if not np.isfinite(gram).all() or (diagonal < 0).any():
-        return None
-    scale = np.sqrt(diagonal)
-    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-    values, vectors = np.linalg.eigh(inverse[:, None] * gram * inverse)
-    if not len(values) or values[-1] <= 0:
-        return values[:0], vectors[:, :0], scale, inverse
-    if values[0] < NEGATIVE:
-        return None
-    kept = values > DEPENDENT * values[-1]
-    return values[kept], vectors[:, kept], scale, inverse
-
-
-def _root(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """S, (k, m), with S^T S = G, and its right inverse, (m, k); None where G is not positive semidefinite."""
-    found = _scaled_eigen(gram)
-    if found is None:
-        return None
-    values, vectors, scale, inverse = found
-    root = np.sqrt(values)
-    return root[:, None] * vectors.T * scale, inverse[:, None] * vectors / root
-
-
-def _pseudo_inverse(gram: np.ndarray) -> np.ndarray | None:
-    """Of a positive semidefinite matrix; None where it is not, or where a direction has no curvature."""
-    found = _scaled_eigen(gram)
-    if found is None or not np.diag(gram).all():
-        return None
-    values, vectors, _, inverse = found
-    half = inverse[:, None] * vectors / np.sqrt(values)
-    return half @ half.T
-
-
-def _least_curvature(gram: np.ndarray, lengths: np.ndarray) -> float:
-    """An upper bound on the smallest eigenvalue of A from P^T A P and P^T P, infinite where they are not finite."""
-    if not (np.isfinite(gram).all() and np.isfinite(lengths).all()):
-        return math.inf
-    scale = np.sqrt(np.diag(lengths))
-    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-    values, vectors = np.linalg.eigh(inverse[:, None] * gram * inverse)
-    direction = inverse * vectors[:, 0]
-    # Of directions that nearly depend on each other little is left but rounding: their length is not divided by.
-    return float(values[0] / max(direction @ lengths @ direction, 1.0))
 
 
 def _finish(state: BlockState, problem: Problem) -> None:

@@ -57,7 +57,7 @@ class Cholesky:
     iterates = False
     thrift = "lower solver.direct_up_to"
 
-    def working_bytes(self, n: int, columns: int, rank: int, masks: int) -> int:
+    def working_bytes(self, n: int, columns: int, rank: int, masks: int, ridges: int) -> int:
         """See ``Solver.working_bytes``."""
         return working_bytes(n, columns, labels_missing=masks > 0)
 

@@ -63,7 +63,7 @@ class ConjugateGradients:
         """See ``Solver.title``."""
         return "Exact (block CG to tolerance)" if self.block else "Exact (CG to tolerance)"
 
-    def working_bytes(self, n: int, columns: int, rank: int, masks: int) -> int:
+    def working_bytes(self, n: int, columns: int, rank: int, masks: int, ridges: int) -> int:
         """See ``Solver.working_bytes``; entries of the matrix are the operator's."""
         return working_bytes(n, columns, rank, max(1, masks))
 
@@ -101,7 +101,7 @@ class ConjugateGradients:
             beside=chosen.random_columns,
             precision=store.dtype,
         )
-        return Opened(solve, lambda: {"acceleration": chosen.reason, **_placement(operator)})
+        return Opened(solve, lambda: {"acceleration": chosen.reason, **operator.placement()})
 
     def _together(self, system: System) -> bool:
         """Whether all right-hand sides may share their directions."""
@@ -166,16 +166,6 @@ def _largest_rank(spare: int, wanted: int, n: int, masks: int) -> int:
     """The largest rank up to ``wanted`` whose factor and triangles fit into ``spare`` bytes."""
     fitting = (rank for rank in range(wanted, 0, -1) if working_bytes(n, 0, rank, masks) <= spare)
     return next(fitting, 0)
-
-
-def _placement(operator: StoreOperator) -> dict[str, Any]:
-    """How much of the matrix was in memory, and how much was streamed, for the record."""
-    shares = operator.communicator.gather((operator.resident_bytes, operator.streamed_bytes))
-    return {
-        "processes": len(shares),
-        "resident_bytes": sum(resident for resident, _ in shares),
-        "streamed_bytes": sum(streamed for _, streamed in shares),
-    }
 
 
 def working_bytes(n: int, columns: int, rank: int, masks: int = 1, beside: int = 0) -> int:

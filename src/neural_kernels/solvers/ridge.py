@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,13 @@ from neural_kernels.solvers.definiteness import NotPositiveDefinite
 from neural_kernels.solvers.solution import Solution
 
 log = logging.getLogger(__name__)
+
+
+class Judgement(NamedTuple):
+    """What a candidate is worth, lower being better, and how far off an estimate of that may be; None of none."""
+
+    loss: float
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -33,15 +40,15 @@ class Validation:
     targets: np.ndarray
     loss: Callable[[np.ndarray, np.ndarray], float] = mean_squared_error
 
-    def judge(self, solution: Solution) -> float:
+    def judge(self, solution: Solution) -> Judgement:
         """Validation loss of a solution."""
-        return float(self.loss(self.predict(solution.coefficients), self.targets))
+        return Judgement(float(self.loss(self.predict(solution.coefficients), self.targets)))
 
 
 def select_ridge(
     solve: Callable[[float, np.ndarray | None], Solution],
     candidates: Sequence[float],
-    judge: Callable[[Solution], float],
+    judge: Callable[[Solution], Judgement],
     criterion: Criterion = VALIDATION,
 ) -> Solution:
     """The solution that ``judge`` finds best, of equals that with the larger ridge.
@@ -77,13 +84,16 @@ def select_ridge(
         except NotPositiveDefinite as error:
             log.warning("ridge %g is passed over: %s", ridge, error)
             passed_over.append(ridge)
-            tried.append({"ridge": ridge, "loss": None, "converged": False, "failed": str(error)})
+            tried.append(
+                {"ridge": ridge, "loss": None, "error": None, "converged": False, "failed": str(error)}
+            )
             continue
         previous = solution.coefficients
-        loss = judge(solution)
+        loss, uncertainty = judge(solution)
         entry: dict[str, Any] = {
             "ridge": ridge,
             "loss": loss,
+            "error": uncertainty if uncertainty is None or math.isfinite(uncertainty) else None,
             "converged": solution.record.converged,
             "failed": None,
         }

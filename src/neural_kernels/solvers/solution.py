@@ -11,6 +11,7 @@ import numpy as np
 
 from neural_kernels.errors import UserError
 from neural_kernels.solvers.criteria import InverseFacts
+from neural_kernels.solvers.estimates import InverseSums
 from neural_kernels.storage import checksums, sealed_parquet
 from neural_kernels.storage.files import damaged, read_json, write_json, write_npy
 
@@ -28,7 +29,7 @@ class Record:
     """How a solve of (K + ridge mean(diag K) I) X = B went.
 
     Attributes:
-        solver: "cholesky", "conjugate_gradients" or "block_conjugate_gradients".
+        solver: a name in ``registry.SOLVERS``.
         n: training examples.
         ridge: relative to the mean diagonal.
         shift: what was added to the diagonal, ridge times the mean diagonal.
@@ -101,7 +102,7 @@ class Solution:
     coefficients: np.ndarray
     record: Record
     history: Sequence[tuple[int, int, float, bool, float]] = field(default=(), compare=False)
-    inverse: InverseFacts | None = field(default=None, compare=False)
+    inverse: InverseFacts | InverseSums | None = field(default=None, compare=False)
 
     def save(self, directory: Path, problem: str = "") -> None:
         """Write coefficients.npy, history.parquet and, last, record.json, which never stands beside others.

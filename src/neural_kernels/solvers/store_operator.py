@@ -157,6 +157,15 @@ class StoreOperator:
         """Bytes of entries that stay in the memory of this process."""
         return sum(self._panels[k].kept_bytes for k in self._kept)
 
+    def placement(self) -> dict[str, int]:
+        """How much of the matrix all processes keep in memory, and how much they stream, for a record."""
+        shares = self.communicator.gather((self.resident_bytes, self.streamed_bytes))
+        return {
+            "processes": len(shares),
+            "resident_bytes": sum(resident for resident, _ in shares),
+            "streamed_bytes": sum(streamed for _, streamed in shares),
+        }
+
     def matmul(self, vectors: np.ndarray) -> np.ndarray:
         """Own rows of K V; see ``Operator``.
 

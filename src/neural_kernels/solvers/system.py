@@ -57,10 +57,12 @@ class Opened:
     Attributes:
         solve: for one ridge after another; what they share is computed once.
         facts: what the record says of the whole solve, asked for at its end.
+        finish: what the chosen solution becomes, where candidates are judged before they are solved to the tolerance.
     """
 
     solve: Solve
     facts: Callable[[], dict[str, Any]] = dict
+    finish: Callable[[Solution], Solution] = lambda solution: solution
 
 
 class Solver(Protocol):
@@ -78,12 +80,13 @@ class Solver(Protocol):
     def thrift(self) -> str:
         """What a config may change so that it takes less memory."""
 
-    def working_bytes(self, n: int, columns: int, rank: int, masks: int) -> int:
+    def working_bytes(self, n: int, columns: int, rank: int, masks: int, ridges: int) -> int:
         """Bytes that it holds at least.
 
         Args:
             rank: of the preconditioner.
             masks: different sets of examples that have a label; 0 where none is missing.
+            ridges: candidates that are chosen from.
         """
 
     def open(self, system: System) -> Opened:

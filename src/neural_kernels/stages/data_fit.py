@@ -10,6 +10,7 @@ from neural_kernels.architectures import output_shape
 from neural_kernels.datasets import DataSummary
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import is_graphs
+from neural_kernels.planning import costs as planning
 from neural_kernels.preprocessing.options import AsItIs, Preprocessing, Standardize, Zca
 from neural_kernels.study.study import Study
 
@@ -85,8 +86,10 @@ def _check_memory(where: str, study: Study, summary: DataSummary) -> None:
     budget = solver.memory_gib * 2**30
     for kernel in study.kernels:
         for n in study.training_sizes(kernel):
-            chosen = solver_of_size(n, solver.direct_up_to)
-            needed = chosen.working_bytes(n, summary.outputs, rank, masks=0)
+            chosen = solver_of_size(n, solver.direct_up_to, planning.sweeps(study))
+            needed = chosen.working_bytes(
+                n, summary.outputs, rank, masks=0, ridges=len(study.ridge_candidates())
+            )
             if needed > budget:
                 raise UserError(
                     f"{where}: solver.memory_gib is {solver.memory_gib:g}, but the {study.method(n)} solve of "

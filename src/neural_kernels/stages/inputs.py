@@ -150,12 +150,6 @@ def solution(study: Study, kernel: str, n: int) -> str:
     return _at(folders.SOLVED, **names)
 
 
-def ridge_source(study: Study, kernel: str, n: int) -> list[str]:
-    """The solution that the ridge is taken over from, where this size does not choose its own."""
-    below = study.ridge_source(n, kernel)
-    return [] if below is None else [solution(study, kernel, below)]
-
-
 def evaluation_blocks(study: Study, kernel: str, n: int) -> list[str]:
     """Kernel rows of the validation and test sets against the training examples of size ``n``, and what they are."""
     sizes = study.evaluation_sizes(kernel)

@@ -56,14 +56,14 @@ def _solve_draws(
     """Solve the draws that an earlier run, or another one at this moment, does not leave finished."""
     folder = solution_folder(study, results, kernel_name, n)
     with _alone(folder, f"the solution of n = {n} in {folder}", communicator):
-        ridges, source = _ridge_candidates(study, results, kernel_name, n)
+        ridges = study.ridge_candidates()
         windows = study.windows(n, kernel_name)
         for draw, window in enumerate(windows):
             _solve_draw(
                 study, results, study.kernels[kernel_name], draw, window, ridges, threads, communicator
             )
         if communicator.rank == 0:
-            facts = {"kernel": kernel_name, "n": n, "ridge_source": source}
+            facts = {"kernel": kernel_name, "n": n, "ridge_source": _ridge_source(study)}
             solved_size.write(folder, facts, windows)
 
 
@@ -243,12 +243,9 @@ def _objective(study: Study, results: Path, kernel: Kernel) -> Objective:
     return ridge_objective(study.ridge.objective, task)
 
 
-def _ridge_candidates(study: Study, results: Path, kernel: str, n: int) -> tuple[list[float], str]:
-    """What the ridge is chosen from, and where that comes from."""
-    below, criterion = study.ridge_source(n, kernel), study.ridge.choose_by
-    by = "validation set" if criterion == criteria.VALIDATION else criteria.TITLES[criterion]
-    if below is None:
-        candidates = study.ridge_candidates()
-        return candidates, by if len(candidates) > 1 else "config"
-    solved = solved_size.read(solution_folder(study, results, kernel, below))
-    return [solved["draws"][0]["ridge"]], f"{by} at n = {below}"
+def _ridge_source(study: Study) -> str:
+    """Where the ridge comes from, for people."""
+    if len(study.ridge_candidates()) == 1:
+        return "config"
+    criterion = study.ridge.choose_by
+    return "validation set" if criterion == criteria.VALIDATION else criteria.TITLES[criterion]

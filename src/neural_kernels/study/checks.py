@@ -87,12 +87,21 @@ def _check_ridge(path: Path, study: Study) -> None:
             f"{path}: ridge.choose_by is {by!r}, but the training set holds {study.augmentation_factor} copies of each "
             "image (data.augmentation), which predict each other: expected 'validation' or 'likelihood'"
         )
+    solver = study.solver
+    own_spaces = {
+        "solver.block is false": not solver.block,
+        f"solver.preconditioner.method is {solver.preconditioner.method}": solver.preconditioner.method
+        not in ("auto", "none"),
+        "the section tasks lets labels be missing": study.has_tasks,
+    }
+    why = next((reason for reason, holds in own_spaces.items() if holds), None)
     for name in study.kernels:
-        smallest = study.training_sizes(name)[0]
-        if study.method(smallest) == "iterative":
+        largest = study.training_sizes(name)[-1]
+        if why is not None and study.method(largest) == "iterative":
             raise UserError(
-                f"{path}: ridge.choose_by is {by!r}, but the smallest training size of kernel {name}, {smallest}, is "
-                f"above solver.direct_up_to, {study.solver.direct_up_to}: expected a size that is solved directly"
+                f"{path}: ridge.choose_by is {by!r}, but training size {largest} of kernel {name} is above "
+                f"solver.direct_up_to, {solver.direct_up_to}, and {why}: expected sizes that are solved directly, or "
+                "'validation'"
             )
 
 

@@ -211,17 +211,6 @@ class Study:
         """How training size ``n`` is solved: by Cholesky, or by conjugate gradients above the size for that."""
         return "direct" if n <= self.solver.direct_up_to else "iterative"
 
-    def ridge_source(self, n: int, kernel: str) -> int | None:
-        """The training size whose ridge size ``n`` takes over, None where it chooses its own.
-
-        A sweep over ridges would repeat the most costly step, so that sizes that are solved iteratively
-        take the ridge chosen at the largest size that is solved directly.
-        """
-        if len(self.ridge.numbers) == 1:
-            return None
-        direct = [size for size in self.training_sizes(kernel) if self.method(size) == "direct"]
-        return direct[-1] if direct and self.method(n) == "iterative" else None
-
     def ridge_candidates(self) -> list[float]:
         """Candidates for the diagonal regulariser, relative to the mean diagonal, ascending."""
         return list(self.ridge.numbers)
