@@ -203,7 +203,7 @@ def test_all_of_them_together_go_through_a_small_study(
 def test_a_name_that_is_not_registered_is_refused_with_those_that_are() -> None:
     store: blocks.KernelStore = None  # type: ignore[assignment]
     settings = solvers.Settings([1.0], method="eigenvalues")
-    expected = "expected auto, cholesky, conjugate_gradients, block_conjugate_gradients or block_lanczos"
+    expected = "expected auto, cholesky, conjugate_gradients, block_conjugate_gradients, block_lanczos or "
     with pytest.raises(UserError, match=f"method is 'eigenvalues', {expected}"):
         solvers.solve_system(store, (0, 2), np.zeros((2, 1)), settings)
     settings = solvers.Settings([1.0], preconditioner=solvers.PreconditionerSettings("fetched singly"))

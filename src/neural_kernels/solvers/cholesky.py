@@ -63,17 +63,8 @@ class Cholesky:
 
     def open(self, system: System) -> Opened:
         """The matrix, read; see ``Solver.open``."""
-        store, window, settings = system.store, system.window, system.settings
-        judged = settings.choose_by != VALIDATION and len(settings.ridges) > 1
-        reading = 8 * system.n**2 + 2 * store.largest_block_bytes
-        needed = max(reading, working_bytes(system.n, system.columns, system.masks > 0, judged))
-        if needed > settings.memory_budget:
-            raise UserError(
-                f"a direct solve of n = {system.n} takes {needed / 2**30:.2f} GiB, the memory budget leaves "
-                f"{settings.memory_budget / 2**30:.2f} GiB: raise solver.memory_gib, or lower solver.direct_up_to to "
-                "solve iteratively"
-            )
-        kernel = read_submatrix(store, window, window, np.float64)
+        settings, judged = system.settings, _judged(system)
+        kernel = read_matrix(system)
 
         def solve(ridge: float, start: np.ndarray | None) -> Solution:
             tolerance = settings.stopping.tolerance
@@ -82,11 +73,33 @@ class Cholesky:
                 system.targets,
                 ridge,
                 tolerance=tolerance,
-                precision=store.dtype,
+                precision=system.store.dtype,
                 judged=judged,
             )
 
         return Opened(solve)
+
+
+def read_matrix(system: System) -> np.ndarray:
+    """K, (n, n) float64.
+
+    Raises:
+        UserError: the memory budget is too small for a direct solve, or a block is damaged.
+    """
+    store, window, budget = system.store, system.window, system.settings.memory_budget
+    reading = 8 * system.n**2 + 2 * store.largest_block_bytes
+    needed = max(reading, working_bytes(system.n, system.columns, system.masks > 0, _judged(system)))
+    if needed > budget:
+        raise UserError(
+            f"a direct solve of n = {system.n} takes {needed / 2**30:.2f} GiB, the memory budget leaves "
+            f"{budget / 2**30:.2f} GiB: raise solver.memory_gib, or lower solver.direct_up_to to solve iteratively"
+        )
+    return read_submatrix(store, window, window, np.float64)
+
+
+def _judged(system: System) -> bool:
+    """Whether solutions are judged by their inverse's diagonal."""
+    return system.settings.choose_by != VALIDATION and len(system.settings.ridges) > 1
 
 
 def relative_residuals(residual: np.ndarray, targets: np.ndarray) -> np.ndarray:

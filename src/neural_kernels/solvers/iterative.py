@@ -190,6 +190,7 @@ def solver(
     block: bool = True,
     beside: int = 0,
     precision: npt.DTypeLike = np.float64,
+    tentative: bool = False,
 ) -> Solve:
     """A function that solves for one ridge after another, from a first guess; they share one factor of K.
 
@@ -200,6 +201,7 @@ def solver(
         block: whether several columns with the same labels known share their directions.
         beside: random columns whose directions they share as well; not used where they don't share theirs.
         precision: in which the entries of K were computed.
+        tentative: whether the caller solves what does not converge in another way, so that no warning is due.
 
     Raises:
         UserError: a kernel whose diagonal is not positive.
@@ -298,7 +300,7 @@ def solver(
             tolerance=stopping.tolerance,
             details=details | {"resumed_at_iteration": resumed},
         )
-        if not record.converged:
+        if not record.converged and not tentative:
             log.warning(
                 "n = %d, ridge %g: not converged, largest residual %.1e after %d iterations (%s)",
                 operator.n,

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from neural_kernels.machine.threads import blas_threads
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
 
 
@@ -37,10 +38,15 @@ class Operator(Protocol):
 
 @dataclass(frozen=True)
 class DenseOperator:
-    """A symmetric (n, n) array in the memory of one process."""
+    """A symmetric (n, n) array in the memory of one process.
+
+    Attributes:
+        threads: of a product; as many as BLAS has where None.
+    """
 
     matrix: np.ndarray
     communicator: Communicator = field(default_factory=SerialCommunicator)
+    threads: int | None = None
 
     @property
     def n(self) -> int:
@@ -51,7 +57,10 @@ class DenseOperator:
         return 0, self.n
 
     def matmul(self, vectors: np.ndarray) -> np.ndarray:
-        return self.matrix @ vectors
+        if self.threads is None:
+            return self.matrix @ vectors
+        with blas_threads(self.threads):
+            return self.matrix @ vectors
 
     def diagonal(self) -> np.ndarray:
         return np.diag(self.matrix).astype(np.float64)

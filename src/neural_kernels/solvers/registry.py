@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from neural_kernels.solvers import many_masks
 from neural_kernels.solvers.cholesky import Cholesky
 from neural_kernels.solvers.iterative import ConjugateGradients
 from neural_kernels.solvers.krylov_sweep import KrylovSweep
+from neural_kernels.solvers.many_masks import ManyMasks
 from neural_kernels.solvers.settings import AUTO, NO_PRECONDITIONER
 from neural_kernels.solvers.system import Solver, System
 
 DIRECT, ITERATIVE, BLOCK_ITERATIVE = "cholesky", "conjugate_gradients", "block_conjugate_gradients"
-SWEEP = "block_lanczos"
+SWEEP, MANY_MASKS = "block_lanczos", "cholesky_or_conjugate_gradients"
 
 SOLVERS: dict[str, Solver] = {
     DIRECT: Cholesky(),
     ITERATIVE: ConjugateGradients(block=False),
     BLOCK_ITERATIVE: ConjugateGradients(block=True),
     SWEEP: KrylovSweep(),
+    MANY_MASKS: ManyMasks(),
 }
 
 
@@ -40,7 +43,8 @@ def solver_of(system: System) -> Solver:
     """What the settings choose; conjugate gradients in the form that they ask for."""
     settings, name = system.settings, system.settings.method
     if name == AUTO:
-        name = DIRECT if system.n <= settings.direct_up_to else ITERATIVE
+        direct = MANY_MASKS if many_masks.serves(system) else DIRECT
+        name = direct if system.n <= settings.direct_up_to else ITERATIVE
     if name == ITERATIVE and settings.block:
         name = BLOCK_ITERATIVE
         if sweeps(len(settings.ridges), settings.block, settings.preconditioner.method, system.masks):
