@@ -2,8 +2,8 @@
 
 For a handful of vectors memory sets the pace, so each entry is used twice while it is in cache. The
 compiled library does it tile by tile (``native/panel_product.cpp``); where there is none, NumPy does it in
-products small enough for OpenBLAS not to rearrange P first. For many vectors, those of hundreds of classes,
-arithmetic sets the pace, and BLAS is the faster.
+products small enough for OpenBLAS not to rearrange P first. For many vectors, those of
+random columns or of hundreds of classes, arithmetic sets the pace, and BLAS is the faster.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INTERFACE = 1
 # which for a handful of vectors costs more than the product.
 SMALL_PRODUCT = 10**6
 TILE_ROWS = 64
-MANY_VECTORS = 64
+MANY_VECTORS = 16
 MANY_VECTORS_ROWS = 256
 
 
@@ -144,6 +144,13 @@ def _in_large_products(
     for_rows: np.ndarray | None,
     for_columns: np.ndarray | None,
 ) -> None:
+    if entries.dtype == np.float64:
+        if across is not None and for_rows is not None:
+            np.matmul(entries, across.T, out=for_rows)
+        if down is not None and for_columns is not None:
+            np.matmul(down.T, entries, out=for_columns)
+        return
+    # A few rows at a time, so that what is converted is used in the cache.
     for row in range(0, len(entries), MANY_VECTORS_ROWS):
         rows = slice(row, row + MANY_VECTORS_ROWS)
         tile = entries[rows].astype(np.float64, copy=False)
