@@ -31,6 +31,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import solver_passes
 from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
@@ -39,7 +40,6 @@ from neural_kernels.blocks import Grid, KernelStore, declare_store, open_store, 
 from neural_kernels.errors import UserError
 from neural_kernels.machine.threads import available_threads
 from neural_kernels.solvers import PreconditionerSettings, Settings, Stopping, mpi, panels, solve_system
-from neural_kernels.solvers.iterative import working_bytes
 from neural_kernels.solvers.panel_product import library
 from neural_kernels.solvers.store_operator import StoreOperator
 
@@ -49,7 +49,8 @@ TOLERANCE = 1e-6
 MOST_ITERATIONS = 1000
 RANKS = (100, 300, 1000)
 CHUNK = 16 * 2**20
-STREAMING = 160 * 2**20
+RIDGE = 1e-3
+RIDGES = (1e-8, 1e-4, 1e-2)
 STREAMED = "symmetric product streamed, cold cache"
 
 Row = dict[str, Any]
@@ -91,7 +92,7 @@ def main() -> int:
             "streaming": lambda: product_streamed(store),
             "ranks": lambda: strong_scaling(store, Path(folder)),
             "solves": lambda: solves(store, n, targets, options.ridge),
-            "passes": lambda: passes(store, n, targets, options.ridge),
+            "passes": lambda: passes(Path(folder), store, n, targets, options.images),
         }
         for measurement in options.only or measurements:
             try:
@@ -315,35 +316,21 @@ def solves(store: KernelStore, n: int, targets: np.ndarray, ridge: float) -> Ite
     yield from against_gpytorch(store, matrix, shift, n, targets, ridge)
 
 
-def passes(store: KernelStore, n: int, targets: np.ndarray, ridge: float) -> Iterable[Row]:
-    """What shortens block conjugate gradients: a preconditioner, random columns, or what the solver chooses; with the
-    matrix in memory, and read anew from a cold cache in every pass."""
-    targets = np.ascontiguousarray(targets[:n])
-    paths = [store.block_path(i, j) for i, j in store.grid.window_blocks(0, n)]
-    choices = [("none", "none", 0, 0), ("random, rank 500", "random", 500, 0)]
-    choices += [(f"{count} random columns", "none", 0, count) for count in (30, 100, 300)]
-    for placement in ("memory", "streamed"):
-        for method, pivots, rank, count in [*choices, ("auto", "auto", 500, None)]:
-            # Beside the vectors, what a product has in flight, and next to nothing of the matrix.
-            taken = working_bytes(n, COLUMNS, rank, beside=128 if count is None else count)
-            budget = 2**36 if placement == "memory" else taken + STREAMING
-            found: dict[str, Any] = {}
-
-            def solve(found: dict[str, Any] = found, **options: Any) -> None:
-                found |= timed(store, n, targets, ridge, "conjugate_gradients", **options)
-
-            options: dict[str, Any] = {"method": pivots, "rank": rank, "columns": count, "memory": budget}
-            seconds = cold(paths, functools.partial(solve, **options))
-            yield row(f"{placement}, {method}", seconds, "s", note=found["note"]) | {
-                "kernel": "FC3",
-                "n": n,
-                "ridge": ridge,
-                "method": method,
-                "placement": placement,
-                "passes": found["iterations"] + found["reads"],
-                "seconds": seconds,
-                "bytes_read": found["streamed"] * (found["iterations"] + found["reads"]),
-            }
+def passes(
+    folder: Path, store: KernelStore, n: int, targets: np.ndarray, images: Path | None
+) -> Iterable[Row]:
+    """What shortens an iteration, on kernels of every kind; see ``solver_passes``."""
+    fc3 = solver_passes.Case("FC3", store, np.ascontiguousarray(targets[:n]))
+    yield from solver_passes.measure(fc3, [RIDGE], cold)
+    for kernel, size in (("FC3", 4096), ("CV8", 2048), ("Myrtle5", 768)):
+        pixels, labels, _ = load_images(images, min(size, n))
+        case = solver_passes.image_case(kernel, folder / f"{kernel}-passes", pixels, labels)
+        yield from solver_passes.measure(case, RIDGES, cold)
+    if not solver_passes.tox21().exists():
+        yield row("SimpleGNN", None, "s", note=f"{solver_passes.tox21()} is not there")
+        return
+    case = solver_passes.molecule_case(solver_passes.tox21(), folder / "SimpleGNN-passes", min(4096, n))
+    yield from solver_passes.measure(case, RIDGES, cold)
 
 
 def timed(
@@ -356,22 +343,16 @@ def timed(
     rank: int,
     tolerance: float = TOLERANCE,
     block: bool = True,
-    columns: int | None = 0,
-    memory: int = 2**36,
 ) -> dict[str, Any]:
-    """One solve of ours, reading of the blocks included.
-
-    Args:
-        columns: random ones; None leaves their number to the solver.
-    """
+    """One solve of ours, reading of the blocks included, without random columns."""
     settings = Settings(
         [ridge],
         method=solver,
         stopping=Stopping(tolerance=tolerance, max_iterations=MOST_ITERATIONS),
         preconditioner=PreconditionerSettings(method, rank),
         block=block,
-        random_columns=columns,
-        memory_budget=memory,
+        random_columns=0,
+        memory_budget=2**36,
     )
     begun = time.perf_counter()
     record = solve_system(store, (0, n), targets, settings).record
@@ -383,13 +364,9 @@ def timed(
         if "preconditioner_seconds" in details:
             note += f", preconditioner {details['preconditioner_seconds']:.2f} s"
             note += f" in {details['preconditioner_reads']} reads"
-        if columns is None:
-            note += f"; {details['acceleration']}"
     return {
         "seconds": seconds,
         "iterations": record.iterations,
-        "reads": record.details.get("preconditioner_reads", 0),
-        "streamed": record.details.get("streamed_bytes", 0),
         "note": note,
     }
 
