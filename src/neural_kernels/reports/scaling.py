@@ -18,7 +18,7 @@ from neural_kernels.reports.scaling_summary import (
     footer,
     solves_table,
 )
-from neural_kernels.reports.scaling_tables import exponents, results, solves
+from neural_kernels.reports.scaling_tables import exponents, findings, results, solves
 from neural_kernels.reports.table_pages import table_pages
 from neural_kernels.study.study import Study
 
@@ -68,5 +68,6 @@ def report_figures(metrics: pd.DataFrame, study: Study) -> list[Figure]:
         for first in range(0, len(test_sets), COLUMNS_A_PAGE)
     ]
     foot = footer(metrics, study)
-    pages += table_pages([exponents(metrics, study), results(metrics, study)], foot, len(pages) + 1)
+    tables = [exponents(metrics, study), *findings(metrics, study), results(metrics, study)]
+    pages += table_pages(tables, foot, len(pages) + 1)
     return pages + table_pages([solves(metrics, study)], foot, len(pages) + 1)
