@@ -30,6 +30,7 @@ rule report_scaling:
     input:
         at(folders.METRICS),
         at(folders.CONVERGENCE),
+        of_wildcards(inputs.learning_curves),
     output:
         pdf=report(
             at(folders.report("scaling")),
@@ -54,6 +55,12 @@ rule report_scaling:
             caption="../report/final.rst",
             category="{study}",
             labels={"content": "results at the largest n", "format": "table"},
+        ),
+        predicted=report(
+            at(folders.PREDICTED),
+            caption="../report/learning_curves.rst",
+            category="{study}",
+            labels={"content": "predicted learning curves", "format": "table"},
         ),
     log:
         "results/{study}/logs/report_scaling.log",

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import style
 from neural_kernels.reports.convergence import convergence_figures
+from neural_kernels.reports.predicted_curves import predicted_table, predictions
 from neural_kernels.reports.scaling_panels import scaling_figure
 from neural_kernels.reports.scaling_summary import (
     checked,
@@ -22,13 +23,24 @@ from neural_kernels.reports.scaling_tables import exponents, findings, results, 
 from neural_kernels.reports.table_pages import table_pages
 from neural_kernels.study.study import Study
 
-__all__ = ["final_table", "fits_table", "solves_table", "write_scaling_figure", "write_scaling_report"]
+__all__ = [
+    "final_table",
+    "fits_table",
+    "predicted_table",
+    "solves_table",
+    "write_scaling_figure",
+    "write_scaling_report",
+]
 
 COLUMNS_A_PAGE = 4
 
 
 def write_scaling_report(
-    metrics: pd.DataFrame, study: Study, out: str | Path, histories: pd.DataFrame | None = None
+    metrics: pd.DataFrame,
+    study: Study,
+    out: str | Path,
+    histories: pd.DataFrame | None = None,
+    predicted: pd.DataFrame | None = None,
 ) -> None:
     """The report as a PDF of A4 pages: panels, exponents and results, how each solve went and converged.
 
@@ -36,6 +48,7 @@ def write_scaling_report(
         metrics: a metrics table (``neural_kernels.metrics_table``) of one study.
         study: what its file says, of which title, seed, kernels and fit are read.
         histories: residuals of the iterative solves (``reports.convergence``), for a page of their own.
+        predicted: learning curves that kernel matrices predict (``reports.predicted_curves``).
         out: path of the PDF; it appears whole or not at all, and equal tables give equal bytes.
 
     Raises:
@@ -43,13 +56,15 @@ def write_scaling_report(
     """
     metrics = checked(metrics)
     with style.context():
-        pages = report_figures(metrics, study)
+        pages = report_figures(metrics, study, predicted)
         if histories is not None:
             pages += convergence_figures(histories, study.solver.tolerance)
         style.write_pdf(pages, Path(out), study.title)
 
 
-def write_scaling_figure(metrics: pd.DataFrame, study: Study, out: str | Path) -> None:
+def write_scaling_figure(
+    metrics: pd.DataFrame, study: Study, out: str | Path, predicted: pd.DataFrame | None = None
+) -> None:
     """The panels of all test sets alone, as .png or .svg by the name of ``out``.
 
     Raises:
@@ -57,17 +72,22 @@ def write_scaling_figure(metrics: pd.DataFrame, study: Study, out: str | Path) -
     """
     metrics = checked(metrics)
     with style.context():
-        style.write_image(scaling_figure(metrics, study, metrics_table.test_sets(metrics)), Path(out))
+        figure = scaling_figure(metrics, study, metrics_table.test_sets(metrics), predicted)
+        style.write_image(figure, Path(out))
 
 
-def report_figures(metrics: pd.DataFrame, study: Study) -> list[Figure]:
+def report_figures(
+    metrics: pd.DataFrame, study: Study, predicted: pd.DataFrame | None = None
+) -> list[Figure]:
     """The pages of the report, to be called within ``style.context()``."""
     test_sets = metrics_table.test_sets(metrics)
     pages = [
-        scaling_figure(metrics, study, test_sets[first : first + COLUMNS_A_PAGE])
+        scaling_figure(metrics, study, test_sets[first : first + COLUMNS_A_PAGE], predicted)
         for first in range(0, len(test_sets), COLUMNS_A_PAGE)
     ]
     foot = footer(metrics, study)
     tables = [exponents(metrics, study), *findings(metrics, study), results(metrics, study)]
+    if predicted is not None:
+        tables += predictions(metrics, study, predicted)
     pages += table_pages(tables, foot, len(pages) + 1)
     return pages + table_pages([solves(metrics, study)], foot, len(pages) + 1)

@@ -25,8 +25,12 @@ LEGEND_HANDLE = 0.3  # inches before the text of a legend entry
 LOWEST_PANEL = 2.0  # inches
 
 
-def scaling_figure(metrics: pd.DataFrame, study: Study, test_sets: list[str]) -> Figure:
+def scaling_figure(
+    metrics: pd.DataFrame, study: Study, test_sets: list[str], predicted: pd.DataFrame | None = None
+) -> Figure:
     """A row for the loss and each score, a column for each of ``test_sets``; of a single one, side by side.
+
+    The losses in ``predicted``, see ``reports.predicted_curves``, are thin lines.
 
     To be called within ``style.context()``.
     """
@@ -40,6 +44,9 @@ def scaling_figure(metrics: pd.DataFrame, study: Study, test_sets: list[str]) ->
     }
     curves = [curve(metrics, kernel, test_set, loss_metric) for kernel, test_set in laws]
     notes = _notes(curves, study, labels, list(laws.values()))
+    forecasts = _forecasts(predicted, kernels)
+    if forecasts:
+        notes += " Dotted: predicted from one kernel matrix."
     alert = _alert(curves)
     layout = _Layout(len(test_sets), len(shown), len(style.note_lines(notes, alert)))
     legends = [
@@ -65,6 +72,9 @@ def scaling_figure(metrics: pd.DataFrame, study: Study, test_sets: list[str]) ->
         loss, *scores = panels[-1]
         for place, kernel in enumerate(kernels):
             _draw_loss(loss, curve(metrics, kernel, test_set, loss_metric), laws[kernel, test_set], place)
+            if kernel in forecasts:
+                colour = style.COLOURS[place % len(style.COLOURS)]
+                loss.plot(*forecasts[kernel], ":", color=colour, linewidth=1.1, gid="predicted")
             for score, metric in zip(scores, score_metrics, strict=True):
                 _draw_score(score, curve(metrics, kernel, test_set, metric), place)
         for ax in panels[-1] if layout.side_by_side else [loss]:
@@ -73,6 +83,21 @@ def scaling_figure(metrics: pd.DataFrame, study: Study, test_sets: list[str]) ->
     _finish_axes(panels, metrics, test_sets, shown, layout)
     style.draw_notes(figure, notes, alert)
     return figure
+
+
+def _forecasts(
+    predicted: pd.DataFrame | None, kernels: list[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Sizes and predicted losses of the kernels that have some."""
+    if predicted is None:
+        return {}
+    there = predicted.dropna(subset="predicted")
+    parts = {kernel: there.loc[there["kernel"] == kernel] for kernel in kernels}
+    return {
+        kernel: (part["n"].to_numpy(), part["predicted"].to_numpy(dtype=np.float64))
+        for kernel, part in parts.items()
+        if len(part)
+    }
 
 
 def _notes(curves: list[Curve], study: Study, labels: dict[str, str], laws: list[PowerLaw | NoFit]) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import scaling
 from neural_kernels.reports.convergence import COLUMNS
+from neural_kernels.reports.predicted_curves import COLUMNS as PREDICTED_COLUMNS
 from neural_kernels.solvers import solved_size
 from neural_kernels.storage import sealed_parquet
 from neural_kernels.storage.files import write_atomically
@@ -57,11 +58,20 @@ def report_scaling(study: Study, results: Path) -> None:
     histories = sealed_parquet.read(path(folders.CONVERGENCE))
     table = metrics_table.read(path(folders.METRICS))
     fits = scaling.fits_table(table, study)
-    scaling.write_scaling_figure(table, study, path(folders.figure("scaling")))
-    scaling.write_scaling_report(table, study, path(folders.report("scaling")), histories)
+    predicted = _predicted(study, results)
+    scaling.write_scaling_figure(table, study, path(folders.figure("scaling")), predicted)
+    scaling.write_scaling_report(table, study, path(folders.report("scaling")), histories, predicted)
     write_table(path(folders.FITS), fits)
     write_table(path(folders.FINAL), scaling.final_table(table, study))
+    write_table(path(folders.PREDICTED), scaling.predicted_table(table, study, predicted))
     log.info("%s", path(folders.report("scaling")))
+
+
+def _predicted(study: Study, results: Path) -> pd.DataFrame:
+    """The learning curves that were predicted, those that are there: one by hand is no condition of a report."""
+    paths = [at(results, folders.LEARNING_CURVE, study=study.name, kernel=kernel) for kernel in study.kernels]
+    tables = [sealed_parquet.read(path) for path in paths if path.exists()]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(PREDICTED_COLUMNS))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
