@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,52 @@ def test_the_legend_has_the_exponent_and_its_interval() -> None:
     figure = scaling_figure(metrics(["FC3"], ["digits"], SIZES), a_study(), ["digits"])
     (text,) = figure.legends[0].get_texts()
     assert text.get_text() == f"FC3 NTK  {style.ALPHA} = 0.100 [0.100, 0.100]"
+
+
+def curved(loss: Callable[[np.ndarray], np.ndarray], noise: float) -> pd.DataFrame:
+    """Metrics of three draws whose loss is this function of n."""
+    table = metrics(["FC3"], ["digits"], SIZES, draws=3)
+    rows = (table["metric"] == "loss") & (table["split"] == "digits")
+    errors = noise * np.random.default_rng(0).standard_normal(int(rows.sum()))
+    table.loc[rows, "value"] = loss(table.loc[rows, "n"].to_numpy(float)) * np.exp(errors)
+    return table
+
+
+def test_a_floor_is_drawn_and_said() -> None:
+    table = curved(lambda n: n**-0.3 + 0.1, 1e-3)
+    panels, tables, *_ = report_figures(table, a_study())
+    (line,) = [line for line in panels.axes[0].lines if line.get_gid() == "fit"]
+    x, y = np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
+    np.testing.assert_allclose(y, x**-0.3 + 0.1, rtol=0.005)
+    assert re.search(
+        r" = 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\], floor 0\.", panels.legends[0].get_texts()[0].get_text()
+    )
+    words = " ".join(text.get_text() for text in tables.texts)
+    assert "no pure power law (p < 0.0001): the loss falls to a floor" in words
+    assert "A straight line would give 0.19" in words
+
+
+def test_a_curve_that_is_no_power_law_has_no_exponent() -> None:
+    table = curved(lambda n: np.where(n > 256, (n / 256) ** -0.4 * 256**-0.1, n**-0.1), 1e-3)
+    study = a_study(fit={"n_min": 16})
+    panels, tables, *_ = report_figures(table, study)
+    assert not [line for line in panels.axes[0].lines if line.get_gid() in ("fit", "beyond")]
+    assert panels.legends[0].get_texts()[0].get_text() == "FC3 NTK  no power law"
+    assert any("No power law: the tables say why" in text.get_text() for text in panels.texts)
+    words = " ".join(text.get_text() for text in tables.texts)
+    assert "no power law over n = 16 to 4,096: the exponent still grows, from" in words
+
+
+def test_a_single_draw_of_four_sizes_is_said_to_give_no_interval() -> None:
+    panels, tables, *_ = report_figures(
+        curved(lambda n: n**-0.1, 0.0).query("n < 256 and draw == 0"), a_study()
+    )
+    assert f"{style.ALPHA} = 0.100 [0.100, 0.100]" in panels.legends[0].get_texts()[0].get_text()
+    table = curved(lambda n: n**-0.1, 0.01).query("n < 256 and draw == 0")
+    panels, tables, *_ = report_figures(table, a_study())
+    assert re.search(r" = 0\.\d{3}, no interval", panels.legends[0].get_texts()[0].get_text())
+    words = " ".join(text.get_text() for text in tables.texts)
+    assert "4 sizes with a draw each do not tell whether there is a floor" in words
 
 
 def test_draws_are_dots_around_their_mean() -> None:

@@ -105,6 +105,15 @@ def test_an_iterative_solve_has_a_folder_of_its_own_and_waits_for_no_other() -> 
     assert inputs.solution(study, "FC", 64) == "results/tiny/solutions/FC/iterative/n64/solved.json"
 
 
+def test_a_learning_curve_needs_the_matrix_of_the_largest_direct_size_and_the_ridges_up_to_it() -> None:
+    described = [f"{TRAIN}/kernel.json", "results/tiny/features/plain/features.json"]
+    solved = "results/tiny/solutions/FC/direct/n16/solved.json"
+    assert inputs.learning_curve_blocks(study_of(), "FC") == [f"{TRAIN}/blocks/0-0.npy", *described, solved]
+    assert inputs.learning_curves(study_of()) == ["results/tiny/learning_curves/FC.parquet"]
+    assert inputs.learning_curve_blocks(study_of(solver={"direct_up_to": 8}), "FC") == []
+    assert inputs.learning_curve_blocks(study_of(data=AUGMENTED, training_sizes={"sizes": [32]}), "FC") == []
+
+
 def test_scores_need_the_rows_of_every_test_set() -> None:
     needed = inputs.evaluation_blocks(study_of(), "FC", 64)
     rows = [

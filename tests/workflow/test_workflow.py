@@ -32,6 +32,8 @@ def test_a_study_runs_to_its_report(finished: Project) -> None:
     assert metrics["converged"].all()
     accuracy = metrics.query("metric == 'accuracy' and split == 'digits'").groupby("n")["value"].mean()
     assert accuracy[64] > accuracy[8] > 0.1
+    predicted = pd.read_csv(finished.folder / "results/tiny/learning_curves.csv").set_index("n")
+    assert predicted["deviation_percent"].notna().to_dict() == {8: True, 16: True, 64: False}
 
 
 def test_a_second_run_does_nothing(finished: Project) -> None:

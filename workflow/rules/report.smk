@@ -12,6 +12,7 @@ rule collect_metrics:
             labels={"content": "every number", "format": "Parquet"},
         ),
         at(folders.CONVERGENCE),
+        at(folders.RIDGES),
     log:
         "results/{study}/logs/collect_metrics.log",
     localrule: True
@@ -30,6 +31,8 @@ rule report_scaling:
     input:
         at(folders.METRICS),
         at(folders.CONVERGENCE),
+        at(folders.RIDGES),
+        of_wildcards(inputs.learning_curves),
     output:
         pdf=report(
             at(folders.report("scaling")),
@@ -54,6 +57,12 @@ rule report_scaling:
             caption="../report/final.rst",
             category="{study}",
             labels={"content": "results at the largest n", "format": "table"},
+        ),
+        predicted=report(
+            at(folders.PREDICTED),
+            caption="../report/learning_curves.rst",
+            category="{study}",
+            labels={"content": "predicted learning curves", "format": "table"},
         ),
     log:
         "results/{study}/logs/report_scaling.log",

@@ -41,6 +41,24 @@ rule solve_iteratively:
         "--threads {threads:q} --tasks {resources.tasks:q}"
 
 
+# Eigenvalues of the kernel matrix of the largest size that is solved directly.
+rule predict_learning_curve:
+    input:
+        of_wildcards(inputs.learning_curve_blocks),
+    output:
+        at(folders.LEARNING_CURVE),
+    log:
+        "results/{study}/logs/predict_learning_curve/{kernel}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config="config/{study}.yaml",
+        sizes=of_wildcards(inputs.settings("kernels", "training_sizes", "draws")),
+    shell:
+        "neural-kernels --log {log:q} predict-learning-curve {params.config:q} --kernel {wildcards.kernel:q} "
+        "--threads {threads:q}"
+
+
 # In a study with the section tasks, the scores of each task are written beside the metrics.
 rule evaluate_predictions:
     input:

@@ -254,6 +254,12 @@ OF_RULES = (
         (KERNEL, SIZE),
     ),
     Verb(
+        "predict-learning-curve",
+        "learning_curve:predict_learning_curve",
+        "predict the test loss of every training size from one kernel matrix",
+        (KERNEL, THREADS),
+    ),
+    Verb(
         "predict-tests",
         "splits:predict_tests",
         "keep what one training size's solution predicts for test sets",

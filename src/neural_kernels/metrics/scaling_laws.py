@@ -1,53 +1,74 @@
 """Power laws loss(n) = a n^(-alpha) of the test loss in the number of training examples.
 
 The paper's section 3: the smallest training sets show a lower slope, which is no part of the law, so the
-fit is over a range that excludes that shallow start (``straight_from``), or over one that the user gives.
+fit is over a range that excludes that shallow start (``straight_from``), or over one that the user gives. What is left
+may be no power law all the same: loss(n) = n^(-0.3) + 0.1 looks like n^(-0.19) with R^2 = 0.99. So a floor is fitted
+as well, c in a n^(-alpha) + c, and an exponent that changes is looked for (``law_with_floor``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
+
+from neural_kernels.metrics import law_with_floor
+from neural_kernels.metrics.law_with_floor import FlooredLaw
 
 # Slope and intercept take two, and an interval from what is left needs more than one.
 MIN_SIZES = 4
 # A start that is bent by less than this is taken for noise, not for the shallow start.
 SHALLOWER = 0.8
 # Squared relative loss below which differences are rounding; keeps the logarithm of a perfect fit finite.
-ROUNDING = 1e-12
+ROUNDING = law_with_floor.ROUNDING
+NO_POWER_LAW = "no power law"
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """loss(n) = a n^(-alpha) for n_min <= n <= n_max.
+    """loss(n) = a n^(-alpha) + floor for n_min <= n <= n_max.
 
-    ``alpha_low`` and ``alpha_high`` are the ends of the bootstrap interval, ``r_squared`` is of the log
-    losses, ``points`` counts the distinct n, and ``resampled`` says what the bootstrap drew again:
-    "draws" or "residuals".
+    Attributes:
+        a, alpha: of the straight line through the logarithms where no floor is found, else of the law with ``floor``.
+        alpha_low, alpha_high: the interval of the exponent, whatever floor there may be; ``alpha_high`` is infinity
+            where the sizes allow a floor of any size. NaN where it is withheld, as ``remark`` says.
+        floor: what the loss goes to; 0 of a pure power law.
+        line_alpha, line_low, line_high: exponent and bootstrap interval of the straight line, right without a floor.
+        p_no_floor: of the test whether there is none; NaN where nothing is tested.
+        r_squared: of the log losses.
+        points: how many distinct n.
+        resampled: what the bootstrap drew again, "draws" or "residuals".
+        remark: a sentence for people where the law has a floor or no interval, else empty.
     """
 
     a: float
     alpha: float
     alpha_low: float
     alpha_high: float
+    floor: float
+    line_alpha: float
+    line_low: float
+    line_high: float
+    p_no_floor: float
     r_squared: float
     n_min: int
     n_max: int
     points: int
     resampled: str
+    remark: str = ""
 
     def loss(self, n: np.ndarray | float) -> np.ndarray:
         """The law at ``n``, inside its range or beyond it; float64, the shape of ``n``."""
-        return self.a * np.asarray(n, dtype=np.float64) ** -self.alpha
+        return self.a * np.asarray(n, dtype=np.float64) ** -self.alpha + self.floor
 
 
 @dataclass(frozen=True)
 class NoFit:
-    """Why there is no power law, as half a sentence for people."""
+    """Why there is no power law, as half a sentence for people, and the same in two words."""
 
     reason: str
+    short: str = "no fit"
 
 
 def fit_power_law(
@@ -60,15 +81,16 @@ def fit_power_law(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> PowerLaw | NoFit:
-    """Least squares of log loss on log n, and a bootstrap interval of the exponent.
+    """Least squares of log loss on log n, with a floor where one is found, and intervals of the exponent.
 
     Several points of one n are draws of the training set: their log losses are averaged first, so that
-    each n counts once. Where every n in the range has two draws or more, the bootstrap resamples draws
-    within n; otherwise it resamples residuals, each divided by sqrt(1 - leverage). Both are small
-    samples, so the percentiles are stretched by the ratio of Student's t to the normal quantile
-    (Hesterberg 2015, "What teachers should know about the bootstrap", on their narrowness). Resampled
-    draws say how much the exponent depends on the draw, and nothing about a curve that is no power law:
-    R^2 does.
+    each n counts once. ``law_with_floor`` says whether the means are a power law, and within which interval its
+    exponent lies if a floor may be there; docs/results.md has how often that interval covers it.
+
+    The narrower interval of the straight line, for the case that there is no floor, is a bootstrap. Where every n in
+    the range has two draws or more, it resamples draws within n; otherwise residuals, each divided by
+    sqrt(1 - leverage). Both are small samples, so the percentiles are stretched by the ratio of Student's t to the
+    normal quantile (Hesterberg 2015, "What teachers should know about the bootstrap", on their narrowness).
 
     Args:
         n: (points,) training sizes, at least 1.
@@ -80,8 +102,8 @@ def fit_power_law(
         seed: of the bootstrap.
 
     Returns:
-        The law; or why there is none: fewer than ``MIN_SIZES`` sizes in the range, a loss of zero, or one
-        that does not change.
+        The law; or why there is none: fewer than ``MIN_SIZES`` sizes in the range, a loss of zero, one
+        that does not change, or a curve that is no power law with or without a floor.
 
     Raises:
         ValueError: shapes that differ, a loss that is negative or not finite, n below 1, or a
@@ -119,17 +141,60 @@ def fit_power_law(
     tail = (1 - confidence) / 2
     stretch = stats.t.ppf(1 - tail, freedom) / stats.norm.ppf(1 - tail)
     low, high = stretch * np.quantile(-(noise @ weights), [tail, 1 - tail])
-    return PowerLaw(
+    line = PowerLaw(
         a=float(np.exp(intercept)),
         alpha=-slope,
         alpha_low=float(-slope + low),
         alpha_high=float(-slope + high),
+        floor=0.0,
+        line_alpha=-slope,
+        line_low=float(-slope + low),
+        line_high=float(-slope + high),
+        p_no_floor=np.nan,
         r_squared=1.0 - float(residuals @ residuals) / total,
         n_min=int(sizes[0]),
         n_max=int(sizes[-1]),
         points=len(sizes),
         resampled=resampled,
     )
+    errors = law_with_floor.errors_of(draws)
+    if float(residuals @ residuals) <= ROUNDING * len(y) and not errors.variance > ROUNDING:
+        return line
+    return _judged(line, law_with_floor.fit_floored_law(x, y, errors, confidence), x, y)
+
+
+def interval(low: float, high: float) -> str:
+    """For people: both ends, or what the exponent is at least."""
+    return f"[{low:.3f}, {high:.3f}]" if np.isfinite(high) else f"at least {low:.3f}"
+
+
+def _judged(line: PowerLaw, law: FlooredLaw, x: np.ndarray, y: np.ndarray) -> PowerLaw | NoFit:
+    """The line, with the interval that allows for a floor; the law with a floor; or why neither is given."""
+    if law.objection:
+        return NoFit(
+            f"no power law over n = {line.n_min:,} to {line.n_max:,}: {law.objection}", short=NO_POWER_LAW
+        )
+    if np.isnan(law.p_no_floor):
+        remark = f"{line.points} sizes with a draw each do not tell whether there is a floor: no interval"
+        return replace(line, alpha_low=np.nan, alpha_high=np.nan, remark=remark)
+    low, high = law.alpha_low, law.alpha_high
+    if law.p_no_floor >= law_with_floor.LEVEL:
+        low, high = min(low, line.alpha), max(high, line.alpha)
+        return replace(line, alpha_low=low, alpha_high=high, p_no_floor=law.p_no_floor)
+    p = f"p = {law.p_no_floor:.1g}" if law.p_no_floor >= 1e-4 else "p < 0.0001"
+    remark = f"no pure power law ({p}): the loss falls to a floor"
+    fitted = replace(
+        line,
+        a=law.a,
+        alpha=law.alpha,
+        alpha_low=low,
+        alpha_high=high,
+        floor=law.floor,
+        p_no_floor=law.p_no_floor,
+        remark=f"{remark}; {law.rival}" if law.rival else remark,
+    )
+    misfit = np.sum((y - np.log(fitted.loss(np.exp(x)))) ** 2)
+    return replace(fitted, r_squared=1.0 - float(misfit / np.sum((y - y.mean()) ** 2)))
 
 
 def straight_from(x: np.ndarray, y: np.ndarray) -> int:

@@ -1,6 +1,8 @@
-"""How conjugate gradients converged: the residual of each iterative solve against its iterations."""
+"""How iterative solves converged: the residual of each iterative solve against its iterations."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,7 +13,9 @@ COLUMNS = ("kernel", "n", "draw", "iteration", "column", "residual", "recomputed
 PANELS_A_PAGE = 4
 
 
-def convergence_figures(histories: pd.DataFrame, tolerance: float) -> list[Figure]:
+def convergence_figures(
+    histories: pd.DataFrame, tolerance: float, helped: Sequence[str] = ()
+) -> list[Figure]:
     """A panel for each kernel: the largest relative residual of any right-hand side, a line for each n.
 
     To be called within ``style.context()``.
@@ -20,17 +24,18 @@ def convergence_figures(histories: pd.DataFrame, tolerance: float) -> list[Figur
         histories: a row for each solve, iteration and right-hand side, columns as ``COLUMNS``; without
             rows there is no page.
         tolerance: of the relative residual, drawn as a line.
+        helped: what made the iterations shorter, sentences.
     """
     kernels = list(dict.fromkeys(histories["kernel"]))
     return [
-        _page(histories, kernels[first : first + PANELS_A_PAGE], tolerance)
+        _page(histories, kernels[first : first + PANELS_A_PAGE], tolerance, helped)
         for first in range(0, len(kernels), PANELS_A_PAGE)
     ]
 
 
-def _page(histories: pd.DataFrame, kernels: list[str], tolerance: float) -> Figure:
+def _page(histories: pd.DataFrame, kernels: list[str], tolerance: float, helped: Sequence[str]) -> Figure:
     figure = style.new_figure(style.PAGE)
-    style.draw_title(figure, "Convergence of conjugate gradients")
+    style.draw_title(figure, "Convergence of iterative solves")
     grid = figure.add_gridspec(
         1 if len(kernels) <= 2 else 2, min(len(kernels), 2),
         left=0.09, right=0.97, top=0.84, bottom=0.14, hspace=0.45, wspace=0.22,
@@ -53,6 +58,11 @@ def _page(histories: pd.DataFrame, kernels: list[str], tolerance: float) -> Figu
         axes.legend(frameon=False, ncols=2)
     style.draw_notes(
         figure,
-        "Each line: the worst right-hand side still iterated on or already converged. Dashed: the tolerance.",
+        " ".join(
+            [
+                "Each line: the worst right-hand side still iterated on or already converged. Dashed: the tolerance.",
+                *helped,
+            ]
+        ),
     )
     return figure

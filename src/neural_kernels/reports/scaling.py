@@ -10,32 +10,50 @@ from matplotlib.figure import Figure
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import style
 from neural_kernels.reports.convergence import convergence_figures
+from neural_kernels.reports.predicted_curves import predicted_table, predictions
+from neural_kernels.reports.ridge_sweep import acceleration_notes, ridge_figures
 from neural_kernels.reports.scaling_panels import scaling_figure
 from neural_kernels.reports.scaling_summary import (
     checked,
     final_table,
     fits_table,
     footer,
+    kernel_labels,
     solves_table,
 )
-from neural_kernels.reports.scaling_tables import exponents, results, solves
+from neural_kernels.reports.scaling_tables import exponents, findings, results, solves
 from neural_kernels.reports.table_pages import table_pages
 from neural_kernels.study.study import Study
 
-__all__ = ["final_table", "fits_table", "solves_table", "write_scaling_figure", "write_scaling_report"]
+__all__ = [
+    "final_table",
+    "fits_table",
+    "predicted_table",
+    "solves_table",
+    "write_scaling_figure",
+    "write_scaling_report",
+]
 
 COLUMNS_A_PAGE = 4
 
 
 def write_scaling_report(
-    metrics: pd.DataFrame, study: Study, out: str | Path, histories: pd.DataFrame | None = None
+    metrics: pd.DataFrame,
+    study: Study,
+    out: str | Path,
+    histories: pd.DataFrame | None = None,
+    predicted: pd.DataFrame | None = None,
+    ridges: pd.DataFrame | None = None,
 ) -> None:
-    """The report as a PDF of A4 pages: panels, exponents and results, how each solve went and converged.
+    """The report as a PDF of A4 pages: panels, exponents and results, how each solve went and converged, and what each
+    ridge was worth.
 
     Args:
         metrics: a metrics table (``neural_kernels.metrics_table``) of one study.
         study: what its file says, of which title, seed, kernels and fit are read.
         histories: residuals of the iterative solves (``reports.convergence``), for a page of their own.
+        predicted: learning curves that kernel matrices predict (``reports.predicted_curves``).
+        ridges: what each candidate of the ridge was worth (``reports.ridge_sweep``), for a page of its own.
         out: path of the PDF; it appears whole or not at all, and equal tables give equal bytes.
 
     Raises:
@@ -43,13 +61,19 @@ def write_scaling_report(
     """
     metrics = checked(metrics)
     with style.context():
-        pages = report_figures(metrics, study)
+        pages = report_figures(metrics, study, predicted)
+        labels = kernel_labels(metrics, study)
+        helped = [] if ridges is None else acceleration_notes(ridges, labels)
         if histories is not None:
-            pages += convergence_figures(histories, study.solver.tolerance)
+            pages += convergence_figures(histories, study.solver.tolerance, helped)
+        if ridges is not None:
+            pages += ridge_figures(ridges, labels)
         style.write_pdf(pages, Path(out), study.title)
 
 
-def write_scaling_figure(metrics: pd.DataFrame, study: Study, out: str | Path) -> None:
+def write_scaling_figure(
+    metrics: pd.DataFrame, study: Study, out: str | Path, predicted: pd.DataFrame | None = None
+) -> None:
     """The panels of all test sets alone, as .png or .svg by the name of ``out``.
 
     Raises:
@@ -57,16 +81,22 @@ def write_scaling_figure(metrics: pd.DataFrame, study: Study, out: str | Path) -
     """
     metrics = checked(metrics)
     with style.context():
-        style.write_image(scaling_figure(metrics, study, metrics_table.test_sets(metrics)), Path(out))
+        figure = scaling_figure(metrics, study, metrics_table.test_sets(metrics), predicted)
+        style.write_image(figure, Path(out))
 
 
-def report_figures(metrics: pd.DataFrame, study: Study) -> list[Figure]:
+def report_figures(
+    metrics: pd.DataFrame, study: Study, predicted: pd.DataFrame | None = None
+) -> list[Figure]:
     """The pages of the report, to be called within ``style.context()``."""
     test_sets = metrics_table.test_sets(metrics)
     pages = [
-        scaling_figure(metrics, study, test_sets[first : first + COLUMNS_A_PAGE])
+        scaling_figure(metrics, study, test_sets[first : first + COLUMNS_A_PAGE], predicted)
         for first in range(0, len(test_sets), COLUMNS_A_PAGE)
     ]
     foot = footer(metrics, study)
-    pages += table_pages([exponents(metrics, study), results(metrics, study)], foot, len(pages) + 1)
+    tables = [exponents(metrics, study), *findings(metrics, study), results(metrics, study)]
+    if predicted is not None:
+        tables += predictions(metrics, study, predicted)
+    pages += table_pages(tables, foot, len(pages) + 1)
     return pages + table_pages([solves(metrics, study)], foot, len(pages) + 1)

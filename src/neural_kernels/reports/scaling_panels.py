@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from neural_kernels.metrics.scaling_laws import NoFit, PowerLaw
+from neural_kernels.metrics.scaling_laws import NO_POWER_LAW, NoFit, PowerLaw, interval
 from neural_kernels.reports import style
 from neural_kernels.reports.scaling_summary import (
     Curve,
@@ -25,8 +25,12 @@ LEGEND_HANDLE = 0.3  # inches before the text of a legend entry
 LOWEST_PANEL = 2.0  # inches
 
 
-def scaling_figure(metrics: pd.DataFrame, study: Study, test_sets: list[str]) -> Figure:
+def scaling_figure(
+    metrics: pd.DataFrame, study: Study, test_sets: list[str], predicted: pd.DataFrame | None = None
+) -> Figure:
     """A row for the loss and each score, a column for each of ``test_sets``; of a single one, side by side.
+
+    The losses in ``predicted``, see ``reports.predicted_curves``, are thin lines.
 
     To be called within ``style.context()``.
     """
@@ -39,7 +43,10 @@ def scaling_figure(metrics: pd.DataFrame, study: Study, test_sets: list[str]) ->
         for test_set in test_sets
     }
     curves = [curve(metrics, kernel, test_set, loss_metric) for kernel, test_set in laws]
-    notes = _notes(curves, study, labels, any(isinstance(law, PowerLaw) for law in laws.values()))
+    notes = _notes(curves, study, labels, list(laws.values()))
+    forecasts = _forecasts(predicted, kernels)
+    if forecasts:
+        notes += " Dotted: predicted from one kernel matrix."
     alert = _alert(curves)
     layout = _Layout(len(test_sets), len(shown), len(style.note_lines(notes, alert)))
     legends = [
@@ -65,6 +72,9 @@ def scaling_figure(metrics: pd.DataFrame, study: Study, test_sets: list[str]) ->
         loss, *scores = panels[-1]
         for place, kernel in enumerate(kernels):
             _draw_loss(loss, curve(metrics, kernel, test_set, loss_metric), laws[kernel, test_set], place)
+            if kernel in forecasts:
+                colour = style.COLOURS[place % len(style.COLOURS)]
+                loss.plot(*forecasts[kernel], ":", color=colour, linewidth=1.1, gid="predicted")
             for score, metric in zip(scores, score_metrics, strict=True):
                 _draw_score(score, curve(metrics, kernel, test_set, metric), place)
         for ax in panels[-1] if layout.side_by_side else [loss]:
@@ -75,15 +85,35 @@ def scaling_figure(metrics: pd.DataFrame, study: Study, test_sets: list[str]) ->
     return figure
 
 
-def _notes(curves: list[Curve], study: Study, labels: dict[str, str], fitted: bool) -> str:
+def _forecasts(
+    predicted: pd.DataFrame | None, kernels: list[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Sizes and predicted losses of the kernels that have some."""
+    if predicted is None:
+        return {}
+    there = predicted.dropna(subset="predicted")
+    parts = {kernel: there.loc[there["kernel"] == kernel] for kernel in kernels}
+    return {
+        kernel: (part["n"].to_numpy(), part["predicted"].to_numpy(dtype=np.float64))
+        for kernel, part in parts.items()
+        if len(part)
+    }
+
+
+def _notes(curves: list[Curve], study: Study, labels: dict[str, str], laws: list[PowerLaw | NoFit]) -> str:
     """What stands below the panels."""
     percent = 100 * study.fit.confidence
     sentences = []
+    fitted = [law for law in laws if isinstance(law, PowerLaw)]
     if fitted:
         sentences.append(
             "Lines: least squares of log loss on log n, solid over the fitted range and dashed beyond. "
-            f"Brackets: {percent:g} % bootstrap interval of {style.ALPHA}."
+            f"Brackets: {percent:g} % interval of {style.ALPHA}, which allows for a floor under the curve."
         )
+    if any(law.floor > 0 for law in fitted):
+        sentences.append("Floor: no pure power law, the loss falls to that value.")
+    if any(isinstance(law, NoFit) and law.short == NO_POWER_LAW for law in laws):
+        sentences.append("No power law: the tables say why; thin lines join the points.")
     if any(len(np.unique(points.n)) < len(points.n) for points in curves):
         sentences.append(
             "Markers: means over draws of the training set (geometric for the loss); dots: single draws."
@@ -153,12 +183,17 @@ def _draw_loss(ax: Axes, points: Curve, law: PowerLaw | NoFit, place: int) -> No
     if isinstance(law, NoFit):
         ax.plot(sizes, centres, color=colour, linewidth=0.8, alpha=0.5)
         return
-    inside = np.array([law.n_min, law.n_max])
+    inside = _line_between(law.n_min, law.n_max, law)
     ax.plot(inside, law.loss(inside), color=colour, linewidth=1.5, gid="fit")
-    for beyond in ((points.n.min(), law.n_min), (law.n_max, points.n.max())):
-        if beyond[0] < beyond[1]:
-            ends = np.array(beyond)
+    for first, last in ((points.n.min(), law.n_min), (law.n_max, points.n.max())):
+        if first < last:
+            ends = _line_between(first, last, law)
             ax.plot(ends, law.loss(ends), color=colour, linewidth=1.0, linestyle=(0, (4, 3)), gid="beyond")
+
+
+def _line_between(first: int, last: int, law: PowerLaw) -> np.ndarray:
+    """Where the law is drawn: a pure one is straight."""
+    return np.geomspace(first, last, 64) if law.floor > 0 else np.array([first, last])
 
 
 def _draw_score(ax: Axes, points: Curve, place: int) -> None:
@@ -290,10 +325,14 @@ def _legend(figure: Figure, corner: tuple[float, float], texts: list[str]) -> No
 
 
 def exponent(law: PowerLaw | NoFit) -> str:
-    """The exponent and its interval, as "alpha = 0.212 [0.193, 0.231]" with the Greek letter."""
+    """The exponent, its interval and the floor, as "alpha = 0.212 [0.193, 0.231]" with the Greek letter."""
     if isinstance(law, NoFit):
-        return "no fit"
-    return f"{style.ALPHA} = {law.alpha:.3f} [{law.alpha_low:.3f}, {law.alpha_high:.3f}]"
+        return law.short
+    text = f"{style.ALPHA} = {law.alpha:.3f}"
+    if np.isnan(law.alpha_low):
+        return f"{text}, no interval"
+    text += f" {interval(law.alpha_low, law.alpha_high)}"
+    return f"{text}, floor {law.floor:.3g}" if law.floor > 0 else text
 
 
 def evaluated_on(study: Study, labels: dict[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -111,16 +111,20 @@ def fit_curve(points: Curve, study: Study) -> PowerLaw | NoFit:
         seed=study.seed,
     )
     if isinstance(law, NoFit) and not used.all():
-        return NoFit(f"{law.reason} ({int((~used).sum())} solves that did not converge left out)")
+        return replace(
+            law, reason=f"{law.reason} ({int((~used).sum())} solves that did not converge left out)"
+        )
     return law
 
 
 def fits_table(metrics: pd.DataFrame, study: Study) -> pd.DataFrame:
     """A row for each kernel and test set: the exponent, its interval and range, or why there is no fit.
 
-    Columns: study, kernel, label, architecture, kind, precision, test_set, metric, alpha, alpha_low,
-    alpha_high, confidence, a, r_squared, n_min, n_max, points, resampled, left_out (points of solves that
-    did not converge), reason (empty where there is a fit). Numbers of a missing fit are NaN or <NA>.
+    Columns: study, kernel, label, architecture, kind, precision, test_set, metric, confidence, left_out (points of
+    solves that did not converge), reason (empty where there is a fit), and those of ``PowerLaw``: a, alpha,
+    alpha_low, alpha_high (inf without an upper end; both NaN where the interval is withheld), floor, line_alpha,
+    line_low, line_high, p_no_floor, r_squared, n_min, n_max, points, resampled, remark. Numbers of a missing fit
+    are NaN or <NA>.
     """
     metric = LOSS[task_of(metrics)]
     confidence = study.fit.confidence
@@ -130,17 +134,6 @@ def fits_table(metrics: pd.DataFrame, study: Study) -> pd.DataFrame:
         for test_set in metrics_table.test_sets(metrics):
             points = curve(metrics, kernel, test_set, metric)
             law = fit_curve(points, study)
-            fields = (
-                "alpha",
-                "alpha_low",
-                "alpha_high",
-                "a",
-                "r_squared",
-                "n_min",
-                "n_max",
-                "points",
-                "resampled",
-            )
             records.append(
                 {
                     "study": first["study"],
@@ -154,15 +147,12 @@ def fits_table(metrics: pd.DataFrame, study: Study) -> pd.DataFrame:
                     "confidence": confidence,
                     "left_out": int((~points.converged).sum()),
                     "reason": law.reason if isinstance(law, NoFit) else "",
-                    **{field: getattr(law, field, None) for field in fields},
+                    **{field.name: getattr(law, field.name, None) for field in fields(PowerLaw)},
                 }
             )
     table = pd.DataFrame(records)
-    floats = ["alpha", "alpha_low", "alpha_high", "a", "r_squared"]
-    counts = ["n_min", "n_max", "points"]
-    return table.astype(
-        dict.fromkeys(floats, "float64") | dict.fromkeys(counts, "Int64") | {"resampled": "str"}
-    )
+    types = {"float": "float64", "int": "Int64", "str": "str"}
+    return table.astype({field.name: types[str(field.type)] for field in fields(PowerLaw)})
 
 
 def final_table(metrics: pd.DataFrame, study: Study) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from neural_kernels.metrics.evaluation import LOSS
+from neural_kernels.metrics.scaling_laws import NO_POWER_LAW, interval
 from neural_kernels.reports import style
 from neural_kernels.reports.chosen import how_the_ridge_is_chosen, passed_over_note
 from neural_kernels.reports.scaling_panels import evaluated_on
@@ -29,24 +30,29 @@ RESAMPLED = {
 
 
 def exponents(metrics: pd.DataFrame, study: Study) -> Table:
-    """Exponent, interval, range and R^2 of each kernel on each test set."""
+    """Exponent, intervals, floor, range and R^2 of each kernel on each test set."""
     fits = fits_table(metrics, study)
+    floors = bool((fits["floor"] > 0).any())
     rows = []
     for fit in fits.to_dict("records"):
         names = [fit["label"], style.test_set_name(fit["test_set"])]
         if fit["reason"]:
-            rows.append([*names, "no fit", "", "", "", "", fit["reason"]])
+            short = NO_POWER_LAW if fit["reason"].startswith(NO_POWER_LAW) else "no fit"
+            rows.append([*names, short, "", "", *[""] * floors, "", "", "", ""])
             continue
-        left_out = f"{fit['left_out']} unconverged left out" if fit["left_out"] else ""
+        pure = fit["floor"] == 0
         rows.append(
             [
                 *names,
                 f"{fit['alpha']:.3f}",
-                f"[{fit['alpha_low']:.3f}, {fit['alpha_high']:.3f}]",
+                "" if np.isnan(fit["alpha_low"]) else interval(fit["alpha_low"], fit["alpha_high"]),
+                interval(fit["line_low"], fit["line_high"]) if pure else "",
+                *[""] * (floors and pure),
+                *[f"{fit['floor']:.3g}"] * (floors and not pure),
                 f"{fit['n_min']:,} to {fit['n_max']:,}",
                 str(fit["points"]),
                 f"{fit['r_squared']:.4f}",
-                left_out,
+                f"{fit['left_out']} unconverged left out" if fit["left_out"] else "",
             ]
         )
     percent = 100 * study.fit.confidence
@@ -55,28 +61,48 @@ def exponents(metrics: pd.DataFrame, study: Study) -> Table:
         "Test set",
         style.ALPHA,
         f"{percent:g} % interval",
+        "if no floor",
+        *["Floor"] * floors,
         "Fitted range of n",
         "Sizes",
         "R²",
         "Remarks",
     ]
     note = (
-        f"{style.metric_name(LOSS[task_of(metrics)])} = a·n⁻ᵅ, least squares on the logarithms. "
-        f"{_range_rule(study)}"
+        f"{style.metric_name(LOSS[task_of(metrics)])} = a·n⁻ᵅ, least squares on the logarithms; where that is "
+        f"rejected at 5 %, a·n⁻ᵅ + floor, or no power law. {_range_rule(study)} The interval of {style.ALPHA} allows "
+        "for a floor that the sizes do not show; the narrower one holds if there is none."
     )
     used = [text for name, text in RESAMPLED.items() if name in set(fits["resampled"].dropna())]
     if used:
-        note += f" Interval of {style.ALPHA}: {' or, where an n has a single draw, '.join(used)}."
+        note += f" For that one {' or, where an n has a single draw, '.join(used)}."
     if not any(row[-1] for row in rows):
         header, rows = header[:-1], [row[:-1] for row in rows]
     return Table(
         "Scaling exponents of the test loss",
         header,
         rows,
-        numbers=frozenset({2, 3, 4, 5, 6}),
+        numbers=frozenset(range(2, 8 + floors)),
         rules=_starts([row[0] for row in rows]),
         notes=[note],
     )
+
+
+def findings(metrics: pd.DataFrame, study: Study) -> list[Table]:
+    """Why a curve is no pure power law, or has no fit or interval: a table, none where every curve is one."""
+    rows = []
+    for fit in fits_table(metrics, study).to_dict("records"):
+        found = fit["reason"] or fit["remark"]
+        if not found:
+            continue
+        if not fit["reason"] and fit["floor"] > 0:
+            line = f"{fit['line_alpha']:.3f} {interval(fit['line_low'], fit['line_high'])}"
+            found += f". A straight line would give {line}"
+        rows.append([fit["label"], style.test_set_name(fit["test_set"]), found])
+    if not rows:
+        return []
+    header = ["Kernel", "Test set", "What the points say"]
+    return [Table("Curves without a pure power law", header, rows, rules=_starts([row[0] for row in rows]))]
 
 
 def _range_rule(study: Study) -> str:

@@ -160,6 +160,21 @@ def evaluation_blocks(study: Study, kernel: str, n: int) -> list[str]:
     return [*needed, *described, features(study, kernel)]
 
 
+def learning_curve_blocks(study: Study, kernel: str) -> list[str]:
+    """The kernel matrix that the learning curve is predicted from, and the solutions whose ridges it takes."""
+    n = study.predicted_from(kernel)
+    if n == 0:
+        return []
+    needed = _blocks(study, kernel, "train", _training_grid(study, kernel).window_blocks(0, n))
+    needed += [_declaration(study, kernel, "train"), features(study, kernel)]
+    return needed + [solution(study, kernel, size) for size in study.training_sizes(kernel) if size <= n]
+
+
+def learning_curves(study: Study) -> list[str]:
+    """The predicted learning curve of every kernel."""
+    return [_at(folders.LEARNING_CURVE, study=study.name, kernel=kernel) for kernel in study.kernels]
+
+
 def metrics_files(study: Study) -> list[str]:
     """Metrics of every kernel and size."""
     return [_metrics_file(study, kernel, n) for kernel in study.kernels for n in study.training_sizes(kernel)]

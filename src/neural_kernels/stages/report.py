@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from neural_kernels.metrics import table as metrics_table
-from neural_kernels.reports import scaling
+from neural_kernels.reports import ridge_sweep, scaling
 from neural_kernels.reports.convergence import COLUMNS
+from neural_kernels.reports.predicted_curves import COLUMNS as PREDICTED_COLUMNS
 from neural_kernels.solvers import solved_size
 from neural_kernels.storage import sealed_parquet
 from neural_kernels.storage.files import write_atomically
@@ -31,6 +32,7 @@ def collect_metrics(study: Study, results: Path) -> None:
     metrics_table.write(table, at(results, folders.METRICS, study=study.name))
     histories = _histories(study, results)
     sealed_parquet.write(at(results, folders.CONVERGENCE, study=study.name), histories)
+    sealed_parquet.write(at(results, folders.RIDGES, study=study.name), _ridges(study, results))
 
 
 def _histories(study: Study, results: Path) -> pd.DataFrame:
@@ -48,6 +50,19 @@ def _histories(study: Study, results: Path) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[list(COLUMNS)] if tables else empty
 
 
+def _ridges(study: Study, results: Path) -> pd.DataFrame:
+    """What each candidate of the ridge was worth in every solve, and what made it shorter."""
+    return ridge_sweep.as_table(
+        row
+        for kernel in study.kernels
+        for n in study.training_sizes(kernel)
+        for draw, solved in enumerate(
+            solved_size.read(solution_folder(study, results, kernel, n), study.draws(n, kernel))["draws"]
+        )
+        for row in ridge_sweep.rows(kernel, n, draw, solved)
+    )
+
+
 def report_scaling(study: Study, results: Path) -> None:
     """Fits, figure and PDF of the study, all drawn from ``metrics.parquet``."""
 
@@ -57,11 +72,21 @@ def report_scaling(study: Study, results: Path) -> None:
     histories = sealed_parquet.read(path(folders.CONVERGENCE))
     table = metrics_table.read(path(folders.METRICS))
     fits = scaling.fits_table(table, study)
-    scaling.write_scaling_figure(table, study, path(folders.figure("scaling")))
-    scaling.write_scaling_report(table, study, path(folders.report("scaling")), histories)
+    predicted = _predicted(study, results)
+    scaling.write_scaling_figure(table, study, path(folders.figure("scaling")), predicted)
+    ridges = sealed_parquet.read(path(folders.RIDGES))
+    scaling.write_scaling_report(table, study, path(folders.report("scaling")), histories, predicted, ridges)
     write_table(path(folders.FITS), fits)
     write_table(path(folders.FINAL), scaling.final_table(table, study))
+    write_table(path(folders.PREDICTED), scaling.predicted_table(table, study, predicted))
     log.info("%s", path(folders.report("scaling")))
+
+
+def _predicted(study: Study, results: Path) -> pd.DataFrame:
+    """The learning curves that were predicted, those that are there: one by hand is no condition of a report."""
+    paths = [at(results, folders.LEARNING_CURVE, study=study.name, kernel=kernel) for kernel in study.kernels]
+    tables = [sealed_parquet.read(path) for path in paths if path.exists()]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(PREDICTED_COLUMNS))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -60,16 +60,16 @@ class Ladder(Section):
 
 
 class Fit(Section):
-    """Power law loss(n) = a n^-alpha of each kernel on each test set."""
+    """Power law loss(n) = a n^-alpha of each kernel on each test set, with a floor where one is found."""
 
     n_min: Examples | None = Field(
         None, description="Smallest n of the fit; left out, the shallow start is found and excluded."
     )
     n_max: Examples | None = Field(None, description="Largest n of the fit.")
     bootstrap: Annotated[int, Field(ge=100, le=100_000), WHOLE] = Field(
-        1000, description="Bootstrap samples of the interval."
+        1000, description="Bootstrap samples of the interval that holds without a floor."
     )
-    confidence: Number = Field(0.95, gt=0, lt=1, description="Coverage of the interval of alpha.")
+    confidence: Number = Field(0.95, gt=0, lt=1, description="Coverage of the intervals of alpha.")
 
 
 class PublishedFigure(Section):

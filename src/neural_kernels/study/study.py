@@ -32,6 +32,10 @@ from neural_kernels.tuning.settings import Tuning, parse_tuning
 SHARED = ("data", "preprocessing", "kernels", "precision", "engine", "blocks")
 
 
+# Eigenvectors take some 9 n^3 operations, a factorisation a third: of more examples, far longer than all solves.
+MOST_PREDICTED_FROM = 8192
+
+
 @dataclass(frozen=True)
 class Kernel:
     """One kernel of a study: what is computed on which features, and how far."""
@@ -210,6 +214,18 @@ class Study:
     def method(self, n: int) -> Literal["direct", "iterative"]:
         """How training size ``n`` is solved: by Cholesky, or by conjugate gradients above the size for that."""
         return "direct" if n <= self.solver.direct_up_to else "iterative"
+
+    def predicted_from(self, kernel: str) -> int:
+        """Leading examples of the kernel matrix that the learning curve is predicted from; 0 where none can be.
+
+        Of a larger matrix that is solved directly, a leading part that takes half the memory with its eigenvectors.
+        Augmented copies are no independent examples.
+        """
+        direct = [n for n in self.training_sizes(kernel) if self.method(n) == "direct"]
+        if not direct or self.augmentation_factor > 1:
+            return 0
+        fitting = math.isqrt(int(self.solver.memory_gib * 2**30) // 2 // (2 * 8))
+        return min(direct[-1], MOST_PREDICTED_FROM, fitting)
 
     def ridge_candidates(self) -> list[float]:
         """Candidates for the diagonal regulariser, relative to the mean diagonal, ascending."""
