@@ -13,24 +13,26 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from neural_kernels.errors import UserError
 from neural_kernels.progress import progress
 from neural_kernels.solvers import acceleration, block_lanczos, checkpoint
 from neural_kernels.solvers.acceleration import COUNTS, ROWS_A_COLUMN, Acceleration, Room
 from neural_kernels.solvers.block_lanczos import KrylovSpace
+from neural_kernels.solvers.communicator import Communicator
 from neural_kernels.solvers.criteria import VALIDATION
 from neural_kernels.solvers.definiteness import NotPositiveDefinite, explained_by_rounding, not_a_kernel
 from neural_kernels.solvers.estimates import LEAST_COLUMNS, InverseSums, group_means, group_sums
 from neural_kernels.solvers.iteration import History
 from neural_kernels.solvers.krylov_basis import KrylovBasis
 from neural_kernels.solvers.krylov_checkpoint import KrylovCheckpoint
-from neural_kernels.solvers.operator import RidgeSystem
+from neural_kernels.solvers.operator import Operator, RidgeSystem
 from neural_kernels.solvers.random_columns import gaussian_columns
-from neural_kernels.solvers.settings import NO_PRECONDITIONER
+from neural_kernels.solvers.settings import NO_PRECONDITIONER, CheckpointSettings, Settings
 from neural_kernels.solvers.solution import Record, Solution, StoppedBy
 from neural_kernels.solvers.store_operator import StoreOperator
 from neural_kernels.solvers.system import Opened, System
@@ -80,7 +82,7 @@ class KrylovSweep:
         matrix = 8 * n * (n + 1) // 2 // system.communicator.size
         basis_memory = max(spare // 4, spare - matrix)
         operator.place(left - basis_memory, system.columns + beside)
-        sweep = Sweep(system, operator, identity, beside, basis_memory)
+        sweep = Sweep(system, operator, identity, beside, basis_memory, system.store.dtype)
         return Opened(
             sweep.solve,
             lambda: {"acceleration": chosen.reason, **operator.placement(), **sweep.facts()},
@@ -137,20 +139,39 @@ def _random_columns(system: System, least: int, operator: StoreOperator, identit
     return chosen
 
 
+class Problem(Protocol):
+    """What a sweep reads of a ``System``."""
+
+    @property
+    def targets(self) -> np.ndarray: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def checkpoints(self) -> CheckpointSettings | None: ...
+
+    @property
+    def communicator(self) -> Communicator: ...
+
+
 @dataclass
 class Sweep:
     """The space of one system, and what it says of each ridge.
 
     Attributes:
+        operator: K, of which ``identity`` is the fingerprint.
         beside: random columns at the start of the space.
         basis_memory: bytes of the basis that stay in memory.
+        precision: in which the entries of K were computed.
     """
 
-    system: System
-    operator: StoreOperator
+    system: Problem
+    operator: Operator
     identity: str
     beside: int
     basis_memory: int
+    precision: npt.DTypeLike = np.float64
     _space: KrylovSpace | None = None
     _times: list[float] = field(default_factory=list)
     _resumed: int | None = None
@@ -326,15 +347,15 @@ class Sweep:
     def _refusal(self, ridge: float) -> Exception:
         """The error for a candidate at which the matrix is not positive definite."""
         least = float(np.linalg.eigvalsh(block_lanczos.tridiagonal(self.space))[0])
-        precision, mean = self.system.store.dtype, self._mean_diagonal
+        mean = self._mean_diagonal
         met = (
             f"with ridge {ridge:g} a Krylov space of {self.space.basis.columns} columns met an eigenvalue of "
             f"{least / mean:.1e} of the"
         )
-        if -least > explained_by_rounding(self._diagonal, precision):
-            return not_a_kernel(self._diagonal, precision, f"{met} mean diagonal")
+        if -least > explained_by_rounding(self._diagonal, self.precision):
+            return not_a_kernel(self._diagonal, self.precision, f"{met} mean diagonal")
         return NotPositiveDefinite(
-            f"the kernel of {self.system.n} examples is not positive definite to working precision ({met} mean "
+            f"the kernel of {self.operator.n} examples is not positive definite to working precision ({met} mean "
             "diagonal): choose a larger ridge, or look for duplicate examples"
         )
 
@@ -349,7 +370,7 @@ class Sweep:
             ended = "stagnation"
         return Record(
             solver="block_lanczos",
-            n=self.system.n,
+            n=self.operator.n,
             ridge=ridge,
             shift=ridge * self._mean_diagonal,
             column_iterations=[space.passes] * count,
@@ -371,7 +392,7 @@ class Sweep:
         own = np.zeros(self._own_targets.shape)
         if self.space.passes:
             own = block_lanczos.combine(self.space, len(own), self._weights(ridge, slice(0, outputs)))
-        return self.system.communicator.gather_rows(own, self.system.n)
+        return self.system.communicator.gather_rows(own, self.operator.n)
 
     def _random(self) -> np.ndarray:
         drawn = gaussian_columns(self.operator.rows, self.beside, self.system.settings.preconditioner.seed)
@@ -384,11 +405,11 @@ class Sweep:
         solved = block_lanczos.combine(
             space, len(random), self._weights(ridge, slice(outputs, outputs + self.beside))
         )
-        known = self.system.n
+        known = self.operator.n
         if self._known is not None:
             known = int(communicator.sum(np.array([self._known.sum()], float))[0])
         sums = group_sums(random, solved)
-        products, squares = (communicator.gather_rows(own, self.system.n) for own in sums)
+        products, squares = (communicator.gather_rows(own, self.operator.n) for own in sums)
         return InverseSums(
             products,
             squares,

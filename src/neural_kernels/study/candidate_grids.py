@@ -42,10 +42,10 @@ class Ridge(Grid):
     )
     choose_by: Literal["validation", "loo", "gcv", "likelihood"] = Field(
         "validation",
-        description="What chooses: the validation set; or without one, from the training examples alone and exactly, "
-        "loo, the error of every example predicted by all others; gcv, generalised cross-validation; likelihood, the "
-        "log marginal likelihood of a Gaussian process at its likeliest amplitude. Sizes that are solved iteratively "
-        "take the ridge that the largest direct size chose.",
+        description="What chooses: the validation set; or without one, from the training examples alone, loo, the "
+        "error of every example predicted by all others; gcv, generalised cross-validation; likelihood, the log "
+        "marginal likelihood of a Gaussian process at its likeliest amplitude. Exact where n is solved directly, "
+        "estimated with an error above.",
     )
     objective: ObjectiveName | None = Field(
         None,

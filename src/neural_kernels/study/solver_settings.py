@@ -39,7 +39,8 @@ class SolverSection(Section):
 
     direct_up_to: Annotated[int, Field(ge=0, le=10**7), WHOLE] = Field(
         16384,
-        description="Largest n that is solved by dense Cholesky; above it, preconditioned conjugate gradients.",
+        description="Largest n that is solved by dense Cholesky; above it, conjugate gradients, or one Krylov space for "
+        "all candidates of the ridge.",
     )
     tolerance: Number = Field(
         1e-6,
@@ -58,7 +59,7 @@ class SolverSection(Section):
         None,
         description="Random columns beside the right-hand sides, whose directions these share in block conjugate "
         "gradients: the more, the fewer passes over the kernel. Left out, as many as a pass that waits for the disk "
-        "has time for, within the memory.",
+        "has time for, within the memory; at least 40 where loo, gcv or likelihood are estimated from them.",
     )
     preconditioner: Preconditioner = Field(
         Preconditioner(),
