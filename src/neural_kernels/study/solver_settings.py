@@ -39,8 +39,8 @@ class SolverSection(Section):
 
     direct_up_to: Annotated[int, Field(ge=0, le=10**7), WHOLE] = Field(
         16384,
-        description="Largest n that is solved by dense Cholesky; above it, conjugate gradients, or one Krylov space for "
-        "all candidates of the ridge.",
+        description="Largest n that is solved by dense Cholesky; above it, conjugate gradients, or one Krylov space "
+        "for all candidates of the ridge.",
     )
     tolerance: Number = Field(
         1e-6,
