@@ -12,6 +12,8 @@ import yaml
 from tiny_studies import DIGITS, study_with_blocks
 
 from neural_kernels.errors import UserError
+from neural_kernels.machine import memory
+from neural_kernels.stages import learning_curve
 from neural_kernels.stages.evaluate import evaluate_predictions
 from neural_kernels.stages.learning_curve import predict_learning_curve
 from neural_kernels.stages.report import collect_metrics, report_scaling
@@ -94,6 +96,30 @@ def test_the_matrix_takes_half_of_the_memory_at_most(run: tuple[Study, Path], tm
     small = variant(run[0], tmp_path, data=data, training_sizes=sizes, solver={"memory_gib": 0.02})
     assert small.predicted_from("FC") == 819
     assert 16 * 819**2 < 0.01 * 2**30 < 16 * 820**2
+
+
+def test_too_little_memory_is_one_sentence(run: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    study, results = run
+    (results / "tiny/learning_curves/FC.parquet").unlink(missing_ok=True)
+    monkeypatch.setattr(memory, "left", lambda gib: 1000)
+    with pytest.raises(UserError, match=r"matrix of 40 examples takes .* solver\.memory_gib leaves"):
+        predict_learning_curve(study, results, "FC")
+
+
+def test_labels_that_are_missing_are_a_reason(
+    run: tuple[Study, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, results = run
+
+    class Gaps:
+        def load(self, name: str, count: int) -> np.ndarray:
+            return np.full((count, 2), np.nan)
+
+    (results / "tiny/learning_curves/FC.parquet").unlink(missing_ok=True)
+    monkeypatch.setattr(learning_curve, "open_features_folder", lambda *given: Gaps())
+    predict_learning_curve(study, results, "FC")
+    assert curve(results)["predicted"].isna().all()
+    assert curve(results)["reason"].str.startswith("labels are missing").all()
 
 
 def test_what_is_missing_is_one_sentence(run: tuple[Study, Path], tmp_path: Path) -> None:

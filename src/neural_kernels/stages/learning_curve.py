@@ -84,7 +84,9 @@ def _shifts(study: Study, results: Path, kernel: str, n: int) -> list[float]:
 
 
 def _check_memory(study: Study, store: blocks.KernelStore, n: int, columns: int) -> None:
-    needed = learning_curves.working_bytes(n, columns) + 2 * store.largest_block_bytes
+    # Two blocks are in memory while the matrix is read, and gone before its eigenvectors are there.
+    reading = 8 * n * n + 2 * store.largest_block_bytes
+    needed = max(reading, learning_curves.working_bytes(n, columns))
     free = memory.left(study.solver.memory_gib)
     if needed > free:
         raise UserError(
