@@ -83,7 +83,9 @@ CHAIN: list[tuple[str, list[str]]] = [
     ("select-tuned", ["select-tuned", "config/tune.yaml"]),
 ]  # fmt: skip
 """Every stage of two studies, each after those that it needs."""
-FIRST, LATER = ([name for name, _ in part] for part in (CHAIN[:12], CHAIN[12:]))
+ONCE_MORE = ("evaluate 60", "run-trial 1")
+"""Stages that do what another one does; the chain needs them, nobody kills them."""
+FIRST, LATER = ([name for name, _ in part if name not in ONCE_MORE] for part in (CHAIN[:12], CHAIN[12:]))
 
 
 def write_inputs(folder: Path) -> None:

@@ -21,7 +21,13 @@ from neural_kernels.study.study import load_study
 # The profile's sizes are a site's; these fit the test's nodes. A block starts with 300 MB and gets as much
 # again with each attempt.
 SMALL_NODES = [
-    *("--set-threads", "compute_block=1", "solve_directly=1", "solve_iteratively=1", "predict_learning_curve=1"),
+    *(
+        "--set-threads",
+        "compute_block=1",
+        "solve_directly=1",
+        "solve_iteratively=1",
+        "predict_learning_curve=1",
+    ),
     *("--default-resources", "mem_mb=300", "runtime=10"),
     *("--set-resources", "compute_block:mem_mb=attempt*300", "compute_block:runtime=10"),
     *("solve_directly:mem_mb=600", "solve_iteratively:mem_mb=600", "evaluate_predictions:mem_mb=300"),

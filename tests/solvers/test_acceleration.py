@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,7 @@ def test_a_pass_is_measured_where_it_is_streamed_and_where_not(tmp_path: Path) -
         operator.place(2**10, 20)
 
 
+@functools.cache
 def kernel_of(name: str) -> np.ndarray:
     architecture = architectures.build(name)
     if name == "SimpleGNN":
