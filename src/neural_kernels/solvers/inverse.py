@@ -91,7 +91,8 @@ def iterative_inverse(
         if settings.used_rank == 0:
             return Identity()
         factor = low_rank_factor(operator, settings)
-        return low_rank_family(factor.rows, None, batch, operator.communicator, threads).at(shift)
+        rest = factor.residual * float(operator.diagonal().mean())
+        return low_rank_family(factor.rows, None, batch, operator.communicator, threads, rest).at(shift)
 
     def solve(right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x, residuals = np.empty(right.shape), np.empty(right.shape[1])
