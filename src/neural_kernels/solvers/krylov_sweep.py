@@ -80,7 +80,7 @@ class KrylovSweep:
         # A quarter for the basis, unless the whole matrix takes less than the rest.
         spare = left - operator.streaming_bytes(system.columns + beside)
         matrix = 8 * n * (n + 1) // 2 // system.communicator.size
-        basis_memory = max(spare // 4, spare - matrix)
+        basis_memory = max(spare // 4, spare - matrix, 0)
         operator.place(left - basis_memory, system.columns + beside)
         sweep = Sweep(system, operator, identity, beside, basis_memory, system.store.dtype)
         return Opened(
