@@ -68,7 +68,7 @@ def no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
 OPERATIONS = [(os, "replace"), (os, "open"), (os, "ftruncate"), (np, "savez"), (Path, "unlink")]
 
 
-@settings(max_examples=16, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(survived=st.integers(0, 500), method=st.sampled_from(["none", "random"]), block=st.booleans())
 def test_a_kill_at_any_file_operation_resumes_to_the_same_bits(
     problem: Solved,

@@ -245,7 +245,7 @@ def values(results: Path) -> dict[tuple[str, str], dict[str, Any]]:
     return found
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=POSITION, position=POSITION, bit=BIT)
 def test_no_flipped_bit_of_a_record_goes_unnoticed_by_the_stages_that_read_it(
     run: tuple[Study, Path], which: float, position: float, bit: int
