@@ -23,7 +23,7 @@ from neural_kernels.solvers.checkpoint import AnyState, Checkpoint
 from neural_kernels.solvers.conjugate_gradients import State, conjugate_gradients
 from neural_kernels.solvers.definiteness import NotPositiveDefinite, explained_by_rounding, not_a_kernel
 from neural_kernels.solvers.iteration import Stopping
-from neural_kernels.solvers.operator import Operator, RidgeSystem
+from neural_kernels.solvers.operator import Operator, RidgeSystem, positive_diagonal
 from neural_kernels.solvers.pivots import low_rank_factor
 from neural_kernels.solvers.preconditioners import (
     Identity,
@@ -207,7 +207,7 @@ def solver(
         UserError: a kernel whose diagonal is not positive.
         NotPositiveDefinite, NotAKernel: by that function, see ``refuse_indefinite``.
     """
-    mean_diagonal = _mean_diagonal(operator)
+    mean_diagonal = float(positive_diagonal(operator).mean())
     first, last = operator.rows
     known = ~np.isnan(targets)
     own_known = None if known.all() else known[first:last]
@@ -313,15 +313,6 @@ def solver(
         return Solution(coefficients, record, tuple(state.history))
 
     return solve
-
-
-def _mean_diagonal(operator: Operator) -> float:
-    diagonal = operator.diagonal()
-    if not (diagonal >= 0).all() or not diagonal.mean() > 0:
-        raise UserError(
-            f"the kernel's diagonal goes from {diagonal.min():g} to {diagonal.max():g}, expected positive numbers"
-        )
-    return float(diagonal.mean())
 
 
 def _checkpoint(

@@ -30,7 +30,7 @@ from neural_kernels.solvers.estimates import LEAST_COLUMNS, InverseSums, group_m
 from neural_kernels.solvers.iteration import History
 from neural_kernels.solvers.krylov_basis import KrylovBasis
 from neural_kernels.solvers.krylov_checkpoint import KrylovCheckpoint
-from neural_kernels.solvers.operator import Operator, RidgeSystem
+from neural_kernels.solvers.operator import Operator, RidgeSystem, positive_diagonal
 from neural_kernels.solvers.random_columns import gaussian_columns
 from neural_kernels.solvers.settings import NO_PRECONDITIONER, CheckpointSettings, Settings
 from neural_kernels.solvers.solution import Record, Solution, StoppedBy
@@ -187,13 +187,8 @@ class Sweep:
         squares = communicator.sum(np.einsum("ik,ik->k", self._own_targets, self._own_targets))
         self._zero = squares == 0
         self._sizes = np.where(self._zero, 1.0, np.sqrt(squares))
-        self._diagonal = self.operator.diagonal()
+        self._diagonal = positive_diagonal(self.operator)
         self._mean_diagonal = float(self._diagonal.mean())
-        if not (self._diagonal >= 0).all() or not self._mean_diagonal > 0:
-            raise UserError(
-                f"the kernel's diagonal goes from {self._diagonal.min():g} to {self._diagonal.max():g}, expected "
-                "positive numbers"
-            )
         problem = [self.identity, "sweep", self.beside, self.system.settings.preconditioner.seed]
         saved = self.system.checkpoints
         self._checkpoint = None

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from neural_kernels.errors import UserError
 from neural_kernels.machine.threads import blas_threads
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator
 
@@ -90,3 +91,17 @@ class RidgeSystem:
         if self.known is not None:
             product *= self.known[:, columns]
         return product + self.shift * vectors
+
+
+def positive_diagonal(operator: Operator) -> np.ndarray:
+    """The whole diagonal, (n,) float64.
+
+    Raises:
+        UserError: it is not that of a kernel.
+    """
+    diagonal = operator.diagonal()
+    if not (diagonal >= 0).all() or not diagonal.mean() > 0:
+        raise UserError(
+            f"the kernel's diagonal goes from {diagonal.min():g} to {diagonal.max():g}, expected positive numbers"
+        )
+    return diagonal
