@@ -36,9 +36,13 @@ def convergence_figures(
 def _page(histories: pd.DataFrame, kernels: list[str], tolerance: float, helped: Sequence[str]) -> Figure:
     figure = style.new_figure(style.PAGE)
     style.draw_title(figure, "Convergence of iterative solves")
+    lines = (
+        "Each line: the worst right-hand side still iterated on or already converged. Dashed: the tolerance."
+    )
+    notes = " ".join([lines, *helped])
     grid = figure.add_gridspec(
         1 if len(kernels) <= 2 else 2, min(len(kernels), 2),
-        left=0.09, right=0.97, top=0.84, bottom=0.14, hspace=0.45, wspace=0.22,
+        left=0.09, right=0.97, top=0.84, bottom=style.above_notes(figure, notes), hspace=0.45, wspace=0.22,
     )  # fmt: skip
     for place, kernel in enumerate(kernels):
         axes = figure.add_subplot(grid[divmod(place, 2)])
@@ -56,13 +60,5 @@ def _page(histories: pd.DataFrame, kernels: list[str], tolerance: float, helped:
         axes.set_ylabel("Largest relative residual")
         axes.grid(visible=True)
         axes.legend(frameon=False, ncols=2)
-    style.draw_notes(
-        figure,
-        " ".join(
-            [
-                "Each line: the worst right-hand side still iterated on or already converged. Dashed: the tolerance.",
-                *helped,
-            ]
-        ),
-    )
+    style.draw_notes(figure, notes)
     return figure

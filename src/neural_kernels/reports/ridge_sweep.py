@@ -77,15 +77,6 @@ def ridge_figures(table: pd.DataFrame, labels: Mapping[str, str]) -> list[Figure
 def _page(swept: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Figure:
     figure = style.new_figure(style.PAGE)
     style.draw_title(figure, "The ridge at the largest n")
-    columns = min(len(swept), 2)
-    grid = figure.add_gridspec(
-        1 if len(swept) <= 2 else 2, columns,
-        left=0.09, right=0.97, top=0.84, bottom=0.17, hspace=0.5, wspace=0.22,
-    )  # fmt: skip
-    for place, (kernel, own) in enumerate(swept.items()):
-        axes = figure.add_subplot(grid[divmod(place, columns)])
-        axes.set_title(f"{labels[kernel]}, n = {own['n'].iloc[0]:,}", fontweight="bold")
-        _draw(axes, own)
     several = any(own["draw"].nunique() > 1 for own in swept.values())
     estimated = any(own["error"].notna().any() for own in swept.values())
     unsolved = any((~own["converged"]).any() for own in swept.values())
@@ -96,6 +87,15 @@ def _page(swept: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Figur
         notes += "differences are known better. "
     if unsolved:
         notes += "Crosses: judged before they were solved. "
+    columns = min(len(swept), 2)
+    grid = figure.add_gridspec(
+        1 if len(swept) <= 2 else 2, columns,
+        left=0.09, right=0.97, top=0.84, bottom=style.above_notes(figure, notes), hspace=0.5, wspace=0.22,
+    )  # fmt: skip
+    for place, (kernel, own) in enumerate(swept.items()):
+        axes = figure.add_subplot(grid[divmod(place, columns)])
+        axes.set_title(f"{labels[kernel]}, n = {own['n'].iloc[0]:,}", fontweight="bold")
+        _draw(axes, own)
     style.draw_notes(figure, notes.strip())
     return figure
 

@@ -120,6 +120,12 @@ def draw_notes(figure: Figure, notes: str, alert: str = "") -> None:
         figure.text(MARGIN / width, (0.3 + NOTE_LINE * above) / height, text, size=SMALL, color=colour)
 
 
+def above_notes(figure: Figure, notes: str) -> float:
+    """Where panels with an axis label may begin above ``notes``, as a share of the figure's height."""
+    _, height = figure.get_size_inches()
+    return float((0.3 + NOTE_LINE * len(note_lines(notes)) + 0.6) / height)
+
+
 def note_lines(notes: str, alert: str = "") -> list[tuple[str, str]]:
     """The lines that ``draw_notes`` draws, and the colour of each."""
     lines = [(line, MUTED) for line in textwrap.wrap(notes, NOTE_WIDTH)]

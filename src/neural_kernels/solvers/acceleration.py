@@ -111,6 +111,8 @@ def columns_for(columns: int, most: int, cost: Callable[[], PassCost]) -> tuple[
     if not allowed:
         return 0, f"no random columns: memory and n leave room for {most}"
     measured = cost()
+    if measured.reading == 0:
+        return 0, "no random columns: the matrix is in memory, where each would cost arithmetic alone"
     pace = f"a pass reads for {measured.reading:.2g} s and takes {measured.vector:.2g} s a vector"
     free = [count for count in allowed if measured.vector * (columns + count) <= measured.reading]
     return (free[-1], f"{free[-1]} random columns: {pace}") if free else (0, f"no random columns: {pace}")
