@@ -329,7 +329,7 @@ def passes(
     if not solver_passes.tox21().exists():
         yield row("SimpleGNN", None, "s", note=f"{solver_passes.tox21()} is not there")
         return
-    case = solver_passes.molecule_case(solver_passes.tox21(), folder / "SimpleGNN-passes", min(4096, n))
+    case = solver_passes.molecule_case(solver_passes.tox21(), folder / "SimpleGNN-passes", min(2048, n))
     yield from solver_passes.measure(case, RIDGES, cold)
 
 

@@ -161,7 +161,7 @@ def test_metrics_without_the_scores_of_tasks_are_made_again() -> None:
     assert inputs.metrics_files(study) == metrics
     touch("results/tiny/metrics/FC/n64.tasks.parquet")
     assert inputs.unscored_metrics(study) == metrics[:1]
-    tables = ["results/tiny/metrics.parquet", "results/tiny/convergence.parquet"]
+    tables = [f"results/tiny/{name}.parquet" for name in ("metrics", "convergence", "ridges")]
     assert inputs.tasks_files(study) == tables
     with pytest.raises(UserError, match=r"config/plain.yaml has no section tasks"):
         inputs.tasks_files(study_of("plain"))

@@ -74,6 +74,7 @@ def read(results: Path) -> None:
     """What the reports read."""
     metrics_table.read(results / "tiny/metrics.parquet")
     sealed_parquet.read(results / "tiny/convergence.parquet")
+    sealed_parquet.read(results / "tiny/ridges.parquet")
 
 
 def numbers(results: Path) -> Numbers:
@@ -161,7 +162,7 @@ def test_no_flipped_bit_of_a_table_goes_unnoticed(
     run: tuple[Study, Path, Numbers], which: float, position: float, bit: int
 ) -> None:
     study, results, before = run
-    tables = [results / "tiny/metrics.parquet", results / "tiny/convergence.parquet"]
+    tables = [results / f"tiny/{name}.parquet" for name in ("metrics", "convergence", "ridges")]
     path = flip_one([*tables, *results.glob("tiny/metrics/FC/*.parquet")], which, position, bit)
     with pytest.raises(DamagedFile, match=path.name):
         _ = read(results), collect_metrics(study, results)

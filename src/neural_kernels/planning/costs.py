@@ -46,6 +46,10 @@ WORKING_DAYS = 7.0
 """Days in which the kernel is to be done, for the recommended number of nodes."""
 
 
+USUAL_PASSES, USUAL_COLUMNS = 60, 40
+"""Of a Krylov space: passes that most kernels take, and random columns at its start."""
+
+
 @dataclass(frozen=True)
 class KernelSizes:
     """The sizes that decide what one kernel takes.
@@ -298,7 +302,7 @@ def feature_bytes(
 
 
 def solution_bytes(study: Study, outputs: int, results: Path | None = None) -> int:
-    """Bytes of the dual coefficients, and of the two checkpoints that an iterative solve has while it writes one.
+    """Bytes of the dual coefficients, and of what an iterative solve keeps for a resume.
 
     Args:
         results: sizes that are solved there are left out; None counts all.
@@ -310,13 +314,17 @@ def solution_bytes(study: Study, outputs: int, results: Path | None = None) -> i
                 continue
             coefficients += 8 * study.draws(n, kernel) * n * outputs
             if study.method(n) == "iterative":
-                checkpoints = max(checkpoints, 2 * checkpoint_bytes(n, outputs))
+                checkpoints = max(checkpoints, checkpoint_bytes(study, n, outputs))
     return coefficients + checkpoints
 
 
-def checkpoint_bytes(n: int, outputs: int) -> int:
-    """Bytes of one checkpoint: the solution, the residual and the direction of each right-hand side."""
-    return 3 * 8 * n * outputs
+def checkpoint_bytes(study: Study, n: int, outputs: int) -> int:
+    """Bytes of what an iterative solve keeps for a resume: two checkpoints while it writes one, each with solution,
+    residual and direction of every right-hand side; or the basis of a Krylov space of ``USUAL_PASSES``."""
+    if not sweeps(study):
+        return 2 * 3 * 8 * n * outputs
+    beside = study.solver.random_columns
+    return 8 * n * USUAL_PASSES * (outputs + (USUAL_COLUMNS if beside is None else beside))
 
 
 def check_disk(study: Study, input_shape: Sequence[int], outputs: int, results: Path, data: int = 0) -> None:

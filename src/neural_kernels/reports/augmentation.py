@@ -18,10 +18,10 @@ from neural_kernels.metrics.table import TRAIN, VALIDATION
 from neural_kernels.reports import style
 from neural_kernels.reports.chosen import AT_END, AT_END_NOTE, candidate_ends, chosen
 from neural_kernels.reports.contact_sheet import ContactSheet, contact_sheet_figure
-from neural_kernels.reports.convergence import convergence_figures
 from neural_kernels.reports.scaling_panels import draw_points
 from neural_kernels.reports.scaling_summary import curve, kernel_labels, task_of
 from neural_kernels.reports.scaling_tables import solves
+from neural_kernels.reports.solve_pages import solve_pages
 from neural_kernels.reports.table_pages import Table, table_pages
 from neural_kernels.study.study import Study
 
@@ -52,13 +52,15 @@ def write_augmentation_report(
     augmented: Augmented,
     out: str | Path,
     histories: pd.DataFrame | None = None,
+    ridges: pd.DataFrame | None = None,
 ) -> None:
-    """The report as a PDF of A4 pages: figure, contact sheet, tables, and how iterative solves converged.
+    """The report as a PDF of A4 pages: figure, contact sheet, tables, how solves converged, what ridges were worth.
 
     Args:
         metrics: a metrics table of one study.
         study: what its file says, of which title, kernels, data, ridge and solver are read.
         histories: residuals of the iterative solves (``reports.convergence``), for a page of their own.
+        ridges: what each candidate of the ridge was worth (``reports.ridge_sweep``), for a page of its own.
         out: path of the PDF; it appears whole or not at all, and equal input gives equal bytes.
 
     Raises:
@@ -67,8 +69,7 @@ def write_augmentation_report(
     metrics = _checked(metrics, augmented.images)
     with style.context():
         pages = report_figures(metrics, study, augmented)
-        if histories is not None:
-            pages += convergence_figures(histories, study.solver.tolerance)
+        pages += solve_pages(histories, ridges, kernel_labels(metrics, study), study.solver.tolerance)
         style.write_pdf(pages, Path(out), study.title)
 
 

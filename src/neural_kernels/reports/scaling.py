@@ -9,9 +9,7 @@ from matplotlib.figure import Figure
 
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import style
-from neural_kernels.reports.convergence import convergence_figures
 from neural_kernels.reports.predicted_curves import predicted_table, predictions
-from neural_kernels.reports.ridge_sweep import acceleration_notes, ridge_figures
 from neural_kernels.reports.scaling_panels import scaling_figure
 from neural_kernels.reports.scaling_summary import (
     checked,
@@ -22,6 +20,7 @@ from neural_kernels.reports.scaling_summary import (
     solves_table,
 )
 from neural_kernels.reports.scaling_tables import exponents, findings, results, solves
+from neural_kernels.reports.solve_pages import solve_pages
 from neural_kernels.reports.table_pages import table_pages
 from neural_kernels.study.study import Study
 
@@ -62,12 +61,7 @@ def write_scaling_report(
     metrics = checked(metrics)
     with style.context():
         pages = report_figures(metrics, study, predicted)
-        labels = kernel_labels(metrics, study)
-        helped = [] if ridges is None else acceleration_notes(ridges, labels)
-        if histories is not None:
-            pages += convergence_figures(histories, study.solver.tolerance, helped)
-        if ridges is not None:
-            pages += ridge_figures(ridges, labels)
+        pages += solve_pages(histories, ridges, kernel_labels(metrics, study), study.solver.tolerance)
         style.write_pdf(pages, Path(out), study.title)
 
 

@@ -14,9 +14,9 @@ from neural_kernels.metrics.table import VALIDATION
 from neural_kernels.metrics.task_scores import SCORES
 from neural_kernels.reports import style
 from neural_kernels.reports.chosen import how_the_ridge_is_chosen
-from neural_kernels.reports.convergence import convergence_figures
 from neural_kernels.reports.scaling_summary import checked, footer, kernel_labels, task_of
 from neural_kernels.reports.scaling_tables import solves
+from neural_kernels.reports.solve_pages import solve_pages
 from neural_kernels.reports.table_pages import Table, table_pages
 from neural_kernels.reports.task_panels import each_task_figure, means_figure
 from neural_kernels.study.sections import PublishedFigure
@@ -24,9 +24,15 @@ from neural_kernels.study.study import Study
 
 
 def write_tasks_report(
-    metrics: pd.DataFrame, scores: pd.DataFrame, study: Study, out: Path, histories: pd.DataFrame
+    metrics: pd.DataFrame,
+    scores: pd.DataFrame,
+    study: Study,
+    out: Path,
+    histories: pd.DataFrame,
+    ridges: pd.DataFrame | None = None,
 ) -> None:
-    """The report as a PDF of A4 pages: mean scores against n, each task, tables, and how iterative solves converged.
+    """The report as a PDF of A4 pages: mean scores against n, each task, tables, how solves converged, what ridges were
+    worth.
 
     Args:
         metrics: a metrics table of one study.
@@ -34,6 +40,7 @@ def write_tasks_report(
         study: what its file says, of which title, kernels, data, ridge, solver and tasks are read.
         out: path of the PDF; it appears whole or not at all, and equal input gives equal bytes.
         histories: residuals of the iterative solves (``reports.convergence``).
+        ridges: what each candidate of the ridge was worth (``reports.ridge_sweep``).
 
     Raises:
         ValueError: not a metrics table, or one of several studies.
@@ -47,7 +54,7 @@ def write_tasks_report(
         tables = [means_table(metrics, scores, study, test_set) for test_set in test_sets]
         tables += [tasks_table(metrics, scores, study, test_set) for test_set in test_sets]
         pages += table_pages([*tables, solves(metrics, study)], foot, len(pages) + 1)
-        pages += convergence_figures(histories, study.solver.tolerance)
+        pages += solve_pages(histories, ridges, kernel_labels(metrics, study), study.solver.tolerance)
         style.write_pdf(pages, out, study.title)
 
 

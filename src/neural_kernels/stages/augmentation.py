@@ -39,7 +39,8 @@ def report_augmentation(study: Study, results: Path) -> None:
     figure = at(results, folders.figure("augmentation"), study=study.name)
     pdf = at(results, folders.report("augmentation"), study=study.name)
     augmentation.write_augmentation_figure(table, study, augmented, figure)
-    augmentation.write_augmentation_report(table, study, augmented, pdf, histories)
+    ridges = sealed_parquet.read(at(results, folders.RIDGES, study=study.name))
+    augmentation.write_augmentation_report(table, study, augmented, pdf, histories, ridges)
     log.info("%s", pdf)
 
 

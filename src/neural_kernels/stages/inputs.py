@@ -320,7 +320,8 @@ def _missing(files: list[str]) -> list[str]:
 
 
 def _tables(study: Study) -> list[str]:
-    return [_at(pattern, study=study.name) for pattern in (folders.METRICS, folders.CONVERGENCE)]
+    tables = (folders.METRICS, folders.CONVERGENCE, folders.RIDGES)
+    return [_at(pattern, study=study.name) for pattern in tables]
 
 
 def _blocks(study: Study, kernel: str, part: str, blocks: Iterable[tuple[int, int]]) -> list[str]:

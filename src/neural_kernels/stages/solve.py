@@ -100,7 +100,8 @@ def _solve_draw(
         log.info("n = %d, draw %d is there already, whole: nothing to solve", n, draw)
         return
     if first_process:
-        saved = 2 * planning.checkpoint_bytes(n, targets.shape[1]) if study.method(n) == "iterative" else 0
+        iterative = study.method(n) == "iterative"
+        saved = planning.checkpoint_bytes(study, n, targets.shape[1]) if iterative else 0
         planning.check_room(
             folder, own_targets.nbytes + saved, f"the solution of n = {n} and its checkpoints"
         )

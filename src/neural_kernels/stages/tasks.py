@@ -27,5 +27,6 @@ def report_tasks(study: Study, results: Path) -> None:
     )
     pdf = at(results, folders.report("tasks"), study=study.name)
     tasks.write_tasks_figure(table, scores, study, at(results, folders.figure("tasks"), study=study.name))
-    tasks.write_tasks_report(table, scores, study, pdf, histories)
+    ridges = sealed_parquet.read(at(results, folders.RIDGES, study=study.name))
+    tasks.write_tasks_report(table, scores, study, pdf, histories, ridges)
     log.info("%s", pdf)
