@@ -28,7 +28,7 @@ def test_a_study_runs_to_its_report(finished: Project) -> None:
     metrics = pd.read_parquet(finished.folder / "results/tiny/metrics.parquet")
     assert set(metrics["n"]) == {8, 16, 64}
     assert set(metrics[metrics["n"] == 8]["draw"]) == {0, 1}
-    assert set(metrics["solver"]) == {"cholesky", "block_conjugate_gradients"}
+    assert set(metrics["solver"]) == {"cholesky", "block_lanczos"}
     assert metrics["converged"].all()
     accuracy = metrics.query("metric == 'accuracy' and split == 'digits'").groupby("n")["value"].mean()
     assert accuracy[64] > accuracy[8] > 0.1
