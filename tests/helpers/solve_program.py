@@ -32,6 +32,7 @@ SETTINGS = Settings(
     threads=1,
 )
 COLUMNS = "random columns"
+SWEEP = "every ridge"
 """In place of a preconditioner's name."""
 
 
@@ -43,9 +44,11 @@ def solve(
     preconditioner: str = "none",
     block: bool = True,
 ) -> Solution:
-    columns = 24 if preconditioner == COLUMNS else 0
+    columns = {COLUMNS: 24, SWEEP: 40}.get(preconditioner, 0)
     preconditioning = PreconditionerSettings("none" if columns else preconditioner, 40)
     settings = replace(SETTINGS, preconditioner=preconditioning, random_columns=columns, block=block)
+    if preconditioner == SWEEP:
+        settings = replace(settings, ridges=[1e-3, 1e-2, 1e-1], choose_by="loo")
     return solve_system(
         open_store(Path(store)),
         (20, 420),

@@ -60,6 +60,7 @@ def launch(
         ("none", (2,), "all_targets.npy", "block_conjugate_gradients"),
         (solve_program.COLUMNS, (2,), "all_targets.npy", "block_conjugate_gradients"),
         ("auto", (2,), "all_targets.npy", "block_conjugate_gradients"),
+        (solve_program.SWEEP, (1, 2, 3), "all_targets.npy", "block_lanczos"),
     ],
 )
 def test_any_number_of_processes_agrees(
@@ -96,6 +97,19 @@ def test_processes_may_change_at_a_resume(problem: Path, tmp_path: Path, labels:
     first, second = load_solution(tmp_path / "first"), load_solution(tmp_path / "second")
     np.testing.assert_array_equal(second.coefficients, first.coefficients)
     assert second.record.details["resumed_at_iteration"] == first.record.iterations
+
+
+def test_processes_may_change_when_a_sweep_is_taken_up(problem: Path, tmp_path: Path) -> None:
+    store, targets, method = problem / "store", problem / "all_targets.npy", solve_program.SWEEP
+    done = launch(3, store, targets, tmp_path / "first", tmp_path / "c", 3, method)
+    assert done.returncode == 0, done.stderr
+    done = launch(2, store, targets, tmp_path / "second", tmp_path / "c", 2, method)
+    assert done.returncode == 0, done.stderr
+    first, second = load_solution(tmp_path / "first"), load_solution(tmp_path / "second")
+    assert second.record.details["resumed_at_iteration"] == first.record.iterations
+    assert second.record.ridge == first.record.ridge
+    scale = np.abs(first.coefficients).max()
+    np.testing.assert_allclose(second.coefficients, first.coefficients, rtol=0, atol=1e-12 * scale)
 
 
 @pytest.mark.parametrize("which", ["1.npz", "checkpoint.json"])
