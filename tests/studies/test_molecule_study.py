@@ -145,8 +145,8 @@ def test_the_ridge_and_the_scores_are_those_of_each_task_alone(solved: tuple[Stu
     solution = read_json(
         results / "made_up" / "solutions" / "GNN" / study.method(n) / f"n{n}" / "solved.json"
     )["draws"][0]
-    cross, labels = kernel(results, "validation")[:, :10], of(results, "validation", "labels")
-    scores = {ridge: mean_ap(cross @ dense(results, 10, ridge), labels) for ridge in study.ridge_candidates()}
+    cross, labels = kernel(results, "validation")[:, :n], of(results, "validation", "labels")
+    scores = {ridge: mean_ap(cross @ dense(results, n, ridge), labels) for ridge in study.ridge_candidates()}
     assert scores[solution["ridge"]] == pytest.approx(max(scores.values()), rel=1e-9)
     predictions = kernel(results, "test")[:, :n] @ dense(results, n, solution["ridge"])
     expected = mean_ap(predictions, of(results, "test", "labels"))
