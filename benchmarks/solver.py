@@ -322,7 +322,7 @@ def passes(
     """What shortens an iteration, on kernels of every kind; see ``solver_passes``."""
     fc3 = solver_passes.Case("FC3", store, np.ascontiguousarray(targets[:n]))
     yield from solver_passes.measure(fc3, [RIDGE], cold)
-    for kernel, size in (("FC3", 4096), ("CV8", 2048), ("Myrtle5", 768)):
+    for kernel, size in (("FC3", 2048), ("CV8", 2048), ("Myrtle5", 512)):
         pixels, labels, _ = load_images(images, min(size, n))
         case = solver_passes.image_case(kernel, folder / f"{kernel}-passes", pixels, labels)
         yield from solver_passes.measure(case, RIDGES, cold)
