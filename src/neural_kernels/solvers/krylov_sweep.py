@@ -400,21 +400,26 @@ class Sweep:
         solved = block_lanczos.combine(
             space, len(random), self._weights(ridge, slice(outputs, outputs + self.beside))
         )
-        known = self.operator.n
-        if self._known is not None:
-            known = int(communicator.sum(np.array([self._known.sum()], float))[0])
         sums = group_sums(random, solved)
         products, squares = (communicator.gather_rows(own, self.operator.n) for own in sums)
         return InverseSums(
             products,
             squares,
-            log_determinants=self._log_determinants(shift, known),
+            log_determinants=self._log_determinants(shift),
             least=1 / (self._diagonal + shift),
             outputs=outputs,
         )
 
-    def _log_determinants(self, shift: float, known: int) -> np.ndarray:
-        """What each group of random columns w gives for log det A: n w^T log(A) w / w^T w, by quadrature."""
+    def _log_determinants(self, shift: float) -> np.ndarray:
+        """What each group of random columns w gives for log det A: n w^T log(A) w / w^T w, by quadrature.
+
+        NaN where no criterion asks for it: the eigenvectors of T take longer than all else that is estimated.
+        """
+        if self.system.settings.choose_by != "likelihood":
+            return group_means(np.full(self.beside, np.nan))
+        known = self.operator.n
+        if self._known is not None:
+            known = int(self.system.communicator.sum(np.array([self._known.sum()], float))[0])
         values, heads = self._quadrature()
         start = self.space.start[:, len(self._sizes) :]
         shares = (heads.T @ start) ** 2 / (start**2).sum(axis=0)
