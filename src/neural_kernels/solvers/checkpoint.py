@@ -96,7 +96,7 @@ class Checkpoint:
         self._number, sums = found
         files = [self._directory / f"{self._number}.{rank}.npz" for rank in range(len(sums))]
         # Each process reads for itself, and one that finds damage speaks for all.
-        found_by_each = self._communicator.gather([_fault(*pair) for pair in zip(files, sums, strict=True)])
+        found_by_each = self._communicator.gather([fault_of(*pair) for pair in zip(files, sums, strict=True)])
         faults = [next(filter(None, found), None) for found in zip(*found_by_each, strict=True)]
         if any(faults):
             if self._communicator.rank == 0:
@@ -115,18 +115,8 @@ class Checkpoint:
 
     def _read_record(self) -> tuple[int, list[str]] | None:
         """Number of the checkpoint and the checksums of its files, None where there is none of this problem."""
-        path = self._directory / RECORD
-        if not path.exists():
-            return None
-        try:
-            facts = read_json(path)
-        except DamagedFile:
-            log.warning("%s is damaged and has been set aside: the solve starts anew", path)
-            return None
-        if facts.get("fingerprint") != self._problem:
-            log.warning("%s belongs to another problem and is not used", path)
-            return None
-        return facts["number"], facts["checksums"]
+        facts = read_record(self._directory / RECORD, self._problem)
+        return None if facts is None else (facts["number"], facts["checksums"])
 
     def _set_aside(self, files: list[Path], faults: list[str | None]) -> None:
         for file, fault in zip(files, faults, strict=True):
@@ -136,7 +126,22 @@ class Checkpoint:
         set_aside(self._directory / RECORD)
 
 
-def _fault(path: Path, checksum: str) -> str | None:
+def read_record(path: Path, problem: str) -> dict[str, Any] | None:
+    """What the record of a checkpoint says, None where there is none of ``problem``; the log says why."""
+    if not path.exists():
+        return None
+    try:
+        facts = read_json(path)
+    except DamagedFile:
+        log.warning("%s is damaged and has been set aside: the solve starts anew", path)
+        return None
+    if facts.get("fingerprint") != problem:
+        log.warning("%s belongs to another problem and is not used", path)
+        return None
+    return facts
+
+
+def fault_of(path: Path, checksum: str) -> str | None:
     """Why a file of a checkpoint cannot be used, None for one that can."""
     try:
         return None if checksums.of_file(path) == checksum else "is damaged"

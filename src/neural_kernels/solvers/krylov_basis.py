@@ -55,21 +55,15 @@ class KrylovBasis:
         Raises:
             UserError: memory is used up, and there is no folder, or no room on its disk.
         """
-        j = len(self)
-        held = sum(kept.nbytes for kept in self._kept.values())
-        fits = held + block.nbytes <= self._memory
+        fits = self._fits(block)
         if not fits and self._directory is None:
             raise UserError(
                 f"{self.columns + block.shape[1]} columns of a Krylov basis, {len(block)} rows each, do not fit into "
                 f"{self._memory / 2**20:.0f} MiB: raise solver.memory_gib"
             )
-        self.widths.append(block.shape[1])
-        self._sums.append(None)
-        self._recent = [*self._recent[-1:], block]
-        if fits:
-            self._kept[j] = block
-        else:
-            self._write(j, block)
+        self._add(block, None)
+        if not fits:
+            self._write(len(self) - 1, block)
 
     def block(self, j: int) -> np.ndarray:
         """V_j; one on disk is checked.
@@ -97,12 +91,17 @@ class KrylovBasis:
 
     def take_over(self, block: np.ndarray, sum_: str) -> None:
         """Append a block whose file in the folder is this process's own and whole."""
-        j = len(self)
+        self._add(block, sum_)
+
+    def _fits(self, block: np.ndarray) -> bool:
+        return sum(kept.nbytes for kept in self._kept.values()) + block.nbytes <= self._memory
+
+    def _add(self, block: np.ndarray, sum_: str | None) -> None:
+        if self._fits(block):
+            self._kept[len(self)] = block
         self.widths.append(block.shape[1])
         self._sums.append(sum_)
         self._recent = [*self._recent[-1:], block]
-        if sum(kept.nbytes for kept in self._kept.values()) + block.nbytes <= self._memory:
-            self._kept[j] = block
 
     def _path(self, j: int) -> Path:
         assert self._directory is not None

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels.errors import DamagedFile
 from neural_kernels.solvers.block_lanczos import KrylovSpace
+from neural_kernels.solvers.checkpoint import fault_of, read_record
 from neural_kernels.solvers.communicator import Communicator
 from neural_kernels.solvers.krylov_basis import KrylovBasis, block_path, owners
 from neural_kernels.storage import checksums
-from neural_kernels.storage.files import read_json, set_aside, write_atomically, write_json, write_npy
+from neural_kernels.storage.files import set_aside, write_atomically, write_json, write_npy
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,9 @@ class KrylovCheckpoint:
             basis: an empty one, which is filled.
             rows: this process's own.
         """
-        found = self._communicator.gather(self._read_record() if self._communicator.rank == 0 else None)[0]
+        first = self._communicator.rank == 0
+        record = read_record(self._directory / RECORD, self._problem) if first else None
+        found = self._communicator.gather(record)[0]
         if found is None:
             return None
         written = owners(len(found["blocks"]))
@@ -111,30 +113,9 @@ class KrylovCheckpoint:
     def _load(self, j: int, owner: str) -> np.ndarray:
         return np.asarray(np.load(block_path(self._directory, j, owner), allow_pickle=False))
 
-    def _read_record(self) -> dict[str, Any] | None:
-        path = self._directory / RECORD
-        if not path.exists():
-            return None
-        try:
-            found = read_json(path)
-        except DamagedFile:
-            log.warning("%s is damaged and has been set aside: the solve starts anew", path)
-            return None
-        if found.get("fingerprint") != self._problem:
-            log.warning("%s belongs to another problem and is not used", path)
-            return None
-        return found
-
     def _faults(self, found: dict[str, Any], written: Any) -> list[str]:
         """Files of a checkpoint that cannot be used."""
         expected = {self._directory / f"projection{found['passes']}.npz": found["projection"]}
         for owner, sums in zip(written, found["blocks"], strict=True):
             expected |= {block_path(self._directory, j, owner): sum_ for j, sum_ in enumerate(sums)}
-        return [str(path) for path, sum_ in expected.items() if not _is(path, sum_)]
-
-
-def _is(path: Path, checksum: str) -> bool:
-    try:
-        return checksums.of_file(path) == checksum
-    except OSError:
-        return False
+        return [str(path) for path, sum_ in expected.items() if fault_of(path, sum_) is not None]
