@@ -134,7 +134,7 @@ class ConjugateGradients:
     def _acceleration(
         self, system: System, room: Room, operator: StoreOperator, identity: str
     ) -> Acceleration:
-        settings, communicator = system.settings, system.communicator
+        settings = system.settings
 
         def decide() -> Acceleration:
             return acceleration.choose(
@@ -150,16 +150,22 @@ class ConjugateGradients:
         counted = settings.random_columns is not None or not self._together(system)
         if counted and settings.preconditioner.method != AUTO:
             return decide()  # nothing is left to choose
-        # One process chooses for all: no two measure alike.
-        found = None
-        if communicator.rank == 0:
-            directory = None if system.checkpoints is None else system.checkpoints.directory
-            problem = [identity, asdict(settings.preconditioner), settings.random_columns]
-            name = checkpoint.fingerprint(problem, system.targets)
-            found = acceleration.remembered(directory, name, room, decide)
-        chosen = communicator.gather(found)[0]
-        assert chosen is not None
-        return chosen
+        problem = [identity, asdict(settings.preconditioner), settings.random_columns]
+        return chosen_by_one(system, problem, room, decide)
+
+
+def chosen_by_one(
+    system: System, problem: list[Any], room: Room, decide: Callable[[], Acceleration]
+) -> Acceleration:
+    """What one process decides for all, since no two measure alike, or what an interrupted solve of ``problem`` did."""
+    found = None
+    if system.communicator.rank == 0:
+        directory = None if system.checkpoints is None else system.checkpoints.directory
+        name = checkpoint.fingerprint(problem, system.targets)
+        found = acceleration.remembered(directory, name, room, decide)
+    chosen = system.communicator.gather(found)[0]
+    assert chosen is not None
+    return chosen
 
 
 def _largest_rank(spare: int, wanted: int, n: int, masks: int) -> int:

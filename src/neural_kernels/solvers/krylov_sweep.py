@@ -28,6 +28,7 @@ from neural_kernels.solvers.criteria import VALIDATION
 from neural_kernels.solvers.definiteness import NotPositiveDefinite, explained_by_rounding, not_a_kernel
 from neural_kernels.solvers.estimates import LEAST_COLUMNS, InverseSums, group_means, group_sums
 from neural_kernels.solvers.iteration import History
+from neural_kernels.solvers.iterative import chosen_by_one
 from neural_kernels.solvers.krylov_basis import KrylovBasis
 from neural_kernels.solvers.krylov_checkpoint import KrylovCheckpoint
 from neural_kernels.solvers.operator import Operator, RidgeSystem, positive_diagonal
@@ -127,16 +128,8 @@ def _random_columns(system: System, least: int, operator: StoreOperator, identit
             none, least, f"{why}; {least} random columns for the estimates of {settings.choose_by}"
         )
 
-    # One process chooses for all: no two measure alike.
-    found = None
-    if system.communicator.rank == 0:
-        directory = None if system.checkpoints is None else system.checkpoints.directory
-        problem = [identity, "sweep", settings.choose_by, settings.random_columns]
-        name = checkpoint.fingerprint(problem, system.targets)
-        found = acceleration.remembered(directory, name, Room(n, 0), decide)
-    chosen = system.communicator.gather(found)[0]
-    assert chosen is not None
-    return chosen
+    problem = [identity, "sweep", settings.choose_by, settings.random_columns]
+    return chosen_by_one(system, problem, Room(n, 0), decide)
 
 
 class Problem(Protocol):
