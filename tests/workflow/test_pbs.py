@@ -140,8 +140,8 @@ def test_interrupting_snakemake_deletes_its_jobs(pbs: Pbs) -> None:
     started = pbs.state / "started"
     pbs.before.write_text(f"touch {started}\nsleep 60\n")
     data = "results/tiny/data/data.json"
-    # Snakemake deletes no job whose state it is just asking for, so here it does not ask.
-    process = pbs.start(data, "--seconds-between-status-checks=600")
+    # Snakemake deletes no job whose state it is just asking for, so here it asks seldom.
+    process = pbs.start(data, "--seconds-between-status-checks=15")
     while not started.exists():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
