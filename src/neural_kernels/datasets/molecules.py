@@ -73,6 +73,15 @@ def parse(smiles: Sequence[str], scaffolds: bool = False) -> Molecules:
     return Molecules(graphs, np.array(rows, np.int64), tuple(found) if scaffolds else None)
 
 
+def smiles_of(molecule: Any) -> str:
+    """The SMILES of a molecule as RDKit has it.
+
+    Raises:
+        UserError: RDKit is not installed.
+    """
+    return str(_rdkit()[0].MolToSmiles(molecule))
+
+
 def _features_of(Chem: Any) -> Callable[[Any], bytes]:
     """A function from an atom of RDKit to its indices in ``atoms.SIZES``, a byte each."""
     chirality = {getattr(Chem.ChiralType, name): index for index, name in enumerate(CHIRALITIES)}

@@ -34,6 +34,21 @@ def amplitudes(targets: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     return np.where(labelled == 0, np.nan, products / np.maximum(labelled, 1))
 
 
+def leave_one_out_amplitudes(coefficients: np.ndarray, inverse_diagonal: np.ndarray) -> np.ndarray:
+    """s^2 of each task, (C,) float64, at which what each example is predicted by the others is likeliest.
+
+    Left out, example i is predicted with the error a_i / [A^-1]_ii and the variance s^2 / [A^-1]_ii (Rasmussen and
+    Williams 2006, section 5.4.2), so that s^2 is the mean of a_i^2 / [A^-1]_ii.
+
+    Args:
+        coefficients: (n, C) float64, A^-1 y.
+        inverse_diagonal: (n, C) of A^-1, NaN where a label is missing.
+    """
+    counts = (~np.isnan(inverse_diagonal)).sum(axis=0)
+    squares = np.nansum(coefficients**2 / inverse_diagonal, axis=0)
+    return np.where(counts == 0, np.nan, squares / np.maximum(counts, 1))
+
+
 def explained(cross: np.ndarray, solved: np.ndarray) -> np.ndarray:
     """k_x^T (K + shift I)^-1 k_x of each new input, (m,): by how much the data lowers k(x, x).
 

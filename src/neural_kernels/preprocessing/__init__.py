@@ -342,10 +342,23 @@ def leading_parts(
         x = raw.examples(f"{part}_x.npy", (0, size))[:size]
         labels = raw.load(f"{part}_y.npy", size)
         with blas_threads(1):
-            rows = transform.apply(fitted, _rows(x))
-        features = replace(x, nodes=rows) if isinstance(x, Graphs) else rows
-        parts[part] = Part(features, encode(labels), labels)
+            parts[part] = Part(features_of(fitted, x), encode(labels), labels)
     return parts
+
+
+def fit_to(options: Preprocessing, train: Examples) -> Fitted:
+    """What ``preprocess`` learns of training examples, from examples in memory; ``features_of`` applies it.
+
+    Raises:
+        UserError: ``train`` does not allow what ``options`` ask for.
+    """
+    return _fit(options, _fit_examples(options, train), _unchecked)
+
+
+def features_of(fitted: Fitted, x: Examples) -> Examples:
+    """Features, float64, of examples in memory."""
+    rows = transform.apply(fitted, _rows(x))
+    return replace(x, nodes=rows) if isinstance(x, Graphs) else rows
 
 
 def spectrum_of(options: Zca, data: Path) -> zca.Spectrum:

@@ -1,0 +1,68 @@
+"""What suits an input where nothing is asked for: an architecture and a preprocessing. Docs say how they were found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from neural_kernels import architectures
+from neural_kernels.architectures import Architecture, Layer
+from neural_kernels.estimators.examples import Kind
+from neural_kernels.preprocessing.options import AsItIs, Preprocessing, Standardize, Zca, parse_preprocessing
+
+RIDGES: Sequence[float] = tuple(10.0 ** np.arange(-8.0, 3.0))
+"""Candidates, relative to the mean diagonal of the kernel."""
+
+_ARCHITECTURES: dict[Kind, tuple[str, dict[str, Any]]] = {
+    "table": ("FC3", {}),
+    "sequences": ("Conv1D", {}),
+    "strings": ("Conv1D", {}),
+    "images": ("CV8", {}),
+    "molecules": ("SimpleGNN", {"pooling": "average"}),
+    "graphs": ("SimpleGNN", {"pooling": "average"}),
+}
+
+_PREPROCESSING: dict[Kind, Preprocessing] = {
+    "table": Standardize(),
+    "sequences": Standardize(),
+    "strings": Standardize(),
+    "images": Zca(),
+    "molecules": AsItIs(),
+    "graphs": AsItIs(),
+}
+
+
+def architecture_for(asked: Any, kind: Kind) -> Architecture:
+    """The architecture that is asked for, by name, as a value or as its layers, or the one that suits where None.
+
+    Raises:
+        UserError: an unknown name.
+        ValueError: something else.
+    """
+    if asked is None:
+        name, parameters = _ARCHITECTURES[kind]
+        return architectures.build(name, **parameters)
+    if isinstance(asked, Architecture):
+        return asked
+    if isinstance(asked, str):
+        return architectures.build(asked)
+    if isinstance(asked, list | tuple) and asked and all(isinstance(layer, Layer) for layer in asked):
+        return Architecture("layers", tuple(asked))
+    raise ValueError(
+        f"architecture is {asked!r}, expected a name, an Architecture, a list of layers, or None"
+    )
+
+
+def preprocessing_for(asked: Any, kind: Kind) -> Preprocessing:
+    """The preprocessing that is asked for: "auto", the name of a method, its keys as a dict, or its value.
+
+    Raises:
+        UserError: an unknown method or key.
+    """
+    if asked == "auto":
+        return _PREPROCESSING[kind]
+    if isinstance(asked, Zca | Standardize | AsItIs):
+        return asked
+    return parse_preprocessing("preprocessing", asked if isinstance(asked, dict) else {"method": asked})

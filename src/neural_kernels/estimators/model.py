@@ -1,0 +1,263 @@
+"""What both estimators share: parameters, fitting, the kernel between new inputs and those that were fitted on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
+
+from neural_kernels import preprocessing as features_
+from neural_kernels.engines import Kind, Precision
+from neural_kernels.errors import UserError
+from neural_kernels.estimators.defaults import RIDGES, architecture_for, preprocessing_for
+from neural_kernels.estimators.examples import Encoding, kind_of, learned, numbers_in
+from neural_kernels.estimators.features import CHUNK, NeuralFeatures
+from neural_kernels.estimators.training import (
+    Choice,
+    Training,
+    check_memory,
+    memory_budget,
+    solve_in_store,
+    solve_matrix,
+)
+from neural_kernels.graphs import Examples
+from neural_kernels.prediction import posterior
+from neural_kernels.solvers.criteria import VALIDATION, Criterion
+from neural_kernels.solvers.solution import Record
+
+NEURAL, PRECOMPUTED = "neural", "precomputed"
+CROSS_BYTES = 2**28
+"""Of the kernel between new inputs and training examples, at a time."""
+ASYMMETRY = 1e-5
+"""Of a precomputed kernel, relative to its largest entry: what rounding leaves in float32."""
+
+
+@contextlib.contextmanager
+def value_errors() -> Iterator[None]:
+    """What the package refuses, as scikit-learn's users expect it."""
+    try:
+        yield
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
+class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
+    """Kernel regression onto targets of mean zero; see ``NeuralKernelRegressor`` and ``NeuralKernelClassifier``."""
+
+    dual_coef_: np.ndarray
+    solve_: Record
+    ridge_: float
+    X_fit_: Examples
+    # An array, or None where nothing was left out.
+    loo_predictions_: Any
+    n_features_in_: int
+
+    def __init__(
+        self,
+        architecture: Any = None,
+        *,
+        kind: str = "ntk",
+        kernel: str = NEURAL,
+        ridge: float | str = "loo",
+        ridges: Any = None,
+        inputs: str = "auto",
+        sequence_length: int | None = None,
+        preprocessing: Any = "auto",
+        precision: str = "float64",
+        engine: str = "auto",
+        store: Any = None,
+        memory: float | None = None,
+        validation_fraction: float = 0.2,
+        random_state: Any = None,
+    ) -> None:
+        self.architecture = architecture
+        self.kind = kind
+        self.kernel = kernel
+        self.ridge = ridge
+        self.ridges = ridges
+        self.inputs = inputs
+        self.sequence_length = sequence_length
+        self.preprocessing = preprocessing
+        self.precision = precision
+        self.engine = engine
+        self.store = store
+        self.memory = memory
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.pairwise = self.kernel == PRECOMPUTED
+        tags.input_tags.three_d_array = True
+        return tags
+
+    # ------------------------------------------------------------------------- fitting
+
+    def _fit_examples(self, X: Any) -> Examples:
+        """The training examples as they were read, or the precomputed kernel."""
+        if self.kernel not in (NEURAL, PRECOMPUTED):
+            raise ValueError(f"kernel is {self.kernel!r}, expected {NEURAL!r} or {PRECOMPUTED!r}")
+        for name, value, known in (
+            ("kind", self.kind, ("ntk", "nngp")),
+            ("precision", self.precision, get_args(Precision)),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, known))}")
+        if self.kernel == PRECOMPUTED:
+            if self.store is not None:
+                raise ValueError("store is given, but a precomputed kernel is in memory already")
+            matrix = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+            return _symmetric(matrix)
+        kind = kind_of(X, self.inputs)
+        if kind == "table":
+            table = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+            self._encoding = Encoding(kind, table.shape[1:])
+            return np.ascontiguousarray(table)
+        self._encoding, examples = learned(X, kind, self.sequence_length)
+        self.n_features_in_ = numbers_in(self._encoding)
+        if len(examples) < 2:
+            raise ValueError(f"X has n_samples = {len(examples)}, expected at least 2")
+        return examples
+
+    def _solve(self, examples: Examples, targets: np.ndarray) -> None:
+        """Fit to targets (n, C) float64 of mean about zero, NaN where one is missing."""
+        choice, budget = self._choice(len(examples)), memory_budget(self.memory)
+        if choice.held_out:
+            order = check_random_state(self.random_state).permutation(len(examples))
+        else:
+            order = np.arange(len(examples))
+        seed = self.random_state if isinstance(self.random_state, int) else 0
+        # In the order in which they are solved with, the held out ones last.
+        self._order, targets = order, np.ascontiguousarray(targets[order])
+        if self.kernel == PRECOMPUTED:
+            assert isinstance(examples, np.ndarray)
+            matrix = np.ascontiguousarray(examples[np.ix_(order, order)])
+            # Nobody says in what it was computed.
+            self._training = solve_matrix(matrix, targets, choice, budget, seed, "float32", foreign=True)
+        else:
+            self._training = self._solve_neural(examples[order], targets, choice, budget, seed)
+        self._targets = targets
+        self.solve_ = self._training.solution.record
+        self.ridge_ = self.solve_.ridge
+        self.dual_coef_ = self._restored(self._training.solution.coefficients)
+        self.amplitude_ = self._amplitudes()
+
+    def _solve_neural(
+        self, examples: Examples, targets: np.ndarray, choice: Choice, budget: int, seed: int
+    ) -> Training:
+        kind = self._encoding.kind
+        self.architecture_ = architecture_for(self.architecture, kind)
+        self.preprocessing_ = preprocessing_for(self.preprocessing, kind)
+        fitted = features_.fit_to(self.preprocessing_, examples)
+        self.features_ = NeuralFeatures(
+            self.architecture_,
+            cast(Kind, self.kind),
+            self.engine,
+            cast(Precision, self.precision),
+            self._encoding,
+            fitted,
+        )
+        x = self.X_fit_ = self.features_.prepared(examples)
+        if self.store is not None:
+            return solve_in_store(Path(self.store), self.features_, x, targets, choice, budget, seed)
+        check_memory(targets, budget)
+        return solve_matrix(self.features_.kernel(x), targets, choice, budget, seed, self.precision)
+
+    def _choice(self, n: int) -> Choice:
+        asked = self.ridge
+        if isinstance(asked, str):
+            if asked not in get_args(Criterion):
+                raise ValueError(
+                    f"ridge is {asked!r}, expected a number, 'loo', 'gcv', 'likelihood' or 'validation'"
+                )
+            held_out = 0
+            if asked == VALIDATION:
+                if not 0 < self.validation_fraction < 1:
+                    raise ValueError(
+                        f"validation_fraction is {self.validation_fraction!r}, expected between 0 and 1"
+                    )
+                held_out = min(max(1, round(self.validation_fraction * n)), n - 1)
+            ridges = RIDGES if self.ridges is None else tuple(float(ridge) for ridge in self.ridges)
+            if not ridges or not all(np.isfinite(ridge) and ridge >= 0 for ridge in ridges):
+                raise ValueError(f"ridges is {self.ridges!r}, expected finite numbers, none negative")
+            return Choice(ridges, asked, held_out)  # type: ignore[arg-type]
+        ridge = float(asked)
+        if not (np.isfinite(ridge) and ridge >= 0):
+            raise ValueError(f"ridge is {asked!r}, expected a finite number that is not negative")
+        return Choice((ridge,), "loo")
+
+    def _amplitudes(self) -> np.ndarray:
+        """s^2 of each column of targets, (C,): of the largest likelihood, or of the best leave-one-out predictions."""
+        training = self._training
+        coefficients = training.solution.coefficients
+        if training.inverse is None or self.ridge == "likelihood":
+            return posterior.amplitudes(self._targets, coefficients)
+        return posterior.leave_one_out_amplitudes(coefficients, training.inverse.diagonal)
+
+    def _restored(self, rows: np.ndarray) -> np.ndarray:
+        """Rows in the order of ``X``, from those in the order in which they were solved."""
+        out = np.empty_like(rows)
+        out[self._order] = rows
+        return out
+
+    # ------------------------------------------------------------------------- new inputs
+
+    def _new(self, X: Any) -> Examples:
+        """Features of new inputs, or the rows of a precomputed kernel."""
+        check_is_fitted(self)
+        if self.kernel == PRECOMPUTED:
+            rows = validate_data(self, X, dtype=np.float64, reset=False)
+            return np.ascontiguousarray(rows[:, self._order])
+        if self._encoding.kind == "table":
+            X = np.ascontiguousarray(validate_data(self, X, dtype=np.float64, reset=False))
+        return self.features_.of(X)
+
+    def _cross(self, x: Examples) -> Iterator[tuple[slice, np.ndarray]]:
+        """The kernel between new inputs and training examples, (rows, n) float64, some rows at a time."""
+        count, n = len(x), len(self._targets)
+        rows = max(1, min(CHUNK, CROSS_BYTES // (8 * n)))
+        for first in range(0, count, rows):
+            chunk = slice(first, min(first + rows, count))
+            if self.kernel == PRECOMPUTED:
+                yield chunk, cast(np.ndarray, x[chunk])
+            else:
+                yield chunk, self.features_.kernel(x[chunk], self.X_fit_)
+
+    def _mean(self, x: Examples) -> np.ndarray:
+        """(m, C) predictions of the targets."""
+        coefficients = self._training.solution.coefficients
+        mean = np.empty((len(x), coefficients.shape[1]))
+        for chunk, cross in self._cross(x):
+            # Row by row, so that one's last bits do not follow from how many others there are.
+            mean[chunk] = np.einsum("ij,jk->ik", cross, coefficients)
+        return mean
+
+    def _ready(self) -> Training:
+        """The training system with its kernel, which a pickle does not have."""
+        training = self._training
+        if training.matrix is None and training.store is None:
+            self._training = training = replace(training, matrix=self.features_.kernel(self.X_fit_))
+        return training
+
+    def __getstate__(self) -> Any:
+        state = dict(super().__getstate__())
+        if "_training" in state:
+            training = state["_training"].without_factors()
+            state["_training"] = training if self.kernel == PRECOMPUTED else replace(training, matrix=None)
+        return state
+
+
+def _symmetric(matrix: np.ndarray) -> np.ndarray:
+    if matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(
+            f"X has shape {matrix.shape}, expected a square kernel matrix (kernel='precomputed')"
+        )
+    if np.abs(matrix - matrix.T).max() > ASYMMETRY * np.abs(matrix).max():
+        raise ValueError("X is not symmetric, expected a kernel matrix (kernel='precomputed')")
+    return (matrix + matrix.T) / 2

@@ -1,0 +1,218 @@
+"""Kernel regression with an infinitely wide network, as an estimator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils import check_array, check_consistent_length
+
+from neural_kernels.estimators.model import PRECOMPUTED, NeuralKernelModel, value_errors
+from neural_kernels.estimators.studies import opened
+from neural_kernels.prediction import posterior
+from neural_kernels.preprocessing.channels import SMALLEST_SPREAD
+from neural_kernels.preprocessing.targets import TargetScaling, standardize
+from neural_kernels.solvers.cholesky import tasks_by_mask
+from neural_kernels.solvers.criteria import leave_one_out_predictions, negative_log_likelihood
+
+
+class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[misc]
+    """Kernel ridge regression, or a Gaussian process, with the kernel of an infinitely wide network.
+
+    Args:
+        architecture: a name in ``architectures.FAMILIES`` as "FC3" or "Conv1D", an ``Architecture``, a list of layers,
+            or None for one that suits the inputs.
+        kind: "ntk", the kernel of training, or "nngp", that of the network at initialisation.
+        kernel: "neural", or "precomputed" where X is a kernel matrix.
+        ridge: what is added to the kernel's diagonal, relative to its mean, or how that is chosen among ``ridges``: by
+            "loo" (leave-one-out error, exact), "gcv" (generalised cross-validation), "likelihood" or "validation" (on
+            ``validation_fraction`` of the examples, after which all are fitted on).
+        ridges: candidates; None is every power of ten from 1e-8 to 100.
+        inputs: what X is, "table", "sequences", "images", "strings", "molecules" or "graphs", or "auto" to go by it.
+            A table is (n, features), sequences of vectors (n, length, channels), images (n, height, width, channels);
+            strings are letters, one a position; molecules are SMILES or RDKit's; graphs are ``Graphs``, or a list of
+            pairs (nodes, edges).
+        sequence_length: letters that strings are filled up to, where longer ones than those fitted on will come; None
+            is as many as the longest has.
+        preprocessing: "zca", "standardize" or "none", with keys as a dict ({"method": "zca", "regularization": 0.01}),
+            or "auto" for what suits the inputs; fitted on what is fitted.
+        precision: "float64" or "float32", of the kernel's computation.
+        engine: "auto", "native", "jax" or "neural_tangents".
+        store: a folder for the kernel's blocks, from which an interrupted fit goes on, and from which a kernel larger
+            than memory is solved. None is memory alone.
+        memory: GiB that a fit may take; None is half of the machine's.
+        validation_fraction: held out where ``ridge`` is "validation".
+        random_state: of what is held out, and of random columns where a kernel is solved out of memory.
+
+    Attributes:
+        ridge_: the ridge, relative to the mean diagonal.
+        dual_coef_: (n, outputs) dual coefficients, for standardised targets.
+        loo_predictions_: what each example is predicted by all others, in y's shape and units; None where the kernel
+            was solved out of memory.
+        log_marginal_likelihood_value_: of the standardised targets, in nats, at the likeliest amplitude; None likewise.
+        amplitude_: (outputs,) by which the kernel is multiplied to be the prior covariance of the standardised
+            targets: the likeliest where ``ridge`` is "likelihood", that of the likeliest leave-one-out predictions
+            elsewhere.
+        solve_: the record of the solve: residuals, candidates and what each was worth, seconds.
+        architecture_, preprocessing_: what was used.
+        n_features_in_: numbers in an example, or in a node of a graph.
+
+    ``predict`` gives the posterior mean of the Gaussian process with the kernel as covariance and noise of variance
+    ridge; y may have several columns, and NaN where a value is missing.
+    """
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def fit(self, X: Any, y: Any) -> NeuralKernelRegressor:
+        """Fit to values y, (n,) or (n, outputs), NaN where one is missing.
+
+        Raises:
+            ValueError: inputs or parameters other than described, in one sentence.
+        """
+        with value_errors():
+            examples = self._fit_examples(X)
+            if y is None:
+                raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+            values = check_array(
+                y, ensure_2d=False, dtype=np.float64, ensure_all_finite="allow-nan", input_name="y"
+            )
+            check_consistent_length(examples, values)
+            if values.ndim > 2:
+                raise ValueError(f"y has shape {values.shape}, expected (n,) or (n, outputs)")
+            empty = np.flatnonzero(np.isnan(values.reshape(len(values), -1)).all(axis=0))
+            if empty.size:
+                raise ValueError(f"y has no value in column {empty[0]}, expected some that are not NaN")
+            self._single = values.ndim == 1
+            columns = values.reshape(len(values), -1)
+            self._scaling = _scaling(columns)
+            self._solve(examples, standardize(self._scaling, columns))
+            self._judge()
+        return self
+
+    def _judge(self) -> None:
+        training = self._ready()
+        self.loo_predictions_ = self.log_marginal_likelihood_value_ = None
+        coefficients, facts = training.solution.coefficients, training.facts()
+        if facts is None:
+            return
+        left_out = leave_one_out_predictions(self._targets, coefficients, facts.diagonal)
+        left_out[np.isnan(self._targets)] = np.nan
+        self.loo_predictions_ = self._in_units(self._restored(left_out))
+        labels = int((~np.isnan(self._targets)).sum())
+        each = negative_log_likelihood(self._targets, coefficients, facts.log_determinant)
+        self.log_marginal_likelihood_value_ = -each * labels
+
+    def predict(self, X: Any, return_std: bool = False, noise: bool = True) -> Any:
+        """Predictions, (m,) or (m, outputs) as y had columns.
+
+        Args:
+            return_std: give the standard deviation as well, in the shape and units of the predictions.
+            noise: of a new measurement, which has noise; False is that of the function alone.
+        """
+        with value_errors():
+            x = self._new(X)
+            mean = self._in_units(self._mean(x))
+            return (mean, self._shaped(self._std(x, noise, X))) if return_std else mean
+
+    def sample_y(self, X: Any, n_samples: int = 1, random_state: Any = 0) -> np.ndarray:
+        """Functions drawn from the joint posterior at ``X``, (m, n_samples) or (m, outputs, n_samples).
+
+        Args:
+            random_state: an integer, or what ``numpy.random.default_rng`` takes.
+        """
+        with value_errors():
+            x = self._new(X)
+            if self.kernel == PRECOMPUTED:
+                raise ValueError(
+                    "samples need the kernel among the new inputs, which kernel='precomputed' does not have"
+                )
+            rng = np.random.default_rng(random_state)
+            mean, prior = self._mean(x), self.features_.kernel(x)
+            scale = float(np.diag(prior).mean())
+            drawn = np.empty((*mean.shape, n_samples))
+            for known, tasks in self._masks():
+                covariance = prior.copy()
+                if known.any():
+                    cross = np.concatenate([rows[:, known] for _, rows in self._cross(x)])
+                    covariance -= cross @ self._ready().solve(known, np.ascontiguousarray(cross.T))
+                root = posterior.root((covariance + covariance.T) / 2, scale)
+                for task in tasks:
+                    drawn[:, task] = posterior.draws(
+                        mean[:, task], root, float(self.amplitude_[task]), n_samples, rng
+                    )
+            drawn = self._scaling.mean[:, None] + self._scaling.scale[:, None] * drawn
+            return drawn[:, 0] if self._single else drawn
+
+    def _std(self, x: Any, noise: bool, X: Any) -> np.ndarray:
+        if self.kernel == PRECOMPUTED:
+            raise ValueError(
+                "a spread needs the kernel of each new input with itself, which kernel='precomputed' lacks"
+            )
+        prior, training = self.features_.variances(x), self._ready()
+        variance = np.empty((len(x), self._targets.shape[1]))
+        for known, tasks in self._masks():
+            explained = np.zeros(len(x))
+            if known.any():
+                for chunk, cross in self._cross(x):
+                    rows = cross[:, known]
+                    solved = training.solve(known, np.ascontiguousarray(rows.T))
+                    explained[chunk] = posterior.explained(rows, solved)
+            for task in tasks:
+                variance[:, task] = posterior.variances(prior, explained, float(self.amplitude_[task]))
+        if noise:
+            variance += self.amplitude_ * training.shift
+        return np.sqrt(variance) * self._scaling.scale
+
+    def _masks(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        return tasks_by_mask(~np.isnan(self._targets))
+
+    def _in_units(self, targets: np.ndarray) -> np.ndarray:
+        return self._shaped(self._scaling.mean + self._scaling.scale * targets)
+
+    def _shaped(self, columns: np.ndarray) -> np.ndarray:
+        return columns[:, 0] if self._single else columns
+
+    @classmethod
+    def from_study(
+        cls,
+        study: str | Path,
+        kernel: str | None = None,
+        *,
+        results: str | Path = "results",
+        size: int | None = None,
+    ) -> NeuralKernelRegressor:
+        """The estimator that a study has solved already.
+
+        Args:
+            study: its file, as "config/mine.yaml".
+            kernel: its name there; None where the study has one.
+            results: the folder of results.
+            size: training size, the kernel's largest where None.
+
+        Raises:
+            ValueError: something of the study is not there yet, or its task is a classification.
+        """
+        with value_errors():
+            self = cls()
+            scaling = opened(self, Path(study), kernel, Path(results), size, classes=False)
+            count = self._targets.shape[1]
+            if scaling is None:
+                scaling = {"mean": np.zeros(count), "scale": np.ones(count)}
+            self._scaling = TargetScaling(np.asarray(scaling["mean"]), np.asarray(scaling["scale"]))
+            self._single = count == 1
+            self._judge()
+            return self
+
+
+def _scaling(values: np.ndarray) -> TargetScaling:
+    """Mean and standard deviation of each column; what does not vary keeps its unit."""
+    known = ~np.isnan(values)
+    counts = np.maximum(known.sum(axis=0), 1)
+    mean = np.nansum(values, axis=0) / counts
+    scale = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / counts)
+    return TargetScaling(mean, np.where(scale <= SMALLEST_SPREAD, 1.0, scale))

@@ -1,0 +1,21 @@
+"""Programs in the documentation run as they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def programs(path: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / path).read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("path", "place"), [("README.md", 0), ("docs/how-to/estimators.md", 0), ("docs/how-to/estimators.md", 1)]
+)
+def test_a_program_runs(path: str, place: int) -> None:
+    exec(compile(programs(path)[place], f"{path}, program {place}", "exec"), {})
