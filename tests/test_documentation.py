@@ -14,8 +14,9 @@ def programs(path: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (ROOT / path).read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    ("path", "place"), [("README.md", 0), ("docs/how-to/estimators.md", 0), ("docs/how-to/estimators.md", 1)]
-)
+GUIDE = "docs/how-to/estimators.md"
+
+
+@pytest.mark.parametrize(("path", "place"), [("README.md", 0), *((GUIDE, place) for place in range(3))])
 def test_a_program_runs(path: str, place: int) -> None:
     exec(compile(programs(path)[place], f"{path}, program {place}", "exec"), {})

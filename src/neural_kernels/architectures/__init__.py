@@ -7,6 +7,7 @@ Parameterisation, for every layer with weights, is Neural Tangents' "ntk" one: w
 deviation ``W_std / sqrt(fan_in)`` and biases ``b_std``.
 """
 
+from neural_kernels.architectures.composites import Composite, on
 from neural_kernels.architectures.facts import (
     covariance_entries,
     is_flip_symmetric,
@@ -57,6 +58,7 @@ __all__ = [
     "Aggregate",
     "Architecture",
     "AvgPool",
+    "Composite",
     "Conv",
     "Dense",
     "Erf",
@@ -79,6 +81,7 @@ __all__ = [
     "fully_connected",
     "is_flip_symmetric",
     "myrtle",
+    "on",
     "output_shape",
     "simple_gnn",
 ]

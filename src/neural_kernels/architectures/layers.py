@@ -6,7 +6,10 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neural_kernels.architectures.composites import Composite
 
 SQRT2 = math.sqrt(2.0)
 
@@ -166,3 +169,17 @@ class Architecture:
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 of the layers: equal exactly where the kernels are the same function."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
+
+    def on(self, columns: Any = None, **how: Any) -> Composite:
+        """This architecture's kernel as a term of a sum; see ``composites.on``."""
+        from neural_kernels.architectures import composites
+
+        return composites.on(self, columns, **how)
+
+    def __mul__(self, weight: float) -> Composite:
+        return self.on() * weight
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: Any) -> Composite:
+        return self.on() + other

@@ -82,6 +82,50 @@ def smiles_of(molecule: Any) -> str:
     return str(_rdkit()[0].MolToSmiles(molecule))
 
 
+FINGERPRINT_BITS, FINGERPRINT_RADIUS = 2048, 2
+
+
+def fingerprints(smiles: Sequence[str]) -> np.ndarray:
+    """Morgan fingerprints, (n, 2048) float64: how often each neighbourhood of two bonds is there, as log(1 + count),
+    each row scaled to mean square one.
+
+    Raises:
+        UserError: RDKit is not installed, or one of ``smiles`` is no molecule to it.
+    """
+    from rdkit.Chem import rdFingerprintGenerator
+
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=FINGERPRINT_RADIUS, fpSize=FINGERPRINT_BITS)
+    counts = np.array([generator.GetCountFingerprintAsNumPy(molecule) for molecule in _read(smiles)])
+    rows = np.log1p(counts.astype(np.float64))
+    return rows / np.sqrt(np.square(rows).mean(axis=1, keepdims=True))
+
+
+def descriptors(smiles: Sequence[str]) -> np.ndarray:
+    """RDKit's descriptors of whole molecules, (n, descriptors) float64, each as arsinh of its value, since some span
+    many magnitudes; zero where RDKit finds none. Which there are is for the installed RDKit to say.
+
+    Raises:
+        UserError: RDKit is not installed, or one of ``smiles`` is no molecule to it.
+    """
+    found = _read(smiles)
+    from rdkit.Chem import Descriptors
+    from rdkit.rdBase import BlockLogs
+
+    with BlockLogs():
+        values = [[float(function(molecule)) for _, function in Descriptors.descList] for molecule in found]
+    return np.arcsinh(np.nan_to_num(np.array(values), nan=0.0, posinf=0.0, neginf=0.0))
+
+
+def _read(smiles: Sequence[str]) -> list[Any]:
+    Chem, _, rdBase = _rdkit()
+    with rdBase.BlockLogs():
+        found = [Chem.MolFromSmiles(text) for text in smiles]
+    for text, molecule in zip(smiles, found, strict=True):
+        if molecule is None or molecule.GetNumAtoms() == 0:
+            raise UserError(f"{text[:200]!r} is no molecule to RDKit")
+    return found
+
+
 def _features_of(Chem: Any) -> Callable[[Any], bytes]:
     """A function from an atom of RDKit to its indices in ``atoms.SIZES``, a byte each."""
     chirality = {getattr(Chem.ChiralType, name): index for index, name in enumerate(CHIRALITIES)}

@@ -27,7 +27,7 @@ class NeuralKernelClassifier(ClassifierMixin, NeuralKernelModel):  # type: ignor
         classes_: the labels, sorted.
         loo_predictions_: (n, classes) scores of each example by all others; None where the kernel was solved out of
             memory.
-        ridge_, dual_coef_, solve_, architecture_, preprocessing_, n_features_in_: as of ``NeuralKernelRegressor``.
+        ridge_, dual_coef_, solve_, architecture_, weights_, features_, n_features_in_: as of ``NeuralKernelRegressor``.
 
     ``predict_proba`` is a softmax of the scores whose temperature makes the labels likeliest that were left out, one at
     a time.

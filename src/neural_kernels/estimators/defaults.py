@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from neural_kernels import architectures
-from neural_kernels.architectures import Architecture, Layer
-from neural_kernels.estimators.examples import Kind
+from neural_kernels.architectures import Architecture, Composite, Layer
+from neural_kernels.architectures.composites import Term
+from neural_kernels.estimators.examples import Kind, kind_of
 from neural_kernels.preprocessing.options import AsItIs, Preprocessing, Standardize, Zca, parse_preprocessing
 
 RIDGES: Sequence[float] = tuple(10.0 ** np.arange(-8.0, 3.0))
@@ -20,7 +21,9 @@ _ARCHITECTURES: dict[Kind, tuple[str, dict[str, Any]]] = {
     "sequences": ("Conv1D", {}),
     "strings": ("Conv1D", {}),
     "images": ("CV8", {}),
-    "molecules": ("SimpleGNN", {"pooling": "average"}),
+    "molecules": ("SimpleGNN", {"depth": 3, "pooling": "average"}),
+    "fingerprints": ("FC", {"depth": 1}),
+    "descriptors": ("FC3", {}),
     "graphs": ("SimpleGNN", {"pooling": "average"}),
 }
 
@@ -30,17 +33,36 @@ _PREPROCESSING: dict[Kind, Preprocessing] = {
     "strings": Standardize(),
     "images": Zca(),
     "molecules": AsItIs(),
+    "fingerprints": AsItIs(),
+    "descriptors": Standardize(),
     "graphs": AsItIs(),
 }
 
+# Of molecules, whose weights are then chosen.
+_VIEWS: tuple[Kind, ...] = ("molecules", "fingerprints", "descriptors")
 
-def architecture_for(asked: Any, kind: Kind) -> Architecture:
-    """The architecture that is asked for, by name, as a value or as its layers, or the one that suits where None.
+
+def terms_for(asked: Any, X: Any, inputs: str, preprocessing: Any) -> tuple[Term, ...]:
+    """The kernels that are added up: those that are asked for, or what suits the inputs where nothing is.
+
+    Args:
+        asked: an architecture by name, as a value or as its layers, a sum of them, or None.
+        inputs, preprocessing: of the estimator, for what is no sum.
 
     Raises:
         UserError: an unknown name.
         ValueError: something else.
     """
+    if isinstance(asked, Composite):
+        return asked.terms
+    kind = kind_of(X, inputs)
+    if asked is None and kind == "molecules" and inputs == "auto":
+        return tuple(Term(1.0, architecture_for(None, view), inputs=view) for view in _VIEWS)
+    return (Term(1.0, architecture_for(asked, kind), inputs=kind, preprocessing=preprocessing),)
+
+
+def architecture_for(asked: Any, kind: Kind) -> Architecture:
+    """The architecture that is asked for, or the one that suits where None; see ``terms_for``."""
     if asked is None:
         name, parameters = _ARCHITECTURES[kind]
         return architectures.build(name, **parameters)
@@ -51,7 +73,7 @@ def architecture_for(asked: Any, kind: Kind) -> Architecture:
     if isinstance(asked, list | tuple) and asked and all(isinstance(layer, Layer) for layer in asked):
         return Architecture("layers", tuple(asked))
     raise ValueError(
-        f"architecture is {asked!r}, expected a name, an Architecture, a list of layers, or None"
+        f"architecture is {asked!r}, expected a name, an Architecture, a list of layers, a sum of them, or None"
     )
 
 

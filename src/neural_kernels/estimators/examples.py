@@ -12,9 +12,11 @@ import numpy as np
 from neural_kernels.datasets import flip, molecules
 from neural_kernels.graphs import Examples, Graphs, stack
 
-Kind = Literal["table", "sequences", "images", "strings", "molecules", "graphs"]
+Kind = Literal[
+    "table", "sequences", "images", "strings", "molecules", "fingerprints", "descriptors", "graphs"
+]
 """(n, features), (n, length, channels) and (n, height, width, channels) arrays; strings of letters, each a position;
-molecules as SMILES or as RDKit has them; graphs."""
+molecules as SMILES or as RDKit has them, as graphs, by their fingerprints or by their descriptors; graphs."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -97,7 +99,7 @@ def _is_molecule(value: Any) -> bool:
 
 
 def learned(X: Any, kind: Kind, positions: int | None = None) -> tuple[Encoding, Examples]:
-    """The encoding that fits ``X``, which is no table, and the examples, (n, ...) float64 or graphs.
+    """The encoding that fits ``X``, and the examples, (n, ...) float64 or graphs.
 
     Args:
         positions: that strings are filled up to, those of the longest where None.
@@ -128,7 +130,7 @@ def numbers_in(encoding: Encoding) -> int:
 
 
 def encode(encoding: Encoding, X: Any) -> Examples:
-    """Further examples as those that ``encoding`` was learned from, none of them a table.
+    """Further examples as those that ``encoding`` was learned from.
 
     Raises:
         ValueError: of another kind or another shape.
@@ -179,7 +181,7 @@ def _strings(X: Any) -> list[str]:
     return list(values)
 
 
-def _encode_molecules(encoding: Encoding, X: Any) -> Graphs:
+def _smiles(X: Any) -> list[str]:
     values = _column(X)
     if values is None:
         raise ValueError(f"X is {_shown(X)}, expected SMILES or RDKit molecules")
@@ -188,6 +190,11 @@ def _encode_molecules(encoding: Encoding, X: Any) -> Graphs:
         if not isinstance(value, str) and not _is_molecule(value):
             raise ValueError(f"X[{place}] is {value!r}, expected SMILES or an RDKit molecule")
         smiles.append(value if isinstance(value, str) else molecules.smiles_of(value))
+    return smiles
+
+
+def _encode_molecules(encoding: Encoding, X: Any) -> Graphs:
+    smiles = _smiles(X)
     found = molecules.parse(smiles)
     missing = np.setdiff1d(np.arange(len(smiles)), found.rows)
     if missing.size:
@@ -219,10 +226,19 @@ def _shown(X: Any) -> str:
     return f"an array of shape {X.shape}" if hasattr(X, "shape") else f"a {type(X).__name__}"
 
 
+def _encode_table(encoding: Encoding, X: Any) -> np.ndarray:
+    from sklearn.utils import check_array
+
+    return np.ascontiguousarray(check_array(X, dtype=np.float64, input_name="X"))
+
+
 _ENCODERS: dict[Kind, Callable[[Encoding, Any], Any]] = {
+    "table": _encode_table,
     "sequences": _encode_array,
     "images": _encode_array,
     "strings": _encode_strings,
     "molecules": _encode_molecules,
+    "fingerprints": lambda encoding, X: molecules.fingerprints(_smiles(X)),
+    "descriptors": lambda encoding, X: molecules.descriptors(_smiles(X)),
     "graphs": _encode_graphs,
 }

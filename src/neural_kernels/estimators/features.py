@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,28 @@ import numpy as np
 from neural_kernels import engines, preprocessing
 from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Kind, Precision
-from neural_kernels.estimators.examples import Encoding, encode
+from neural_kernels.estimators.examples import Encoding, encode, kind_of, learned
 from neural_kernels.graphs import Examples
+from neural_kernels.preprocessing.options import Preprocessing
 from neural_kernels.preprocessing.transform import Fitted
 
 CHUNK = 2048
 """Rows of the kernel between new inputs and training examples that are in memory at a time."""
+
+Columns = str | tuple[str, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Several:
+    """The same examples as each kernel of a sum sees them."""
+
+    parts: tuple[Examples, ...]
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, chosen: slice | np.ndarray) -> Several:
+        return Several(tuple(part[chosen] for part in self.parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +42,7 @@ class NeuralFeatures:
     Attributes:
         encoding: of the examples that were fitted on.
         fitted: their preprocessing.
+        columns: of a table, that it sees; all of the inputs where None.
     """
 
     architecture: Architecture
@@ -33,14 +51,11 @@ class NeuralFeatures:
     precision: Precision
     encoding: Encoding
     fitted: Fitted
+    columns: Columns = None
 
     def of(self, X: Any) -> Examples:
-        """Features of inputs: those of a table are checked already."""
-        return self.prepared(X if self.encoding.kind == "table" else encode(self.encoding, X))
-
-    def prepared(self, examples: Examples) -> Examples:
-        """Features of examples that were encoded already."""
-        return preprocessing.features_of(self.fitted, examples)
+        """Features of inputs; a table that is all of them is checked already."""
+        return preprocessing.features_of(self.fitted, encode(self.encoding, seen(X, self.columns)))
 
     def kernel(self, x1: Examples, x2: Examples | None = None) -> np.ndarray:
         """Kernel entries between features, (n1, n2) float64; symmetric where ``x2`` is None."""
@@ -55,3 +70,71 @@ class NeuralFeatures:
             self.architecture, x, kind=self.kind, engine=self.engine, precision=self.precision
         )
         return found.astype(np.float64, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class SummedFeatures:
+    """Several kernels, each multiplied by its weight, as one; its features are ``Several``."""
+
+    parts: tuple[NeuralFeatures, ...]
+    weights: tuple[float, ...]
+
+    def of(self, X: Any) -> Several:
+        """See ``NeuralFeatures.of``."""
+        return Several(tuple(part.of(X) for part in self.parts))
+
+    def kernel(self, x1: Several, x2: Several | None = None) -> np.ndarray:
+        """See ``NeuralFeatures.kernel``."""
+        others: Sequence[Examples | None] = [None] * len(self.parts) if x2 is None else x2.parts
+        return self.total(
+            weight and part.kernel(one, other)
+            for weight, part, one, other in zip(self.weights, self.parts, x1.parts, others, strict=True)
+        )
+
+    def variances(self, x: Several) -> np.ndarray:
+        """See ``NeuralFeatures.variances``."""
+        return self.total(
+            weight and part.variances(one)
+            for weight, part, one in zip(self.weights, self.parts, x.parts, strict=True)
+        )
+
+    def total(self, kernels: Iterable[Any]) -> np.ndarray:
+        """The weighted sum of arrays, one a kernel, which are overwritten; of one whose weight is zero, anything."""
+        total = None
+        for weight, kernel in zip(self.weights, kernels, strict=True):
+            if weight:
+                kernel *= weight
+                total = kernel if total is None else np.add(total, kernel, out=total)
+        assert total is not None, "some weight is positive"
+        return total
+
+
+def seen(X: Any, columns: Columns) -> Any:
+    """What a kernel sees of the inputs.
+
+    Raises:
+        ValueError: columns are named, and ``X`` is no table that has them.
+    """
+    if columns is None:
+        return X
+    names = (columns,) if isinstance(columns, str) else columns
+    if not hasattr(X, "loc"):
+        raise ValueError(
+            f"X is a {type(X).__name__}, expected a DataFrame with the columns {', '.join(names)}"
+        )
+    for name in names:
+        if name not in X.columns:
+            raise ValueError(f"X has no column {name!r}, expected one of {', '.join(map(str, X.columns))}")
+    return X[columns] if isinstance(columns, str) else X[list(columns)]
+
+
+def read(X: Any, columns: Columns, inputs: str, positions: int | None) -> tuple[Encoding, Examples]:
+    """How training examples are read, and as what they are."""
+    view = seen(X, columns)
+    return learned(view, kind_of(view, inputs), positions)
+
+
+def prepared(options: Preprocessing, examples: Examples) -> tuple[Fitted, Examples]:
+    """A preprocessing fitted to training examples, and their features."""
+    fitted = preprocessing.fit_to(options, examples)
+    return fitted, preprocessing.features_of(fitted, examples)

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from neural_kernels import preprocessing as features_
-from neural_kernels.estimators.defaults import architecture_for, preprocessing_for
+from neural_kernels.architectures import Composite
+from neural_kernels.architectures.composites import Term
+from neural_kernels.engines import Kind, Precision
+from neural_kernels.estimators.defaults import preprocessing_for, terms_for
 from neural_kernels.estimators.examples import Encoding, encode, kind_of, learned, numbers_in
-from neural_kernels.estimators.features import NeuralFeatures
+from neural_kernels.estimators.features import (
+    NeuralFeatures,
+    Several,
+    SummedFeatures,
+    prepared,
+    read,
+    seen,
+)
 from neural_kernels.estimators.model import value_errors
 from neural_kernels.graphs import Examples
+from neural_kernels.preprocessing.transform import Fitted
 
 
 class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[misc]
     """The kernel of an infinitely wide network.
 
     Called with inputs, ``kernel(X)`` or ``kernel(X, Y)``, it is a kernel for ``SVC``, ``KernelPCA`` or
-    ``GaussianProcessRegressor``, whose kernels it can be added to and multiplied with. Fitted, ``transform`` gives the
+    ``GaussianProcessRegressor``, whose kernels it can be added to and multiplied with. Molecules are compared as graphs
+    unless ``inputs`` says otherwise, or a sum of architectures. Fitted, ``transform`` gives the
     matrix between new inputs and those that were fitted on, for estimators with ``kernel="precomputed"``.
 
     Args:
-        architecture, kind, inputs, precision, engine: as of ``NeuralKernelRegressor``.
+        architecture, kind, inputs, sequence_length, precision, engine: as of ``NeuralKernelRegressor``.
         preprocessing: of ``fit``, which a call alone has none of.
     """
 
@@ -35,6 +46,7 @@ class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[mis
         *,
         kind: str = "ntk",
         inputs: str = "auto",
+        sequence_length: int | None = None,
         preprocessing: Any = "none",
         precision: str = "float64",
         engine: str = "auto",
@@ -42,6 +54,7 @@ class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[mis
         self.architecture = architecture
         self.kind = kind
         self.inputs = inputs
+        self.sequence_length = sequence_length
         self.preprocessing = preprocessing
         self.precision = precision
         self.engine = engine
@@ -58,17 +71,20 @@ class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[mis
             ValueError: inputs or parameters other than described.
         """
         with value_errors():
-            kind = kind_of(X, self.inputs)
-            if kind == "table":
-                table = validate_data(self, X, dtype=np.float64)
-                self._encoding = Encoding(kind, table.shape[1:])
-                examples: Examples = np.ascontiguousarray(table)
-            else:
-                self._encoding, examples = learned(X, kind)
-                self.n_features_in_ = numbers_in(self._encoding)
-            options = preprocessing_for(self.preprocessing, kind)
-            self.features_ = self._features(self._encoding, features_.fit_to(options, examples))
-            self.X_fit_ = self.features_.prepared(examples)
+            terms = self._terms(X)
+            if self._is_table(terms):
+                X = np.ascontiguousarray(validate_data(self, X, dtype=np.float64))
+            parts, x, encodings = [], [], []
+            for term in terms:
+                encoding, view = read(X, term.columns, term.inputs, self.sequence_length)
+                fitted, features = prepared(preprocessing_for(term.preprocessing, encoding.kind), view)
+                parts.append(self._part(term, encoding, fitted))
+                x.append(features)
+                encodings.append(encoding)
+            if not self._is_table(terms):
+                self.n_features_in_ = sum(map(numbers_in, encodings))
+            self.features_ = _together(parts, terms)
+            self.X_fit_ = x[0] if len(x) == 1 else Several(tuple(x))
             self.features_.kernel(self.X_fit_[:1])  # an architecture that does not fit is said now
         return self
 
@@ -76,7 +92,7 @@ class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[mis
         """The kernel between X and what was fitted on, (m, n) float64."""
         check_is_fitted(self)
         with value_errors():
-            if self._encoding.kind == "table":
+            if self._is_table(self._terms(X)):
                 X = np.ascontiguousarray(validate_data(self, X, dtype=np.float64, reset=False))
             return self.features_.kernel(self.features_.of(X), self.X_fit_)
 
@@ -113,27 +129,43 @@ class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[mis
         """Whether inputs must be vectors, for Gaussian processes; they need not be."""
         return False
 
-    def _read(self, X: Any, Y: Any) -> tuple[NeuralFeatures, Examples, Examples | None]:
-        kind = kind_of(X, self.inputs)
-        if kind == "table":
-            left: Examples = np.ascontiguousarray(X, np.float64)
-            right = None if Y is None or Y is X else np.ascontiguousarray(Y, np.float64)
-            encoding = Encoding(kind, left.shape[1:])
-        elif kind == "strings" and Y is not None and Y is not X:
-            # Of the letters and the length of both.
-            encoding, both = learned([*X, *Y], kind)
-            left, right = both[: len(X)], both[len(X) :]  # type: ignore[assignment]
-        else:
-            encoding, left = learned(X, kind)
-            right = None if Y is None or Y is X else encode(encoding, Y)  # type: ignore[assignment]
-        return self._features(encoding, None), left, right
-
-    def _features(self, encoding: Encoding, fitted: Any) -> NeuralFeatures:
-        return NeuralFeatures(
-            architecture_for(self.architecture, encoding.kind),
-            self.kind,  # type: ignore[arg-type]
-            self.engine,
-            self.precision,  # type: ignore[arg-type]
-            encoding,
-            fitted,
+    def _read(self, X: Any, Y: Any) -> tuple[Any, Any, Any]:
+        """Features, and X and Y as it takes them; Y is None where it is X."""
+        other = None if Y is None or Y is X else Y
+        parts, left, right = [], [], []
+        terms = self._terms(X)
+        for term in terms:
+            view, over = seen(X, term.columns), None if other is None else seen(other, term.columns)
+            longest = self.sequence_length
+            if over is not None and longest is None and kind_of(view, term.inputs) == "strings":
+                longest = max(map(len, [*view, *over]))
+            encoding, examples = learned(view, kind_of(view, term.inputs), longest)
+            parts.append(self._part(term, encoding, None))
+            left.append(examples)
+            right.append(None if over is None else encode(encoding, over))
+        if len(parts) == 1:
+            return parts[0], left[0], right[0]
+        return (
+            _together(parts, terms),
+            Several(tuple(left)),
+            None if other is None else Several(tuple(cast(list[Examples], right))),
         )
+
+    def _terms(self, X: Any) -> tuple[Term, ...]:
+        if isinstance(self.architecture, Composite):
+            return self.architecture.terms
+        return terms_for(self.architecture, X, kind_of(X, self.inputs), self.preprocessing)
+
+    @staticmethod
+    def _is_table(terms: tuple[Term, ...]) -> bool:
+        return len(terms) == 1 and terms[0].inputs == "table" and terms[0].columns is None
+
+    def _part(self, term: Term, encoding: Encoding, fitted: Fitted) -> NeuralFeatures:
+        kind, precision = cast(Kind, self.kind), cast(Precision, self.precision)
+        return NeuralFeatures(term.architecture, kind, self.engine, precision, encoding, fitted, term.columns)
+
+
+def _together(parts: list[NeuralFeatures], terms: tuple[Term, ...]) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    return SummedFeatures(tuple(parts), tuple(term.weight for term in terms))

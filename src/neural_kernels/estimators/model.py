@@ -12,20 +12,29 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
-from neural_kernels import preprocessing as features_
+from neural_kernels.architectures import Composite
 from neural_kernels.engines import Kind, Precision
 from neural_kernels.errors import UserError
-from neural_kernels.estimators.defaults import RIDGES, architecture_for, preprocessing_for
-from neural_kernels.estimators.examples import Encoding, kind_of, learned, numbers_in
-from neural_kernels.estimators.features import CHUNK, NeuralFeatures
+from neural_kernels.estimators.defaults import RIDGES, preprocessing_for, terms_for
+from neural_kernels.estimators.examples import numbers_in
+from neural_kernels.estimators.features import (
+    CHUNK,
+    NeuralFeatures,
+    Several,
+    SummedFeatures,
+    prepared,
+    read,
+)
 from neural_kernels.estimators.training import (
     Choice,
+    System,
     Training,
-    check_memory,
     memory_budget,
+    solve_in_memory,
     solve_in_store,
     solve_matrix,
 )
+from neural_kernels.estimators.weights import By
 from neural_kernels.graphs import Examples
 from neural_kernels.prediction import posterior
 from neural_kernels.solvers.criteria import VALIDATION, Criterion
@@ -53,7 +62,11 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
     dual_coef_: np.ndarray
     solve_: Record
     ridge_: float
-    X_fit_: Examples
+    # Of one kernel or of a sum, each with features and an architecture of its own.
+    X_fit_: Any
+    features_: Any
+    architecture_: Any
+    weights_: tuple[float, ...]
     # An array, or None where nothing was left out.
     loo_predictions_: Any
     n_features_in_: int
@@ -69,6 +82,7 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
         inputs: str = "auto",
         sequence_length: int | None = None,
         preprocessing: Any = "auto",
+        weights: str | None = None,
         precision: str = "float64",
         engine: str = "auto",
         store: Any = None,
@@ -84,6 +98,7 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
         self.inputs = inputs
         self.sequence_length = sequence_length
         self.preprocessing = preprocessing
+        self.weights = weights
         self.precision = precision
         self.engine = engine
         self.store = store
@@ -99,7 +114,7 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
 
     # ------------------------------------------------------------------------- fitting
 
-    def _fit_examples(self, X: Any) -> Examples:
+    def _fit_examples(self, X: Any) -> Examples | Several:
         """The training examples as they were read, or the precomputed kernel."""
         if self.kernel not in (NEURAL, PRECOMPUTED):
             raise ValueError(f"kernel is {self.kernel!r}, expected {NEURAL!r} or {PRECOMPUTED!r}")
@@ -114,18 +129,19 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
                 raise ValueError("store is given, but a precomputed kernel is in memory already")
             matrix = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
             return _symmetric(matrix)
-        kind = kind_of(X, self.inputs)
-        if kind == "table":
-            table = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-            self._encoding = Encoding(kind, table.shape[1:])
-            return np.ascontiguousarray(table)
-        self._encoding, examples = learned(X, kind, self.sequence_length)
-        self.n_features_in_ = numbers_in(self._encoding)
+        self._terms = terms_for(self.architecture, X, self.inputs, self.preprocessing)
+        if self._is_table():
+            X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        views = [read(X, term.columns, term.inputs, self.sequence_length) for term in self._terms]
+        self._encodings = tuple(encoding for encoding, _ in views)
+        if not self._is_table():
+            self.n_features_in_ = sum(map(numbers_in, self._encodings))
+        examples = views[0][1] if len(views) == 1 else Several(tuple(view for _, view in views))
         if len(examples) < 2:
             raise ValueError(f"X has n_samples = {len(examples)}, expected at least 2")
         return examples
 
-    def _solve(self, examples: Examples, targets: np.ndarray) -> None:
+    def _solve(self, examples: Examples | Several, targets: np.ndarray) -> None:
         """Fit to targets (n, C) float64 of mean about zero, NaN where one is missing."""
         choice, budget = self._choice(len(examples)), memory_budget(self.memory)
         if choice.held_out:
@@ -139,7 +155,8 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
             assert isinstance(examples, np.ndarray)
             matrix = np.ascontiguousarray(examples[np.ix_(order, order)])
             # Nobody says in what it was computed.
-            self._training = solve_matrix(matrix, targets, choice, budget, seed, "float32", foreign=True)
+            system = System(targets, choice, budget, seed)
+            self._training = solve_matrix(matrix, system, "float32", foreign=True)
         else:
             self._training = self._solve_neural(examples[order], targets, choice, budget, seed)
         self._targets = targets
@@ -149,25 +166,48 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
         self.amplitude_ = self._amplitudes()
 
     def _solve_neural(
-        self, examples: Examples, targets: np.ndarray, choice: Choice, budget: int, seed: int
+        self, examples: Examples | Several, targets: np.ndarray, choice: Choice, budget: int, seed: int
     ) -> Training:
-        kind = self._encoding.kind
-        self.architecture_ = architecture_for(self.architecture, kind)
-        self.preprocessing_ = preprocessing_for(self.preprocessing, kind)
-        fitted = features_.fit_to(self.preprocessing_, examples)
-        self.features_ = NeuralFeatures(
-            self.architecture_,
-            cast(Kind, self.kind),
-            self.engine,
-            cast(Precision, self.precision),
-            self._encoding,
-            fitted,
+        several = isinstance(examples, Several)
+        views = examples.parts if isinstance(examples, Several) else (examples,)
+        parts, x = [], []
+        self.preprocessing_ = tuple(
+            preprocessing_for(term.preprocessing, encoding.kind)
+            for term, encoding in zip(self._terms, self._encodings, strict=True)
         )
-        x = self.X_fit_ = self.features_.prepared(examples)
+        for term, encoding, options, view in zip(
+            self._terms, self._encodings, self.preprocessing_, views, strict=True
+        ):
+            fitted, features = prepared(options, view)
+            kind, precision = cast(Kind, self.kind), cast(Precision, self.precision)
+            parts.append(
+                NeuralFeatures(
+                    term.architecture, kind, self.engine, precision, encoding, fitted, term.columns
+                )
+            )
+            x.append(features)
+        self.X_fit_ = Several(tuple(x)) if several else x[0]
+        summed = SummedFeatures(tuple(parts), tuple(term.weight for term in self._terms)) if several else None
+        system = System(targets, choice, budget, seed, self._weighing())
         if self.store is not None:
-            return solve_in_store(Path(self.store), self.features_, x, targets, choice, budget, seed)
-        check_memory(targets, budget)
-        return solve_matrix(self.features_.kernel(x), targets, choice, budget, seed, self.precision)
+            self.features_, training = solve_in_store(
+                Path(self.store), summed or parts[0], self.X_fit_, system
+            )
+        else:
+            self.features_, training = solve_in_memory(summed or parts[0], self.X_fit_, system)
+        self.weights_ = self.features_.weights if isinstance(self.features_, SummedFeatures) else (1.0,)
+        self.architecture_ = (
+            Composite(self._terms).with_weights(self.weights_) if several else self._terms[0].architecture
+        )
+        return training
+
+    def _weighing(self) -> By | None:
+        """What chooses the weights of a sum of kernels; None where they are as they are written."""
+        if self.weights not in (None, "loo", "likelihood"):
+            raise ValueError(f"weights is {self.weights!r}, expected 'loo', 'likelihood' or None")
+        if self.weights is None and self.architecture is None:
+            return "likelihood" if self.ridge == "likelihood" else "loo"
+        return cast(By | None, self.weights)
 
     def _choice(self, n: int) -> Choice:
         asked = self.ridge
@@ -208,17 +248,21 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
 
     # ------------------------------------------------------------------------- new inputs
 
-    def _new(self, X: Any) -> Examples:
+    def _new(self, X: Any) -> Any:
         """Features of new inputs, or the rows of a precomputed kernel."""
         check_is_fitted(self)
         if self.kernel == PRECOMPUTED:
             rows = validate_data(self, X, dtype=np.float64, reset=False)
             return np.ascontiguousarray(rows[:, self._order])
-        if self._encoding.kind == "table":
-            X = np.ascontiguousarray(validate_data(self, X, dtype=np.float64, reset=False))
+        if self._is_table():
+            X = validate_data(self, X, dtype=np.float64, reset=False)
         return self.features_.of(X)
 
-    def _cross(self, x: Examples) -> Iterator[tuple[slice, np.ndarray]]:
+    def _is_table(self) -> bool:
+        """Whether X is a table of numbers, which scikit-learn checks."""
+        return len(self._terms) == 1 and self._terms[0].columns is None and self._terms[0].inputs == "table"
+
+    def _cross(self, x: Any) -> Iterator[tuple[slice, np.ndarray]]:
         """The kernel between new inputs and training examples, (rows, n) float64, some rows at a time."""
         count, n = len(x), len(self._targets)
         rows = max(1, min(CHUNK, CROSS_BYTES // (8 * n)))
@@ -229,7 +273,7 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
             else:
                 yield chunk, self.features_.kernel(x[chunk], self.X_fit_)
 
-    def _mean(self, x: Examples) -> np.ndarray:
+    def _mean(self, x: Any) -> np.ndarray:
         """(m, C) predictions of the targets."""
         coefficients = self._training.solution.coefficients
         mean = np.empty((len(x), coefficients.shape[1]))

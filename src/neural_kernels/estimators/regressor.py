@@ -23,7 +23,8 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
 
     Args:
         architecture: a name in ``architectures.FAMILIES`` as "FC3" or "Conv1D", an ``Architecture``, a list of layers,
-            or None for one that suits the inputs.
+            a sum of kernels (``0.7 * build("Conv1D") + 0.3 * build("FC3").on(columns)``), or None for what suits the
+            inputs: of molecules, a sum of kernels on graphs, fingerprints and descriptors, whose weights are chosen.
         kind: "ntk", the kernel of training, or "nngp", that of the network at initialisation.
         kernel: "neural", or "precomputed" where X is a kernel matrix.
         ridge: what is added to the kernel's diagonal, relative to its mean, or how that is chosen among ``ridges``: by
@@ -32,12 +33,14 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
         ridges: candidates; None is every power of ten from 1e-8 to 100.
         inputs: what X is, "table", "sequences", "images", "strings", "molecules" or "graphs", or "auto" to go by it.
             A table is (n, features), sequences of vectors (n, length, channels), images (n, height, width, channels);
-            strings are letters, one a position; molecules are SMILES or RDKit's; graphs are ``Graphs``, or a list of
-            pairs (nodes, edges).
+            strings are letters, one a position; molecules are SMILES or RDKit's, as graphs, or by "fingerprints" or
+            "descriptors"; graphs are ``Graphs``, or a list of pairs (nodes, edges).
         sequence_length: letters that strings are filled up to, where longer ones than those fitted on will come; None
             is as many as the longest has.
         preprocessing: "zca", "standardize" or "none", with keys as a dict ({"method": "zca", "regularization": 0.01}),
             or "auto" for what suits the inputs; fitted on what is fitted.
+        weights: of a sum of kernels: None as they are written, or chosen by "loo" or "likelihood", each kernel having a
+            multiple of a quarter of the whole; no kernel is computed again.
         precision: "float64" or "float32", of the kernel's computation.
         engine: "auto", "native", "jax" or "neural_tangents".
         store: a folder for the kernel's blocks, from which an interrupted fit goes on, and from which a kernel larger
@@ -56,7 +59,10 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
             targets: the likeliest where ``ridge`` is "likelihood", that of the likeliest leave-one-out predictions
             elsewhere.
         solve_: the record of the solve: residuals, candidates and what each was worth, seconds.
-        architecture_, preprocessing_: what was used.
+        architecture_: what was used, a sum with its weights.
+        preprocessing_: what was used, one for each kernel.
+        weights_: (kernels,) by which each kernel was multiplied.
+        features_: what makes features and kernel entries of inputs.
         n_features_in_: numbers in an example, or in a node of a graph.
 
     ``predict`` gives the posterior mean of the Gaussian process with the kernel as covariance and noise of variance

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neural_kernels.architectures.composites import Term
 from neural_kernels.datasets.flip import Options as Flip
 from neural_kernels.errors import UserError
 from neural_kernels.estimators.examples import Encoding, Kind, numbers_in
@@ -61,20 +62,21 @@ def opened(
         engine=study.engine,
         memory=study.solver.memory_gib,
     )
-    estimator._encoding = _encoding(model)
-    estimator.inputs = estimator._encoding.kind
+    encoding = _encoding(model)
+    estimator.inputs, estimator.weights_ = encoding.kind, (1.0,)
+    estimator._terms = (Term(1.0, model.kernel.architecture, inputs=encoding.kind),)
     estimator.architecture_ = model.kernel.architecture
-    estimator.preprocessing_ = study.preprocessing[model.kernel.preprocessing]
+    estimator.preprocessing_ = (study.preprocessing[model.kernel.preprocessing],)
     estimator.features_ = NeuralFeatures(
         model.kernel.architecture,
         model.kernel.kind,
         study.engine,
         study.precision,
-        estimator._encoding,
+        encoding,
         model.transform.fitted,
     )
     estimator.X_fit_ = features.examples("train.npy", (0, model.n))[: model.n]
-    estimator.n_features_in_ = numbers_in(estimator._encoding)
+    estimator.n_features_in_ = numbers_in(encoding)
     estimator._order, estimator._targets = np.arange(model.n), model.targets
     budget = memory_budget(study.solver.memory_gib)
     estimator._training = Training(None, model.store, model.targets, model.solution, None, budget, study.seed)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from neural_kernels.blocks import Grid, KernelStore, declare_store, read_submatrix
+from neural_kernels.blocks import Grid, KernelStore, declare_store, read_block, read_submatrix, write_block
 from neural_kernels.blocks import computation as block_computation
 from neural_kernels.errors import UserError
-from neural_kernels.estimators.features import CHUNK, NeuralFeatures
+from neural_kernels.estimators.features import CHUNK, NeuralFeatures, SummedFeatures
+from neural_kernels.estimators.weights import By, examples_for
+from neural_kernels.estimators.weights import chosen as weighed
 from neural_kernels.graphs import Examples, Graphs
 from neural_kernels.machine.memory import gibibytes
 from neural_kernels.machine.threads import thread_count
@@ -30,6 +34,8 @@ from neural_kernels.solvers.settings import PreconditionerSettings
 from neural_kernels.solvers.store_operator import StoreOperator
 
 log = logging.getLogger(__name__)
+
+AnyFeatures = NeuralFeatures | SummedFeatures
 
 EDGE = 2048
 """Of the blocks in a store."""
@@ -48,6 +54,34 @@ class Choice:
     ridges: Sequence[float]
     criterion: Criterion
     held_out: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """What is solved, and how.
+
+    Attributes:
+        targets: (n, C) float64, NaN where a label is missing.
+        budget: bytes.
+        seed: of random columns and pivots, and of the examples that weights are chosen on.
+        weighing: what chooses the weights of a sum of kernels; None where they are given.
+    """
+
+    targets: np.ndarray
+    choice: Choice
+    budget: int
+    seed: int = 0
+    weighing: By | None = None
+
+    @property
+    def gaps(self) -> bool:
+        """Whether a label is missing."""
+        return bool(np.isnan(self.targets).any())
+
+    def weights(self, kernels: Sequence[np.ndarray], places: np.ndarray) -> tuple[float, ...]:
+        """Weights of kernels (m, m) of the examples ``places``."""
+        assert self.weighing is not None
+        return weighed(kernels, self.targets[places], self.choice.ridges, self.weighing)
 
 
 @dataclass(eq=False)
@@ -170,27 +204,41 @@ def memory_budget(memory: float | None) -> int:
     return int(memory * 2**30)
 
 
+def solve_in_memory(features: AnyFeatures, x: Any, system: System) -> tuple[AnyFeatures, Training]:
+    """Compute the kernel of ``x`` and solve; the features come back with the weights that were chosen, if any were.
+
+    Raises:
+        UserError: too little memory, or no ridge can be used.
+    """
+    if not isinstance(features, SummedFeatures):
+        check_memory(system.targets, system.budget)
+        return features, solve_matrix(features.kernel(x), system, features.precision)
+    check_memory(system.targets, system.budget, len(features.parts))
+    kernels = [part.kernel(one) for part, one in zip(features.parts, x.parts, strict=True)]
+    if system.weighing is not None:
+        places = examples_for(len(x), system.gaps, system.seed)
+        few = [kernel[np.ix_(places, places)] for kernel in kernels]
+        features = replace(features, weights=system.weights(few, places))
+    matrix = features.total(kernels)
+    del kernels
+    return features, solve_matrix(matrix, system, features.parts[0].precision)
+
+
 def solve_matrix(
-    matrix: np.ndarray,
-    targets: np.ndarray,
-    choice: Choice,
-    budget: int,
-    seed: int = 0,
-    precision: str = "float64",
-    foreign: bool = False,
+    matrix: np.ndarray, system: System, precision: str = "float64", foreign: bool = False
 ) -> Training:
     """Solve with a kernel in memory, by Cholesky.
 
     Args:
         matrix: (n, n) float64, C-contiguous and symmetric.
-        targets: (n, C) float64, NaN where a label is missing.
         precision: in which the kernel's entries were computed.
         foreign: whether the matrix is somebody's own, which may be indefinite: ridges that leave it so are passed over.
 
     Raises:
         UserError: too little memory, or no ridge can be used.
     """
-    check_memory(targets, budget)
+    targets, choice = system.targets, system.choice
+    check_memory(targets, system.budget)
     ridges, fit = choice.ridges, len(targets) - choice.held_out
 
     def judged(solution: Solution) -> Judgement:
@@ -218,7 +266,7 @@ def solve_matrix(
     facts = solution.inverse
     assert isinstance(facts, InverseFacts)
     solution = replace(solution, inverse=None)
-    return Training(matrix, None, targets, solution, facts, budget, seed, precision)
+    return Training(matrix, None, targets, solution, facts, system.budget, system.seed, precision)
 
 
 def _with_choice(solution: Solution, chosen: Solution) -> Solution:
@@ -239,11 +287,15 @@ def _solved(
         raise
 
 
-def check_memory(targets: np.ndarray, budget: int) -> None:
-    """Raise UserError where a solve for targets (n, C) in memory takes more than the budget."""
+def check_memory(targets: np.ndarray, budget: int, kernels: int = 1) -> None:
+    """Raise UserError where a solve for targets (n, C) in memory takes more than the budget.
+
+    Args:
+        kernels: that are added up.
+    """
     (n, columns), gaps = targets.shape, bool(np.isnan(targets).any())
     # A factor stays beside the matrix.
-    needed = direct.working_bytes(n, columns, gaps, judged=True) + 8 * n * n
+    needed = max(direct.working_bytes(n, columns, gaps, judged=True), 8 * n * n * kernels) + 8 * n * n
     if needed > budget:
         raise UserError(
             f"a fit of {n} examples in memory takes {gibibytes(needed)}, memory allows {gibibytes(budget)}: raise "
@@ -255,24 +307,33 @@ def check_memory(targets: np.ndarray, budget: int) -> None:
 
 
 def solve_in_store(
-    folder: Path,
-    features: NeuralFeatures,
-    x: Examples,
-    targets: np.ndarray,
-    choice: Choice,
-    budget: int,
-    seed: int = 0,
-) -> Training:
+    folder: Path, features: AnyFeatures, x: Any, system: System
+) -> tuple[AnyFeatures, Training]:
     """Compute the kernel of ``x`` block by block in ``folder``, where an interrupted fit goes on, and solve.
 
     Up to ``DIRECT_UP_TO`` examples that fit into the budget it is read and solved as in memory; more are solved out
-    of memory, by conjugate gradients with checkpoints.
+    of memory, by conjugate gradients with checkpoints. Of a sum, each kernel has blocks of its own beside the sum's.
+
+    Returns:
+        The features, with the weights that were chosen if any were, and what was solved.
 
     Raises:
         UserError: the folder holds another kernel, or as ``solve_system``.
     """
-    store = _computed(folder, features, x)
-    n = len(x)
+    n, targets, choice, budget, seed = len(x), system.targets, system.choice, system.budget, system.seed
+    if isinstance(features, SummedFeatures):
+        pairs = zip(features.parts, x.parts, strict=True)
+        stores = [_computed(folder / f"kernel-{k}", *pair) for k, pair in enumerate(pairs)]
+        if system.weighing is not None:
+            # The leading ones: they are in random order or the user's own, and lie in few blocks.
+            places = np.arange(len(examples_for(n, system.gaps, 0)))
+            few = [read_submatrix(store, (0, len(places)), (0, len(places)), np.float64) for store in stores]
+            features = replace(features, weights=system.weights(few, places))
+        precision = features.parts[0].precision
+        store = _summed(folder, stores, features.weights)
+    else:
+        precision = features.precision
+        store = _computed(folder / "kernel", features, x)
     try:
         check_memory(targets, budget)
         fits = n <= DIRECT_UP_TO
@@ -280,8 +341,8 @@ def solve_in_store(
         fits = False
     if fits:
         matrix = read_submatrix(store, (0, n), (0, n), np.float64)
-        solved = solve_matrix(matrix, targets, choice, budget, seed, features.precision)
-        return replace(solved, store=store)
+        solved = solve_matrix(matrix, system, precision)
+        return features, replace(solved, store=store)
     checkpoints = CheckpointSettings(folder / "checkpoints")
     settings, part = _settings(choice, budget, seed), None
     if choice.criterion == VALIDATION and len(choice.ridges) > 1:
@@ -291,7 +352,7 @@ def solve_in_store(
         settings = replace(settings, ridges=[part.record.ridge])
     solution = solve_system(store, (0, n), targets, settings, checkpoints=checkpoints)
     solution = solution if part is None else _with_choice(solution, part)
-    return Training(None, store, targets, solution, None, budget, seed, features.precision)
+    return features, Training(None, store, targets, solution, None, budget, seed, precision)
 
 
 def _settings(choice: Choice, budget: int, seed: int) -> Settings:
@@ -305,19 +366,38 @@ def _settings(choice: Choice, budget: int, seed: int) -> Settings:
     )
 
 
-def _computed(folder: Path, features: NeuralFeatures, x: Examples) -> KernelStore:
+def _computed(directory: Path, features: NeuralFeatures, x: Examples) -> KernelStore:
     description = {
         "architecture": features.architecture.describe(),
         "kind": features.kind,
         "examples": _hash(x),
     }
     grid = Grid(len(x), len(x), min(EDGE, len(x)), symmetric=True)
-    store = declare_store(folder / "kernel", grid, features.precision, description)
+    store = declare_store(directory, grid, features.precision, description)
     wanted = list(grid.blocks())
     for i, j in progress(wanted, total=len(wanted), description="kernel blocks"):
         block_computation.compute_block(
             store, i, j, features.architecture, x, x, kind=features.kind, engine=features.engine
         )
+    return store
+
+
+def _summed(folder: Path, stores: Sequence[KernelStore], weights: Sequence[float]) -> KernelStore:
+    """The store of a weighted sum, a folder of its own for other weights."""
+    description = {
+        "sum": [[weight, store.fingerprint] for weight, store in zip(weights, stores, strict=True)]
+    }
+    name = hashlib.sha256(json.dumps(description).encode()).hexdigest()[:12]
+    store = declare_store(folder / f"sum-{name}", stores[0].grid, stores[0].dtype.name, description)
+    wanted = list(store.grid.blocks())
+    for i, j in progress(wanted, total=len(wanted), description="sums of blocks"):
+        if not block_computation.adopt(store, i, j):
+            total = sum(
+                weight * read_block(part, i, j)
+                for weight, part in zip(weights, stores, strict=True)
+                if weight
+            )
+            write_block(store, i, j, np.asarray(total, store.dtype), {})
     return store
 
 
