@@ -3,7 +3,7 @@
     python benchmarks/molecules.py DATA [esol bace tox21 muv] [--molecules N]
 
 DATA holds ``ogb/ogbg_molesol`` and ``ogb/ogbg_molbace`` (unpacked, with their scaffold splits), and the tables
-``moleculenet/tox21.csv.gz`` and ``muv.csv.gz``, split at random; so many molecules of these train as --molecules says, and of
+``moleculenet/tox21.csv.gz`` and ``muv.csv.gz``, split at random; as many train as --molecules says, and of
 MUV, whose labels are nearly all missing or negative, those with a positive label come first. Nothing is chosen by test
 labels. For each set and method: RMSE or the mean ROC-AUC of the tasks, its interval over resampled test molecules,
 the coverage of the 95 % interval of a regression, and seconds of fitting and predicting.

@@ -91,6 +91,39 @@ def _read(kind: str, config: Path) -> Any:
 
 FOR_PEOPLE = (
     Verb(
+        "fit",
+        "fit:fit_table",
+        "fit a model to a table, without a study: a folder with the model and its report",
+        (
+            _option("--smiles", metavar="COLUMN", help="the column of molecules"),
+            _option("--sequence", metavar="COLUMN", help="the column of sequences of letters"),
+            _option(
+                "--features",
+                nargs="+",
+                metavar="COLUMN",
+                help="columns of numbers; default without the two above: every such column but the targets",
+            ),
+            _option(
+                "--target",
+                nargs="+",
+                required=True,
+                metavar="COLUMN",
+                help="columns to learn, blank where a value is missing",
+            ),
+            _option("--output", required=True, type=options.path, help="folder of the model"),
+            _option("--architecture", help="name of one, as FC3 or Conv1D; default: what suits the inputs"),
+            _option(
+                "--task",
+                choices=["regression", "classification"],
+                help="default: classification of texts, or of 0 and 1 alone",
+            ),
+            THREADS,
+        ),
+        reads="path",
+        config="the table, .csv or .csv.gz",
+        writes=False,
+    ),
+    Verb(
         "check",
         "check:check_config",
         "check the config, the data files, the engines and the disk; write nothing",
@@ -133,17 +166,17 @@ FOR_PEOPLE = (
     ),
     Verb(
         "predict",
-        "predict:predict_inputs",
-        "predict new inputs without labels and write a table, CSV or Parquet",
+        "predict_anything:predict",
+        "predict new inputs without labels, by a study or by a model of fit, and write a table, CSV or Parquet",
         (
-            KERNEL,
+            _option("new", nargs="?", type=options.path, help="the inputs, in place of --inputs"),
+            _option("--kernel", type=options.name, help="name of a kernel in the config; a model has one"),
+            _option("--inputs", type=options.path, help="file of examples in the data set's form"),
             _option(
-                "--inputs",
-                required=True,
+                "--output",
                 type=options.path,
-                help="file of examples in the data set's form",
+                help="table to write, .csv or .parquet; of a model, default: <inputs>_predictions.csv",
             ),
-            _option("--output", required=True, type=options.path, help="table to write, .csv or .parquet"),
             _option("--size", type=options.positive, help="training size n; default: the kernel's largest"),
             _option("--variance", action="store_true", help="add posterior variances"),
             _option(
@@ -160,6 +193,8 @@ FOR_PEOPLE = (
             ),
             THREADS,
         ),
+        reads="path",
+        config="the study, config/<study>.yaml, or the folder of a model",
     ),
     Verb(
         "verify-blocks",

@@ -90,6 +90,16 @@ class NeuralKernelClassifier(ClassifierMixin, NeuralKernelModel):  # type: ignor
             )
         return probabilities(scores, self._sharpness)
 
+    def loo_probabilities(self) -> np.ndarray:
+        """Probabilities of each example's classes by all others, (n, classes).
+
+        Raises:
+            ValueError: a kernel that was solved out of memory.
+        """
+        if self._sharpness is None or self.loo_predictions_ is None:
+            raise ValueError("left-out predictions take a kernel that is solved in memory")
+        return probabilities(self.loo_predictions_, self._sharpness)
+
     def _scores(self, X: Any) -> np.ndarray:
         with value_errors():
             x = self._new(X)

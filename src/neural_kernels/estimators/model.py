@@ -282,6 +282,38 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
             mean[chunk] = np.einsum("ij,jk->ik", cross, coefficients)
         return mean
 
+    def nearest(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The training example that the kernel finds most alike: its place (m,), and their correlation (m,).
+
+        Raises:
+            ValueError: a precomputed kernel, which lacks that of each input with itself.
+        """
+        with value_errors():
+            x = self._new(X)
+            if self.kernel == PRECOMPUTED:
+                raise ValueError(
+                    "likeness needs the kernel of inputs with themselves, which a precomputed one lacks"
+                )
+            return self._nearest(x, None)
+
+    def neighbours(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As ``nearest``, of training examples by their places (k,), each without itself."""
+        solved = np.argsort(self._order)[places]
+        return self._nearest(self.X_fit_[solved], solved)
+
+    def _nearest(self, x: Any, without: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        own, theirs = self.features_.variances(x), self.features_.variances(self.X_fit_)
+        places, correlations = np.empty(len(x), np.intp), np.empty(len(x))
+        for chunk, cross in self._cross(x):
+            alike = cross / np.sqrt(theirs) / np.sqrt(own[chunk])[:, None]
+            rows = np.arange(len(alike))
+            if without is not None:
+                alike[rows, without[chunk]] = -np.inf
+            best = alike.argmax(axis=1)
+            places[chunk] = self._order[best]
+            correlations[chunk] = np.minimum(alike[rows, best], 1.0)  # rounding goes beyond
+        return places, correlations
+
     def _ready(self) -> Training:
         """The training system with its kernel, which a pickle does not have."""
         training = self._training

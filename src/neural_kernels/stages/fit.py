@@ -1,0 +1,385 @@
+"""From a table to a model and its report, and from the model to predictions, without a study: ``fit`` and ``predict``.
+
+A model is a folder:
+
+    model.json          columns, architecture, ridge, weights, and the checksum of training.csv
+    training.csv        the rows that were fitted on, as they came
+    store/              the kernel's blocks, from which an interrupted fit goes on and predictions are made
+    left_out.csv        rows that could not be used, each with the reason
+    report.pdf          what the left-out predictions say of it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.preprocessing import StandardScaler
+
+from neural_kernels.architectures import Composite
+from neural_kernels.datasets import molecules, user_tables
+from neural_kernels.datasets.user_tables import UserTable
+from neural_kernels.errors import UserError
+from neural_kernels.estimators import NeuralKernelClassifier, NeuralKernelRegressor, examples
+from neural_kernels.estimators.defaults import terms_for
+from neural_kernels.machine.threads import thread_limit
+from neural_kernels.prediction.table import write as write_table
+from neural_kernels.storage import checksums, disk, locks
+from neural_kernels.storage.files import damaged, read_json, write_atomically, write_json
+
+log = logging.getLogger(__name__)
+
+MODEL, TRAINING, STORE, LEFT_OUT, REPORT = (
+    "model.json", "training.csv", "store", "left_out.csv", "report.pdf",
+)  # fmt: skip
+SUFFIXES = (".csv", ".parquet")
+FEWEST = 10
+"""Rows without which there is nothing to learn or to judge."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is learned from what.
+
+    Attributes:
+        inputs: "molecules", "strings" or "table".
+        seen: the columns that inputs are in.
+        targets: the columns to learn.
+        classes: whether these are classes.
+    """
+
+    inputs: str
+    seen: tuple[str, ...]
+    targets: tuple[str, ...]
+    classes: bool
+
+
+def fit_table(
+    path: Path,
+    _: Path,
+    smiles: str | None,
+    sequence: str | None,
+    features: list[str] | None,
+    targets: list[str],
+    output: Path,
+    architecture: str | None,
+    task: str | None,
+    threads: int | None,
+) -> str:
+    """Fit a model to a table, write its folder, and return a sentence on it.
+
+    Args:
+        path: a .csv or .csv.gz file.
+        smiles, sequence: the column of molecules or of sequences; ``features`` are columns of numbers otherwise.
+        targets: columns to learn, blank where a value is missing.
+        output: the folder; one with the same model goes on where it was.
+        architecture: a name; None is what suits the inputs.
+        task: "regression" or "classification"; None goes by the values.
+
+    Raises:
+        UserError: a mistake in the table or in what is asked for.
+    """
+    disk.check_folder("--output", output, writes=True)
+    table = user_tables.read(path)
+    columns = _columns(table, smiles, sequence, features, targets, task)
+    usable, reasons = _usable(table, columns)
+    if len(usable) < FEWEST:
+        raise UserError(
+            f"{path}: {len(usable)} of {len(table.rows)} rows can be used, expected at least {FEWEST}"
+        )
+    training = _written([table.header, *(table.rows[row] for row in usable)])
+    record = {"version": 1, "columns": asdict(columns), "architecture": architecture}
+    record |= {"training": checksums.of_bytes(np.frombuffer(training, np.uint8))}
+    with locks.alone(output / "lock", str(output)):
+        _begin(output, record)
+        write_atomically(output / TRAINING, lambda file: file.write(training))
+        rows = [[table.lines[row], reason] for row, reason in reasons]
+        left = _written([["line", "reason"], *rows])
+        write_atomically(output / LEFT_OUT, lambda file: file.write(left))
+        for row, reason in reasons:
+            log.warning("%s, line %d is left out: %s", path, table.lines[row], reason)
+        with thread_limit(threads):
+            part = _part(table, usable)
+            x, y = _inputs(part, columns), _values(part, columns)
+            with one_sentence():
+                model = _estimator(record, output).fit(x, y)
+            found = {"ridge": model.ridge_, "weights": list(model.weights_)}
+            write_json(output / MODEL, record | found)
+            from neural_kernels.reports import fitted_model
+
+            title = f"{', '.join(columns.targets)} from {path.name}"
+            flat, names = _flat(x, columns), _names(part, columns)
+            summary = fitted_model.write_report(
+                output / REPORT, title, columns.targets, model, flat, y, names
+            )
+    return f"{output / REPORT}: {summary}"
+
+
+def predict_table(
+    folder: Path, path: Path, output: Path | None, threads: int | None = None, seed: int = 0
+) -> str:
+    """Predict the rows of a table by a model that ``fit_table`` made, write the table, and return a sentence on it.
+
+    The user's columns come first; then for a regression, of each target: ``prediction``; ``std``, what a new
+    measurement is expected within; ``std_function``, that of the function without noise; ``low_95`` and ``high_95``,
+    the conformal interval; ``expected_improvement`` over the best training value, for those who look for large ones;
+    ``thompson``, one draw from the joint posterior. For classes ``class`` and ``probability_...``. Last the nearest
+    training example by the kernel, its line in training.csv, and their correlation.
+
+    Raises:
+        UserError: no model, a damaged one, or a table without its columns.
+    """
+    record = load(folder)
+    columns = Columns(**{key: _tuple(value) for key, value in record["columns"].items()})
+    output = path.with_name(path.name.split(".")[0] + "_predictions.csv") if output is None else output
+    if output.suffix not in SUFFIXES:
+        raise UserError(f"{output}: found the ending {output.suffix!r}, expected {' or '.join(SUFFIXES)}")
+    if output.is_dir() or output.resolve() == path.resolve():
+        raise UserError(
+            f"{output} is a folder or the table of inputs, expected another place for the predictions"
+        )
+    table = user_tables.read(path)
+    usable, reasons = _usable(table, columns, targets=False)
+    if not usable:
+        raise UserError(f"{path}: none of its {len(table.rows)} rows can be used; the first: {reasons[0][1]}")
+    for row, reason in reasons:
+        log.warning("%s, line %d is left out: %s", path, table.lines[row], reason)
+    with thread_limit(threads):
+        training, part = user_tables.read(folder / TRAINING), _part(table, usable)
+        own = pd.DataFrame(part.rows, columns=part.header, dtype=str)
+        with one_sentence():
+            model = _estimator(record, folder).fit(_inputs(training, columns), _values(training, columns))
+            found = _predictions(model, _inputs(part, columns), columns, seed)
+    clash = sorted(set(own.columns) & set(found))
+    own = own.rename(columns={name: f"{name}_given" for name in clash})
+    result = pd.concat([own, pd.DataFrame(found)], axis=1)
+    write_atomically(output, lambda file: write_table(result, output.suffix, file))
+    return f"{output}: {len(result)} predictions, {len(reasons)} rows left out"
+
+
+@contextlib.contextmanager
+def one_sentence() -> Iterator[None]:
+    """What estimators refuse, as the command line says it."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """What model.json says.
+
+    Raises:
+        UserError: no finished model is there, or its training table is not what was fitted on.
+    """
+    if not (folder / MODEL).exists():
+        raise UserError(f"{folder} has no {MODEL}, expected the folder that neural-kernels fit wrote")
+    record = read_json(folder / MODEL)
+    if "ridge" not in record:
+        raise UserError(f"{folder}: the fit did not end: run its command again, it goes on")
+    content = (folder / TRAINING).read_bytes() if (folder / TRAINING).exists() else b""
+    if checksums.of_bytes(np.frombuffer(content, np.uint8)) != record["training"]:
+        raise damaged(folder / TRAINING, f"is not what {MODEL} was fitted on")
+    return record
+
+
+def _begin(folder: Path, record: dict[str, Any]) -> None:
+    """Refuse a folder that holds another model, or something else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / MODEL).exists():
+        there = read_json(folder / MODEL)
+        if any(there.get(key) != value for key, value in _plain(record).items()):
+            raise UserError(
+                f"{folder} holds a model of another table, other columns or another architecture: give another --output"
+            )
+        return
+    foreign = [entry.name for entry in folder.iterdir() if entry.name not in ("lock", TRAINING, LEFT_OUT)]
+    if foreign:
+        raise UserError(f"{folder} holds {foreign[0]}, expected the folder of a model, or a new one")
+    write_json(folder / MODEL, record)
+
+
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has it."""
+    return {
+        key: {name: list(part) if isinstance(part, tuple) else part for name, part in value.items()}
+        if isinstance(value, dict)
+        else value
+        for key, value in record.items()
+    }
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _columns(
+    table: UserTable,
+    smiles: str | None,
+    sequence: str | None,
+    features: list[str] | None,
+    targets: list[str],
+    task: str | None,
+) -> Columns:
+    given = {"--smiles": smiles, "--sequence": sequence, "--features": features}
+    named = [flag for flag, value in given.items() if value]
+    if len(named) > 1:
+        raise UserError(
+            f"{' and '.join(named)} are given, expected one of --smiles, --sequence and --features"
+        )
+    if smiles or sequence:
+        seen: tuple[str, ...] = (smiles or sequence or "",)
+        table.texts(seen[0])
+    else:
+        others = [name for name in table.header if name not in targets]
+        seen = tuple(features or [name for name in others if table.is_numeric(name)])
+        if not seen:
+            raise UserError(
+                f"{table.path} has no columns of numbers beside {', '.join(targets)}, expected --smiles, --sequence or "
+                "--features"
+            )
+    for name in targets:
+        table.texts(name)
+        if name in seen:
+            raise UserError(f"{name} is both a target and an input, expected one of them")
+    classes = task == "classification" or (task is None and _are_classes(table, targets))
+    if classes and len(targets) > 1:
+        raise UserError(
+            f"the targets {', '.join(targets)} are classes, expected one column of them: fit each by itself, or say "
+            "--task regression for numbers"
+        )
+    inputs = "molecules" if smiles else "strings" if sequence else "table"
+    return Columns(inputs, seen, tuple(targets), classes)
+
+
+def _are_classes(table: UserTable, targets: Sequence[str]) -> bool:
+    if not all(table.is_numeric(name) for name in targets):
+        return True
+    return len(targets) == 1 and set(filter(None, table.texts(targets[0]))) <= {"0", "1"}
+
+
+def _usable(
+    table: UserTable, columns: Columns, targets: bool = True
+) -> tuple[list[int], list[tuple[int, str]]]:
+    """Rows that can be used, and why the others cannot."""
+    reasons: dict[int, str] = {}
+    if targets:
+        fields = [table.texts(name) for name in columns.targets]
+        for row in range(len(table.rows)):
+            if not any(column[row] for column in fields):
+                reasons[row] = f"no value for {', '.join(columns.targets)}"
+    if columns.inputs == "table":
+        numbers = table.numbers(columns.seen)
+        for row, gap in np.argwhere(np.isnan(numbers)):
+            reasons.setdefault(int(row), f"no value for {columns.seen[gap]}")
+    else:
+        texts = table.texts(columns.seen[0])
+        if columns.inputs == "molecules":
+            sound = set(molecules.parse(texts).rows.tolist())
+            for row, text in enumerate(texts):
+                if row not in sound:
+                    reasons.setdefault(row, f"{text[:200]!r} is no molecule to RDKit")
+        else:
+            for row, text in enumerate(texts):
+                if not text.isascii() or not text.isprintable() or not text or "?" in text or " " in text:
+                    reasons.setdefault(row, f"{text[:200]!r} is no sequence of letters")
+    usable = [row for row in range(len(table.rows)) if row not in reasons]
+    return usable, sorted(reasons.items())
+
+
+def _part(table: UserTable, rows: Sequence[int]) -> UserTable:
+    return UserTable(
+        table.path, table.header, [table.rows[row] for row in rows], [table.lines[row] for row in rows]
+    )
+
+
+def _inputs(table: UserTable, columns: Columns) -> Any:
+    return table.numbers(columns.seen) if columns.inputs == "table" else table.texts(columns.seen[0])
+
+
+def _values(table: UserTable, columns: Columns) -> np.ndarray:
+    if columns.classes:
+        return np.array(table.texts(columns.targets[0]))
+    values = table.numbers(columns.targets)
+    return values[:, 0] if len(columns.targets) == 1 else values
+
+
+def _flat(x: Any, columns: Columns) -> np.ndarray:
+    """What baselines are fitted to: standardised numbers, fingerprints, or one-hot letters."""
+    if columns.inputs == "table":
+        return np.asarray(StandardScaler().fit_transform(x))
+    if columns.inputs == "molecules":
+        return molecules.fingerprints(x)
+    _, letters = examples.learned(x, "strings")
+    assert isinstance(letters, np.ndarray)
+    return letters.reshape(len(letters), -1)
+
+
+def _names(table: UserTable, columns: Columns) -> list[str]:
+    """What examples are called."""
+    if columns.inputs == "table":
+        return [f"line {line}" for line in table.lines]
+    return table.texts(columns.seen[0])
+
+
+def _estimator(record: dict[str, Any], folder: Path) -> Any:
+    """What is fitted: with the ridge and the weights that were chosen, where they were."""
+    columns, architecture = record["columns"], record["architecture"]
+    inputs = columns["inputs"]
+    if "weights" in record and len(record["weights"]) > 1:
+        asked = "auto" if architecture is None and inputs == "molecules" else inputs
+        terms = terms_for(architecture, ["C1"], asked, "auto")
+        architecture = Composite(terms).with_weights(record["weights"])
+    if inputs == "molecules":
+        inputs = "auto" if architecture is None else inputs
+    kind = NeuralKernelClassifier if columns["classes"] else NeuralKernelRegressor
+    return kind(architecture, inputs=inputs, ridge=record.get("ridge", "loo"), store=folder / STORE)
+
+
+def _predictions(model: Any, x: Any, columns: Columns, seed: int) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    if columns.classes:
+        probabilities = model.predict_proba(x)
+        found["class"] = model.classes_[probabilities.argmax(axis=1)]
+        for name, column in zip(model.classes_, probabilities.T, strict=True):
+            found[f"probability_{name}"] = column
+    else:
+        mean, std = model.predict(x, return_std=True)
+        function = model.predict(x, return_std=True, noise=False)[1]
+        low, high = model.predict_interval(x)
+        best = model.best_values()
+        drawn = model.sample_y(x, 1, random_state=seed)
+        for k, name in enumerate(columns.targets):
+            suffix = f"_{name}" if len(columns.targets) > 1 else ""
+            one = [array if array.ndim == 1 else array[:, k] for array in (mean, std, function, low, high)]
+            keys = ("prediction", "std", "std_function", "low_95", "high_95")
+            found |= {f"{key}{suffix}": array for key, array in zip(keys, one, strict=True)}
+            found[f"expected_improvement{suffix}"] = expected_improvement(one[0], one[2], float(best[k]))
+            found[f"thompson{suffix}"] = drawn[..., 0] if drawn.ndim == 2 else drawn[:, k, 0]
+    places, similarity = model.nearest(x)
+    # The header is line 1.
+    found["nearest_training_line"], found["nearest_similarity"] = places + 2, similarity
+    return found
+
+
+def expected_improvement(mean: np.ndarray, std: np.ndarray, best: float) -> np.ndarray:
+    """E max(f - best, 0) of a normal f, (m,) (Jones, Schonlau, Welch 1998)."""
+    from scipy.stats import norm
+
+    std = np.maximum(std, 1e-300)
+    z = (mean - best) / std
+    return np.asarray((mean - best) * norm.cdf(z) + std * norm.pdf(z))
+
+
+def _written(rows: Sequence[Sequence[Any]]) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue().encode()

@@ -1,0 +1,177 @@
+"""From a table to a model, its report and predictions, on the command line, without a study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from neural_kernels import NeuralKernelClassifier, NeuralKernelRegressor
+from neural_kernels.cli import main
+from neural_kernels.stages.fit import expected_improvement
+
+RANDOM = np.random.default_rng(0)
+TABLE = pd.DataFrame(RANDOM.normal(size=(60, 3)), columns=["a", "b", "c"])
+TABLE["name"] = [f"sample {k}" for k in range(60)]
+TABLE["yield"] = 3 + TABLE["a"] + np.abs(TABLE["b"]) + 0.1 * RANDOM.normal(size=60)
+TABLE["kind"] = np.where(TABLE["a"] > 0, "warm", "cold")
+SEQUENCES = ["".join(RANDOM.choice(list("ACDE"), 6)) for _ in range(40)]
+FITNESS = [sequence.count("A") + 0.1 * RANDOM.normal() for sequence in SEQUENCES]
+
+
+def test_numbers_are_learned_and_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    TABLE.iloc[:50].to_csv(tmp_path / "measured.csv", index=False)
+    TABLE.iloc[50:].drop(columns=["yield", "kind"]).to_csv(tmp_path / "new.csv", index=False)
+    model = tmp_path / "model"
+    fit = ["fit", str(tmp_path / "measured.csv"), "--target", "yield", "--output", str(model)]
+    assert main(fit) == 0
+    assert "left-out RMSE" in capsys.readouterr().out
+    assert (model / "report.pdf").read_bytes().startswith(b"%PDF")
+    own = NeuralKernelRegressor().fit(TABLE[["a", "b", "c"]].to_numpy()[:50], TABLE["yield"][:50])
+    assert json.loads((model / "model.json").read_text())["ridge"] == own.ridge_
+    assert main(["predict", str(model), str(tmp_path / "new.csv")]) == 0
+    found = pd.read_csv(tmp_path / "new_predictions.csv")
+    assert list(found.columns[:4]) == ["a", "b", "c", "name"]
+    mean, std = own.predict(TABLE[["a", "b", "c"]].to_numpy()[50:], return_std=True)
+    np.testing.assert_allclose(found["prediction"], mean, rtol=1e-8)
+    np.testing.assert_allclose(found["std"], std, rtol=1e-6)
+    assert (found["std_function"] < found["std"]).all()
+    assert ((found["low_95"] < mean) & (mean < found["high_95"])).all()
+    places, likeness = own.nearest(TABLE[["a", "b", "c"]].to_numpy()[50:])
+    assert (found["nearest_training_line"] == places + 2).all()
+    np.testing.assert_allclose(found["nearest_similarity"], likeness, rtol=1e-9)
+    # The same again goes on with what is there; another model does not go into its folder.
+    assert main(fit) == 0
+    assert main([*fit, "--architecture", "FC"]) == 2
+    assert main(["fit", str(tmp_path / "measured.csv"), "--target", "a", "--output", str(model)]) == 2
+
+
+def test_intervals_cover_what_they_say() -> None:
+    levels = (0.5, 0.8, 0.95)
+    inside = []
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        x = random.normal(size=(700, 3))
+        y = np.sin(x).sum(axis=1) + 0.3 * random.standard_t(3, size=700)
+        fitted = NeuralKernelRegressor().fit(x[:200], y[:200])
+        ends = [fitted.predict_interval(x[200:], level) for level in levels]
+        inside.append([((low <= y[200:]) & (y[200:] <= high)).mean() for low, high in ends])
+    np.testing.assert_allclose(np.mean(inside, axis=0), levels, atol=0.05)
+    low, high = fitted.predict_interval(x[200:], 0.9999)
+    assert np.isinf(high - low).all()
+
+
+def test_classes_have_probabilities(tmp_path: Path) -> None:
+    TABLE.iloc[:50].to_csv(tmp_path / "measured.csv", index=False)
+    TABLE.iloc[50:].to_csv(tmp_path / "new.csv", index=False)
+    arguments = ["--features", "a", "b", "--target", "kind", "--output", str(tmp_path / "model")]
+    assert main(["fit", str(tmp_path / "measured.csv"), *arguments]) == 0
+    output = tmp_path / "out.parquet"
+    assert (
+        main(
+            [
+                "predict",
+                str(tmp_path / "model"),
+                "--inputs",
+                str(tmp_path / "new.csv"),
+                "--output",
+                str(output),
+            ]
+        )
+        == 0
+    )
+    found = pd.read_parquet(output)
+    own = NeuralKernelClassifier().fit(TABLE[["a", "b"]].to_numpy()[:50], TABLE["kind"][:50])
+    p = own.predict_proba(TABLE[["a", "b"]].to_numpy()[50:])
+    np.testing.assert_allclose(found[["probability_cold", "probability_warm"]], p, rtol=1e-4)
+    assert (found["class"] == own.classes_[p.argmax(axis=1)]).all()
+
+
+def test_rows_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
+    rows = [*zip(SEQUENCES, FITNESS, strict=True), ("AC?", 1.0), ("", 2.0), ("ACDE", "")]
+    measured = pd.DataFrame(rows, columns=["sequence", "fitness"])
+    measured.to_csv(tmp_path / "measured.csv", index=False)
+    model = tmp_path / "model"
+    assert main(
+        ["fit", str(tmp_path / "measured.csv"), "--sequence", "sequence", "--target", "fitness", "--output", str(model)]
+    ) == 0  # fmt: skip
+    left = pd.read_csv(model / "left_out.csv")
+    assert left["line"].tolist() == [42, 43, 44]
+    assert left["reason"].tolist() == [
+        "'AC?' is no sequence of letters", "'' is no sequence of letters", "no value for fitness",
+    ]  # fmt: skip
+    pd.DataFrame({"sequence": ["ACDEAC", "A A"]}).to_csv(tmp_path / "new.csv", index=False)
+    assert main(["predict", str(model), str(tmp_path / "new.csv")]) == 0
+    assert len(pd.read_csv(tmp_path / "new_predictions.csv")) == 1
+
+
+def test_molecules_are_learned_from_their_smiles(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit")
+    smiles = ["C" * k + end for k in range(1, 7) for end in ("", "O", "N", "Cl")]
+    table = pd.DataFrame(
+        {"smiles": [*smiles, "C(("], "mass": [*map(len, smiles), 9], "flag": ["1", "0"] * 12 + ["1"]}
+    )
+    table.to_csv(tmp_path / "measured.csv", index=False)
+    arguments = ["fit", str(tmp_path / "measured.csv"), "--smiles", "smiles"]
+    assert main([*arguments, "--target", "mass", "--output", str(tmp_path / "mass")]) == 0
+    assert main([*arguments, "--target", "mass", "flag", "--output", str(tmp_path / "both")]) == 0
+    for name in ("mass", "both"):
+        output = tmp_path / f"{name}.csv"
+        assert (
+            main(["predict", str(tmp_path / name), str(tmp_path / "measured.csv"), "--output", str(output)])
+            == 0
+        )
+        found = pd.read_csv(output)
+        assert len(found) == 24
+        column = "prediction" if name == "mass" else "prediction_mass"
+        assert np.corrcoef(found[column], found["mass"])[0, 1] > 0.9
+
+
+MISTAKES = {
+    ("--target", "yields"): "has no column 'yields', expected one of a, b, c, name, yield, kind",
+    ("--target", "yield", "--smiles", "name", "--sequence", "name"): "--smiles and --sequence are given",
+    ("--target", "a", "--features", "a", "b"): "a is both a target and an input",
+    ("--target", "kind", "yield"): "are classes, expected one column",
+    (
+        "--target",
+        "yield",
+        "--features",
+        "name",
+    ): "line 2: column name has 'sample 0', expected a finite number",
+    ("--target", "yield", "--architecture", "FC9"): "architecture is 'FC9'",
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+def test_a_mistake_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    TABLE.to_csv(tmp_path / "measured.csv", index=False)
+    assert main(["fit", str(tmp_path / "measured.csv"), *arguments, "--output", str(tmp_path / "model")]) == 2
+    said = capsys.readouterr().err
+    assert MISTAKES[arguments] in said
+    assert "Traceback" not in said
+
+
+def test_a_model_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    TABLE.to_csv(tmp_path / "new.csv", index=False)
+    assert main(["predict", str(tmp_path), str(tmp_path / "new.csv")]) == 2
+    assert "has no model.json, expected the folder that neural-kernels fit wrote" in capsys.readouterr().err
+    assert main(["predict", str(tmp_path / "study.yaml"), str(tmp_path / "new.csv")]) == 2
+    assert "predictions by a study need --kernel" in capsys.readouterr().err
+    TABLE.iloc[:20].to_csv(tmp_path / "measured.csv", index=False)
+    model = tmp_path / "model"
+    assert main(["fit", str(tmp_path / "measured.csv"), "--target", "yield", "--output", str(model)]) == 0
+    text = (model / "training.csv").read_text()
+    (model / "training.csv").write_text(text.replace("0", "1", 1))
+    assert main(["predict", str(model), str(tmp_path / "new.csv")]) == 2
+    assert "is not what model.json was fitted on" in capsys.readouterr().err
+
+
+def test_expected_improvement_is_that_of_samples() -> None:
+    drawn = 1.0 + 0.5 * np.random.default_rng(0).standard_normal(10**6)
+    expected = np.maximum(drawn - 1.3, 0).mean()
+    assert expected_improvement(np.array([1.0]), np.array([0.5]), 1.3)[0] == pytest.approx(expected, rel=0.01)
