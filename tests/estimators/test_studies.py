@@ -73,9 +73,11 @@ def test_sequences_are_predicted_with_the_spread_of_the_study(tmp_path: Path) ->
     predict_inputs(study, results, "C", tmp_path / "new.csv", tmp_path / "out.csv", variance=True)
     table = pd.read_csv(tmp_path / "out.csv")
     fitted = NeuralKernelRegressor.from_study(tmp_path / "tiny.yaml", "C", results=results)
-    mean, std = fitted.predict(SEQUENCES[40:], return_std=True, noise=False)
+    mean, std = fitted.predict(SEQUENCES[40:], return_std=True)
+    function = fitted.predict(SEQUENCES[40:], return_std=True, noise=False)[1]
     np.testing.assert_allclose(mean, table["prediction"], rtol=1e-9)
     np.testing.assert_allclose(std, table["std"], rtol=1e-7)
+    np.testing.assert_allclose(function, table["std_function"], rtol=1e-7)
     assert fitted.ridge_ == 1e-2
     own = fitted.features_.of(SEQUENCES[:5])
     np.testing.assert_array_equal(fitted.features_.kernel(own), kernel_matrix(fitted.architecture_, own))

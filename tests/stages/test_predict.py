@@ -144,15 +144,16 @@ def test_mean_variance_and_noise_are_those_of_the_textbook(
 ) -> None:
     table = predicted(run, tmp_path / "out.parquet", size=n, wanted=Wanted(variance=True))
     assert list(table.columns) == [
-        "row", "prediction_0", "prediction_1", "variance_0", "std_0", "noise_variance_0",
-        "variance_1", "std_1", "noise_variance_1",
+        "row", "prediction_0", "prediction_1", "variance_0", "std_0", "std_function_0", "noise_variance_0",
+        "variance_1", "std_1", "std_function_1", "noise_variance_1",
     ]  # fmt: skip
     np.testing.assert_array_equal(table["row"], np.arange(23))
     for task in (0, 1):
         mean, covariance, noise = textbook(run, n, task)
         np.testing.assert_allclose(table[f"prediction_{task}"], mean, rtol=1e-8)
         np.testing.assert_allclose(table[f"variance_{task}"], np.diag(covariance), rtol=1e-7)
-        np.testing.assert_allclose(table[f"std_{task}"] ** 2, table[f"variance_{task}"])
+        np.testing.assert_allclose(table[f"std_function_{task}"] ** 2, table[f"variance_{task}"])
+        np.testing.assert_allclose(table[f"std_{task}"] ** 2, table[f"variance_{task}"] + noise)
         np.testing.assert_allclose(table[f"noise_variance_{task}"], noise, rtol=1e-8)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new.npy", "out.parquet"]
 
@@ -352,7 +353,9 @@ def test_graphs_are_predicted_like_anything_else(tmp_path: Path, monkeypatch: py
     run = study, results = make(tmp_path, config)
     solve_all(study, results)
     table = predicted(run, tmp_path / "a.parquet", np.zeros(1), "GNN", wanted=Wanted(True, samples=1))
-    assert list(table.columns) == ["name", "prediction", "variance", "std", "noise_variance", "sample_0"]
+    assert list(table.columns) == [
+        "name", "prediction", "variance", "std", "std_function", "noise_variance", "sample_0",
+    ]  # fmt: skip
     scaling = read_json(results / "tiny/features/scaled/features.json")["target_scaling"]
     f = (table["prediction"] - scaling["mean"][0]) / scaling["scale"][0]
     targets = np.load(results / "tiny/features/scaled/test_targets.npy")

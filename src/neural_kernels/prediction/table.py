@@ -80,9 +80,10 @@ def build(
         samples: (m, C, S) functions drawn from the posterior.
 
     Returns:
-        The columns of ``identifiers``; ``prediction``, or ``class`` and a ``score`` for each class; ``variance``,
-        its root ``std`` and ``noise_variance``; ``sample_0`` and so on. Where there are several outputs, their
-        names follow, as in ``prediction_solubility``.
+        The columns of ``identifiers``; ``prediction``, or ``class`` and a ``score`` for each class; ``variance``
+        of the function and its root ``std_function``, ``noise_variance``, and ``std``, what a new measurement is
+        expected within; ``sample_0`` and so on. Where there are several outputs, their names follow, as in
+        ``prediction_solubility``.
     """
     columns: dict[str, Any] = {}
     if outputs.classes:
@@ -94,8 +95,9 @@ def build(
         for k in range(count):
             variance = uncertainty.variance[:, k] * outputs.scale[k] ** 2
             columns[outputs.column("variance", k)] = variance
-            columns[outputs.column("std", k)] = np.sqrt(variance)
             noise = uncertainty.noise[k] * outputs.scale[k] ** 2
+            columns[outputs.column("std", k)] = np.sqrt(variance + noise)
+            columns[outputs.column("std_function", k)] = np.sqrt(variance)
             columns[outputs.column("noise_variance", k)] = np.full(len(mean), noise)
         if uncertainty.residuals is not None:
             columns[RESIDUAL] = uncertainty.residuals
@@ -115,7 +117,7 @@ def check_names(
     Raises:
         UserError: the column is named.
     """
-    whats = [outputs.predicted, *["variance", "std", "noise_variance"][: 3 * variance]]
+    whats = [outputs.predicted, *["variance", "std", "std_function", "noise_variance"][: 4 * variance]]
     whats += [f"sample_{s}" for s in range(samples)]
     own = {outputs.column(what, k) for what in whats for k in range(len(outputs.names))}
     own |= {CLASS} if outputs.classes else set()
