@@ -124,6 +124,24 @@ FOR_PEOPLE = (
         writes=False,
     ),
     Verb(
+        "init",
+        "init:write_config",
+        "write the config of a new study, with comments, that fits a file of data",
+        (
+            _option(
+                "--data",
+                required=True,
+                type=options.path,
+                help="an .npz of arrays, a table of sequences in FLIP's form, or a table of molecules",
+            ),
+            _option("--smiles", metavar="COLUMN", help="the column of molecules"),
+            _option("--target", nargs="+", metavar="COLUMN", help="columns to learn; default: all others"),
+        ),
+        reads="path",
+        config="the new file, config/<study>.yaml",
+        writes=False,
+    ),
+    Verb(
         "check",
         "check:check_config",
         "check the config, the data files, the engines and the disk; write nothing",

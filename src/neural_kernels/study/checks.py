@@ -115,7 +115,7 @@ def _check_sizes(path: Path, study: Study) -> None:
     if study.tuning is not None:
         study.tuning.check_sizes(f"{path}: tuning", study.part_sizes)
     ladder = study.sections.training_sizes
-    largest = ladder.largest or available if ladder.sizes is None else max(ladder.sizes)
+    largest = study.end_of_ladder if ladder.sizes is None else max(ladder.sizes)
     if largest > available:
         raise UserError(
             f"{path}: training_sizes asks for n = {largest}, but data.train_examples gives {available}"

@@ -48,7 +48,8 @@ class Ladder(Section):
     smallest: SeveralExamples = Field(16, description="Smallest n.")
     largest: SeveralExamples | None = Field(
         None,
-        description="Largest n; left out, the number of training examples that the data section takes.",
+        description="What n does not go beyond: the ladder ends here, or at the number of training examples that the "
+        "data section takes, where that is less. Left out, it is that number.",
     )
     factor: Number = Field(
         2, gt=1, le=10**6, description="Ratio of neighbouring sizes. The ladder may have at most 1,000 sizes."

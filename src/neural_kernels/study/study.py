@@ -185,13 +185,19 @@ class Study:
         """Rows and columns of a block of one kernel."""
         return self.kernels[kernel].block_edge or self.blocks.edge
 
+    @property
+    def end_of_ladder(self) -> int:
+        """The largest size of a ladder without ``sizes`` of its own."""
+        available = self.training_examples
+        return min(self.sections.training_sizes.largest or available, available)
+
     def training_sizes(self, kernel: str) -> list[int]:
         """The ladder of training sizes n of one kernel, ascending."""
         ladder = self.sections.training_sizes
         if ladder.sizes is not None:
             sizes = sorted(ladder.sizes)
         else:
-            largest = ladder.largest or self.training_examples
+            largest = self.end_of_ladder
             steps = math.floor(ladder_steps(ladder.smallest, largest, ladder.factor) + 1e-9)
             powers = (round(ladder.smallest * ladder.factor**step) for step in range(steps + 1))
             # Neighbours are equal where the factor is close to 1.
