@@ -104,7 +104,7 @@ def test_sizes_that_are_left_out_are_read_from_the_data(tmp_path: Path) -> None:
         ({"title": None}, "lacks the key 'title'"),
         ({"precision": "float16"}, "precision is 'float16', expected one of float64, float32"),
         ({"seed": "x"}, "seed is 'x', expected integer"),
-        ({"training_sizes": {"largest": 200}}, r"n = 200, but data.train_examples gives 100"),
+        ({"training_sizes": {"sizes": [200]}}, r"n = 200, but data.train_examples gives 100"),
         ({"training_sizes": {"smallest": 101}}, "smallest is 101, expected at most"),
         (
             {"kernels": {"FC": {"architecture": {"name": "FCC"}, "preprocessing": "plain"}}},
