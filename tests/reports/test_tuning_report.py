@@ -70,6 +70,7 @@ def results(
     space = parse_space("space", SPACE)
     tuning = Tuning(
         space=space, baseline=BASELINE, baseline_name="Myrtle10", objective=objective, training_examples=100,
+        judge_by="validation",
         validation_examples=200, trials=trials, sampler="tpe", startup_trials=10, first_trials=(), attempts=3,
         largest_seconds=None, transfer=Transfer(training_examples=2000, trials=12) if transfer else None, identity={},
     )  # fmt: skip

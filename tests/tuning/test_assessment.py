@@ -69,6 +69,29 @@ def test_the_best_ridge_by_the_objective_and_what_it_predicts(name: str, precisi
     assert found.engine in ("native", "jax")
 
 
+@pytest.mark.parametrize("name", ["loss", "accuracy"])
+def test_leaving_out_judges_by_refits_without_the_validation_examples(name: str) -> None:
+    found = assess(CANDIDATE, PARTS, OBJECTIVES[name], Computation("auto", "float64", RIDGES), "loo")
+    other = PARTS | {"validation": part(15, 9)}
+    again = assess(CANDIDATE, other, OBJECTIVES[name], Computation("auto", "float64", RIDGES), "loo")
+    assert (again.value, again.ridge) == (found.value, found.ridge)
+    x, targets, labels = PARTS["train"].features, PARTS["train"].targets, PARTS["train"].labels
+    kernel = kernel_matrix(build(**CANDIDATE.architecture), x, kind="nngp")
+    values = {}
+    for ridge in RIDGES:
+        shifted = kernel + ridge * np.mean(np.diag(kernel)) * np.eye(24)
+        rows = np.empty((24, 3))
+        for i in range(24):
+            others = np.arange(24) != i
+            rows[i] = kernel[i, others] @ np.linalg.solve(shifted[np.ix_(others, others)], targets[others])
+        accuracy = np.mean(rows.argmax(axis=1) == labels)
+        values[ridge] = accuracy if name == "accuracy" else np.mean((rows - targets) ** 2)
+    best = max(values.values()) if name == "accuracy" else min(values.values())
+    assert found.value == pytest.approx(best)
+    assert found.ridge == max(ridge for ridge, value in values.items() if value == pytest.approx(best))
+    assert set(found.scores) == {"validation", "held_out"}
+
+
 def test_a_regression_is_judged_by_its_mean_squared_error() -> None:
     def values(name: str) -> np.ndarray:
         x = PARTS[name].features

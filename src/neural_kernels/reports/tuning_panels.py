@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from neural_kernels.reports import style
-from neural_kernels.reports.tuning_summary import WINNER, Results, text_of
+from neural_kernels.reports.tuning_summary import WINNER, Results, judged_on, text_of
 from neural_kernels.tuning.importance import FEWEST
 from neural_kernels.tuning.records import TrialRecord
 from neural_kernels.tuning.space import Choices, Hyperparameter
@@ -103,8 +103,8 @@ def _history_notes(results: Results) -> list[str]:
     first = results.trials[0]
     text = (
         f"{first.training_examples:,} training and {first.validation_examples:,} validation examples of the training "
-        f"set, {first.precision}; the ridge of every trial is the best of the study's candidates on the validation "
-        "examples. The value of the best of many trials is optimistic: the test is on the page of tables."
+        f"set, {first.precision}; the ridge of every trial is the best of the study's candidates {judged_on(first)}. "
+        "The value of the best of many trials is optimistic: the test is on the page of tables."
     )
     if any(ended.values()):
         text += f" Without a value: {ended['pruned']} pruned, {ended['failed']} failed; the reasons are in a table."
@@ -277,7 +277,7 @@ def _transfer_note(results: Results, x: np.ndarray, y: np.ndarray) -> str:
     lost = sum(record.state in ("failed", "pruned") for record in results.transferred)
     return (
         f"{numbers} The trials are spread evenly over the ranking of the complete ones, the best and the worst among "
-        "them; the same validation examples, and for both sizes the best ridge on them."
+        f"them; both sizes judged, and their ridge chosen, {judged_on(results.baseline)}."
         + (f" {lost} gave no value in the second look." if lost else "")
         + " (The paper's Fig. 5, between 100 and 2,000 examples of AAV: 0.918 and 0.700.)"
     )

@@ -90,3 +90,10 @@ def range_of(hyperparameter: Hyperparameter) -> str:
 def drawn(record: TrialRecord) -> str:
     """What a trial drew, in one line."""
     return ", ".join(f"{name} {text_of(value)}" for name, value in record.hyperparameters.items())
+
+
+def judged_on(record: TrialRecord) -> str:
+    """What the value of a trial is the objective of."""
+    if record.judged_by == "loo":
+        return "by what each training example is predicted by all others"
+    return "on the validation examples"

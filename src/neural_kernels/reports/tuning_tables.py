@@ -13,6 +13,7 @@ from neural_kernels.reports.tuning_summary import (
     WINNER,
     Results,
     drawn,
+    judged_on,
     range_of,
     scale,
     text_of,
@@ -45,8 +46,12 @@ def comparison(results: Results) -> Table:
     rows = [_compared(results, label, record, metrics) for label, record in entries]
     alerts = {row for row, (_, record) in enumerate(entries) if record.assessment is None}
     notes = [
-        f"n: training examples. Validation examples: {results.baseline.validation_examples:,}, the same ones that "
-        "chose trial and ridge."
+        f"n: training examples. Validation examples: {results.baseline.validation_examples:,}, "
+        + (
+            "which chose nothing: trial and ridge were chosen by leave-one-out."
+            if results.baseline.judged_by == "loo"
+            else "the same ones that chose trial and ridge."
+        )
     ]
     if results.test_examples:
         counts = ", ".join(f"{style.test_set_name(name)} {n:,}" for name, n in results.test_examples.items())
@@ -132,7 +137,8 @@ def top(results: Results) -> Table:
     names = [_name(metric).capitalize() for metric in metrics]
     header = ["", "Trial", *names, "Ridge", "Seconds", "Drawn"]
     return Table(
-        f"The {'ten' if len(rows) == TOP else len(rows)} best trials on the validation examples",
+        f"The {'ten' if len(rows) == TOP else len(rows)} best trials {judged_on(results.baseline)}"
+        + (", and their scores on the validation examples" if results.baseline.judged_by == "loo" else ""),
         header,
         rows,
         numbers=frozenset(range(len(header) - 1)),

@@ -118,6 +118,7 @@ class _Run:
             validation_examples=self.validation_examples,
             precision=self.study.precision,
             identity=self.identity,
+            judged_by=self.tuning.judge_by,
         )
 
     def parts(self, candidate: Candidate, n: int, tests: Mapping[str, int] | None = None) -> dict[str, Part]:
@@ -138,7 +139,7 @@ class _Run:
         study, n = self.study, len(parts["train"].features)
         computation = Computation(study.engine, study.precision, study.ridge_candidates(), largest_seconds)
         try:
-            assessment = assess(candidate, parts, self.objective, computation)
+            assessment = assess(candidate, parts, self.objective, computation, self.tuning.judge_by)
         except Unusable as error:
             state: State = "pruned" if isinstance(error, TooCostly) else "failed"
             record = self.record(name, candidate, values, n, state, str(error))

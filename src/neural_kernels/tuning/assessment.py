@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from neural_kernels.metrics import evaluation
 from neural_kernels.metrics.objectives import Objective
 from neural_kernels.preprocessing import Part
 from neural_kernels.solvers.cholesky import solve_cholesky
-from neural_kernels.solvers.ridge import Validation, select_ridge
+from neural_kernels.solvers.criteria import InverseFacts, leave_one_out_predictions
+from neural_kernels.solvers.ridge import Judgement, Validation, select_ridge
+from neural_kernels.solvers.solution import Solution
 from neural_kernels.tuning.candidate import Candidate
 
 log = logging.getLogger(__name__)
@@ -51,7 +54,7 @@ class Assessment:
     """What came out.
 
     Attributes:
-        value: of the objective on the validation examples, with the best ridge.
+        value: of the objective on what judges, the validation examples or those left out, with the best ridge.
         ridge: relative to the mean diagonal; ``ridge_at_edge`` where it is the smallest or largest candidate.
         scores: metrics of the validation set and of every other part that was predicted.
         engine: that computed the kernel.
@@ -77,11 +80,13 @@ def assess(
     parts: Mapping[str, Part],
     objective: Objective,
     computation: Computation,
+    judge_by: Literal["validation", "loo"] = "validation",
 ) -> Assessment:
     """Train ``candidate`` on the part "train" and judge it on "validation"; predict every other part as well.
 
     Every ridge is tried on the one kernel, and the objective on the validation part chooses: it is a
-    hyperparameter that costs no further kernel entries. Other parts have no influence on anything.
+    hyperparameter that costs no further kernel entries. Other parts have no influence on anything. Judged by "loo",
+    the objective is of what each training example is predicted by all others, and the validation part has none either.
 
     Raises:
         TooCostly: the kernel would take longer than allowed.
@@ -112,22 +117,31 @@ def assess(
         return _finite(engine.kernel(architecture, kind, rows, left, precision))
 
     rows = cross(validation)
-    judge = Validation(lambda coefficients: rows @ coefficients, validation.targets, objective.loss).judge
+    left_out = judge_by == "loo"
+
+    def solve(ridge: float, _: np.ndarray | None) -> Solution:
+        return solve_cholesky(kernel, train.targets, ridge, precision=precision, judged=left_out)
+
+    on_validation = Validation(lambda coefficients: rows @ coefficients, validation.targets, objective.loss)
+
+    def by_leaving_out(solution: Solution) -> Judgement:
+        return Judgement(objective.loss(_left_out(solution, train.targets), train.targets))
+
     try:
-        solution = select_ridge(
-            lambda ridge, _: solve_cholesky(kernel, train.targets, ridge, precision=precision),
-            computation.ridges,
-            judge,
-        )
+        judge = by_leaving_out if left_out else on_validation.judge
+        solution = select_ridge(solve, computation.ridges, judge, judge_by)
     except UserError as error:
         raise Unusable(str(error)) from None
     coefficients, record = solution.coefficients, solution.record
     predictions = rows @ coefficients
     scores = {"validation": _scores(predictions, validation, objective)}
+    value = objective.value(predictions, validation.targets)
+    if left_out:
+        value = objective.value(_left_out(solution, train.targets), train.targets)
     for part in parts.keys() - {"train", "validation"}:
         scores[part] = _scores(cross(parts[part]) @ coefficients, parts[part], objective)
     return Assessment(
-        value=objective.value(predictions, validation.targets),
+        value=value,
         ridge=record.ridge,
         ridge_at_edge=record.details["ridge_choice"]["ridge_at_edge"],
         scores=scores,
@@ -137,6 +151,13 @@ def assess(
         converged=record.converged,
         ridges_passed_over=len(record.ridges_passed_over),
     )
+
+
+def _left_out(solution: Solution, targets: np.ndarray) -> np.ndarray:
+    """Predictions of each training example by all others, (n, C)."""
+    facts = solution.inverse
+    assert isinstance(facts, InverseFacts)
+    return leave_one_out_predictions(targets, solution.coefficients, facts.diagonal)
 
 
 def _pairs(parts: Mapping[str, Part]) -> int:

@@ -31,6 +31,7 @@ class TrialRecord:
         candidate: None where it was skipped.
         assessment: None but for complete.
         identity: what makes its value comparable with others' (``Tuning.identity``).
+        judged_by: "validation" or "loo", what the value is the objective of.
     """
 
     name: str
@@ -44,6 +45,7 @@ class TrialRecord:
     validation_examples: int
     precision: str
     identity: dict[str, Any]
+    judged_by: str = "validation"
     version: str = __version__
 
     @property

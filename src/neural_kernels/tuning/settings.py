@@ -25,7 +25,7 @@ from neural_kernels.tuning.candidate import Candidate
 from neural_kernels.tuning.space import SearchSpace, parse_space
 
 # What of the section changes the value of a trial, or what a trial draws.
-_IDENTITY = ("objective", "training_examples", "validation_examples", "space")
+_IDENTITY = ("objective", "judge_by", "training_examples", "validation_examples", "space")
 
 _Trials = Annotated[int, Field(ge=1, le=100_000), WHOLE]
 
@@ -84,9 +84,14 @@ class TuningSection(Section):
     )
     objective: ObjectiveName = Field(
         "loss",
-        description="What judges a trial and chooses its ridge, on the validation examples: loss (mean squared error) "
+        description="What judges a trial and chooses its ridge (judge_by): loss (mean squared error) "
         "or accuracy of a classification, mse of a regression, average_precision (the mean over labels) or mse of a "
         "multilabel task.",
+    )
+    judge_by: Literal["validation", "loo"] = Field(
+        "validation",
+        description="What the objective is taken of: predictions of the validation examples, or of each training "
+        "example by all others (leave-one-out, exact). The validation examples are predicted and recorded anyway.",
     )
     trials: _Trials = Field(100, description="Number of trials; more can be asked for later.")
     sampler: Literal["tpe", "random"] = Field(
@@ -141,6 +146,7 @@ class Tuning:
     baseline: Candidate
     baseline_name: str
     objective: str
+    judge_by: Literal["validation", "loo"]
     training_examples: int
     validation_examples: int | None
     trials: int
@@ -192,6 +198,7 @@ def parse_tuning(
         baseline=baseline,
         baseline_name=section.baseline,
         objective=section.objective,
+        judge_by=section.judge_by,
         training_examples=section.training_examples,
         validation_examples=section.validation_examples,
         trials=section.trials,
