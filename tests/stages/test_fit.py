@@ -11,6 +11,7 @@ import pytest
 
 from neural_kernels import NeuralKernelClassifier, NeuralKernelRegressor
 from neural_kernels.cli import main
+from neural_kernels.datasets.mutations import mutated
 from neural_kernels.stages.fit import expected_improvement
 
 RANDOM = np.random.default_rng(0)
@@ -106,6 +107,49 @@ def test_rows_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
     pd.DataFrame({"sequence": ["ACDEAC", "A A"]}).to_csv(tmp_path / "new.csv", index=False)
     assert main(["predict", str(model), str(tmp_path / "new.csv")]) == 0
     assert len(pd.read_csv(tmp_path / "new_predictions.csv")) == 1
+
+
+WILD = "ACDEFGHIKL"
+
+
+def test_mutations_of_a_wild_type_are_the_sequences_that_they_make(tmp_path: Path) -> None:
+    mutations = [f"{WILD[k]}{k + 1}{new}" for k in range(10) for new in "WYV"]
+    mutations = [*mutations, *(f"{a}:{b}" for a, b in zip(mutations[:9], mutations[9:18], strict=True)), "WT"]
+    fitness = [text.count("W") - text.count("V") + 0.1 * RANDOM.normal() for text in mutations]
+    measured = pd.DataFrame({"mutant": [*mutations, "A2V", "C2"], "DMS_score": [*fitness, 1.0, 1.0]})
+    measured.to_csv(tmp_path / "measured.csv", index=False)
+    (tmp_path / "wild.fasta").write_text(f">P1 a protein\n{WILD[:5]}\n{WILD[5:]}\n>P2\nAAA\n")
+    model = tmp_path / "model"
+    fit = ["fit", str(tmp_path / "measured.csv"), "--target", "DMS_score", "--output", str(model)]
+    assert main([*fit, "--mutations", "mutant"]) == 2
+    assert main([*fit, "--mutations", "mutant", "--wild-type", str(tmp_path / "wild.fasta")]) == 0
+    assert pd.read_csv(model / "left_out.csv")["reason"].tolist() == [
+        "'A2V' has the mutation A2V, but the wild type has C there",
+        "'C2' has the mutation 'C2', expected one as A123V",
+    ]
+    sequences = [mutated(WILD, text) for text in mutations]
+    assert sequences[-1] == WILD
+    own = NeuralKernelRegressor().fit(sequences, fitness)
+    assert (
+        main(["predict", str(model), str(tmp_path / "measured.csv"), "--output", str(tmp_path / "out.csv")])
+        == 0
+    )
+    found = pd.read_csv(tmp_path / "out.csv")
+    np.testing.assert_allclose(found["prediction"], own.predict(sequences), rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("A11V", "10 positions"),
+        ("A1V:A1W", "changes position 1 twice"),
+        ("A0V", "10 positions"),
+        ("1AV", "expected one as"),
+    ],
+)
+def test_what_is_no_mutation_is_said(text: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        mutated(WILD, text)
 
 
 def test_molecules_are_learned_from_their_smiles(tmp_path: Path) -> None:

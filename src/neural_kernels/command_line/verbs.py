@@ -98,10 +98,14 @@ FOR_PEOPLE = (
             _option("--smiles", metavar="COLUMN", help="the column of molecules"),
             _option("--sequence", metavar="COLUMN", help="the column of sequences of letters"),
             _option(
+                "--mutations", metavar="COLUMN", help="the column of mutations, as A123V:G45D, of --wild-type"
+            ),
+            _option("--wild-type", metavar="SEQUENCE", help="a sequence, or a FASTA file"),
+            _option(
                 "--features",
                 nargs="+",
                 metavar="COLUMN",
-                help="columns of numbers; default without the two above: every such column but the targets",
+                help="columns of numbers; default without those above: every such column but the targets",
             ),
             _option(
                 "--target",

@@ -16,7 +16,7 @@ import csv
 import io
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 from neural_kernels.architectures import Composite
 from neural_kernels.datasets import molecules, user_tables
+from neural_kernels.datasets.mutations import mutated, read_wild_type
 from neural_kernels.datasets.user_tables import UserTable
 from neural_kernels.errors import UserError
 from neural_kernels.estimators import NeuralKernelClassifier, NeuralKernelRegressor, examples
@@ -54,12 +55,30 @@ class Columns:
         seen: the columns that inputs are in.
         targets: the columns to learn.
         classes: whether these are classes.
+        wild_type: of which the inputs are mutations, None where they are sequences themselves.
     """
 
     inputs: str
     seen: tuple[str, ...]
     targets: tuple[str, ...]
     classes: bool
+    wild_type: str | None = None
+
+    def texts(self, table: UserTable) -> list[str]:
+        """SMILES or sequences; a row that is no variant is empty."""
+        found = table.texts(self.seen[0])
+        return found if self.wild_type is None else [self._variant(text)[0] for text in found]
+
+    def fault(self, text: str) -> str | None:
+        """Why a field is no variant of the wild type."""
+        return None if self.wild_type is None else self._variant(text)[1]
+
+    def _variant(self, text: str) -> tuple[str, str | None]:
+        assert self.wild_type is not None
+        try:
+            return mutated(self.wild_type, text), None
+        except ValueError as error:
+            return "", f"{text[:200]!r} {error}"
 
 
 def fit_table(
@@ -67,6 +86,8 @@ def fit_table(
     _: Path,
     smiles: str | None,
     sequence: str | None,
+    mutations: str | None,
+    wild_type: str | None,
     features: list[str] | None,
     targets: list[str],
     output: Path,
@@ -78,7 +99,8 @@ def fit_table(
 
     Args:
         path: a .csv or .csv.gz file.
-        smiles, sequence: the column of molecules or of sequences; ``features`` are columns of numbers otherwise.
+        smiles, sequence, mutations: the column of molecules, of sequences, or of what differs from ``wild_type``, a
+            sequence or a FASTA file; ``features`` are columns of numbers otherwise.
         targets: columns to learn, blank where a value is missing.
         output: the folder; one with the same model goes on where it was.
         architecture: a name; None is what suits the inputs.
@@ -89,7 +111,12 @@ def fit_table(
     """
     disk.check_folder("--output", output, writes=True)
     table = user_tables.read(path)
-    columns = _columns(table, smiles, sequence, features, targets, task)
+    if (mutations is None) != (wild_type is None):
+        raise UserError("--mutations and --wild-type are given together or not at all")
+    given = {"--smiles": smiles, "--sequence": sequence, "--mutations": mutations, "--features": features}
+    columns = _columns(table, given, targets, task)
+    if wild_type is not None:
+        columns = replace(columns, wild_type=read_wild_type(wild_type))
     usable, reasons = _usable(table, columns)
     if len(usable) < FEWEST:
         raise UserError(
@@ -221,26 +248,18 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _columns(
-    table: UserTable,
-    smiles: str | None,
-    sequence: str | None,
-    features: list[str] | None,
-    targets: list[str],
-    task: str | None,
-) -> Columns:
-    given = {"--smiles": smiles, "--sequence": sequence, "--features": features}
+def _columns(table: UserTable, given: dict[str, Any], targets: list[str], task: str | None) -> Columns:
+    """What the options say, by their flags."""
     named = [flag for flag, value in given.items() if value]
     if len(named) > 1:
-        raise UserError(
-            f"{' and '.join(named)} are given, expected one of --smiles, --sequence and --features"
-        )
-    if smiles or sequence:
-        seen: tuple[str, ...] = (smiles or sequence or "",)
+        raise UserError(f"{' and '.join(named)} are given, expected one of {', '.join(given)}")
+    seen: tuple[str, ...]
+    if named and named[0] != "--features":
+        seen = (given[named[0]],)
         table.texts(seen[0])
     else:
         others = [name for name in table.header if name not in targets]
-        seen = tuple(features or [name for name in others if table.is_numeric(name)])
+        seen = tuple(given["--features"] or [name for name in others if table.is_numeric(name)])
         if not seen:
             raise UserError(
                 f"{table.path} has no columns of numbers beside {', '.join(targets)}, expected --smiles, --sequence or "
@@ -256,7 +275,8 @@ def _columns(
             f"the targets {', '.join(targets)} are classes, expected one column of them: fit each by itself, or say "
             "--task regression for numbers"
         )
-    inputs = "molecules" if smiles else "strings" if sequence else "table"
+    kinds = {"--smiles": "molecules", "--sequence": "strings", "--mutations": "strings"}
+    inputs = kinds.get(named[0], "table") if named else "table"
     return Columns(inputs, seen, tuple(targets), classes)
 
 
@@ -281,7 +301,10 @@ def _usable(
         for row, gap in np.argwhere(np.isnan(numbers)):
             reasons.setdefault(int(row), f"no value for {columns.seen[gap]}")
     else:
-        texts = table.texts(columns.seen[0])
+        for row, text in enumerate(table.texts(columns.seen[0])):
+            if fault := columns.fault(text):
+                reasons.setdefault(row, fault)
+        texts = columns.texts(table)
         if columns.inputs == "molecules":
             sound = set(molecules.parse(texts).rows.tolist())
             for row, text in enumerate(texts):
@@ -302,7 +325,7 @@ def _part(table: UserTable, rows: Sequence[int]) -> UserTable:
 
 
 def _inputs(table: UserTable, columns: Columns) -> Any:
-    return table.numbers(columns.seen) if columns.inputs == "table" else table.texts(columns.seen[0])
+    return table.numbers(columns.seen) if columns.inputs == "table" else columns.texts(table)
 
 
 def _values(table: UserTable, columns: Columns) -> np.ndarray:
