@@ -70,7 +70,7 @@ class Pbs:
         path.chmod(0o755)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "snakemake", "--profile", "profiles/pbs", *QUICK, *arguments]
+        command = [sys.executable, "-m", "snakemake", "--profile", "pbs", *QUICK, *arguments]
         path = os.pathsep.join([str(self.binaries), Project.search_path()])
         return subprocess.Popen(
             command, cwd=self.project.folder, env={**os.environ, "PATH": path}, text=True,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bit_flips import flip
-from workflow_projects import Project, jobs
+from workflow_projects import ROOT, Project, jobs
 
 from neural_kernels.storage.files import read_json, write_json
 
@@ -232,7 +232,8 @@ def test_a_changed_architecture_does_not_throw_blocks_away(finished: Project) ->
     assert finished.snakemake(TARGET).returncode == 0
 
 
-# Blocks have the threads of the profile that was asked for, although Snakemake adds profiles/default to each.
+# By its name alone, as README says it. Blocks have the threads of the profile that was asked for, although Snakemake
+# adds the default one to each.
 @pytest.mark.parametrize(("profile", "threads"), [("default", 64), ("slurm", 8), ("pbs", 8)])
 def test_a_run_is_planned(new_project: Callable[[], Project], profile: str, threads: int) -> None:
     run = new_project().snakemake(TARGET, "--dry-run", "--cores", "64", profile=profile)
@@ -240,6 +241,11 @@ def test_a_run_is_planned(new_project: Callable[[], Project], profile: str, thre
     assert jobs(run.stdout)["compute_block"] == 7
     planned = re.findall(r"^rule compute_block:(?:\n    .*)*\n    threads: (\d+)$", run.stdout, re.M)
     assert planned == 7 * [str(threads)]
+
+
+def test_each_profile_is_found_by_its_name_in_a_fresh_clone() -> None:
+    for profile in (ROOT / "profiles").iterdir():
+        assert (ROOT / profile.name).readlink() == Path("profiles") / profile.name
 
 
 def test_a_training_set_of_images_and_flips_copies_half_its_blocks(

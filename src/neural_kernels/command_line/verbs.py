@@ -351,7 +351,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = OneSentenceParser(
         prog="neural-kernels",
         description="Exact kernel regression with infinite-width neural networks. The workflow calls most verbs: "
-        "snakemake --profile profiles/default results/<study>_scaling.pdf",
+        "snakemake --profile default results/<study>_scaling.pdf",
         epilog=f"verbs for people:\n{_listed(FOR_PEOPLE)}\n\nverbs that the rules of the workflow call:\n"
         f"{_listed(OF_RULES)}\n\nneural-kernels <verb> --help says what a verb takes",
         formatter_class=argparse.RawDescriptionHelpFormatter,
