@@ -23,6 +23,7 @@ from neural_kernels.architectures.families import (
 )
 from neural_kernels.architectures.layers import (
     ACTIVATIONS,
+    IMPORTED,
     SQRT2,
     Abs,
     Activation,
@@ -50,6 +51,7 @@ from neural_kernels.architectures.layers import (
 __all__ = [
     "ACTIVATIONS",
     "FAMILIES",
+    "IMPORTED",
     "SQRT2",
     "Abs",
     "Activation",

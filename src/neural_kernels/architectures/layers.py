@@ -166,3 +166,7 @@ class Architecture:
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 of the layers: equal exactly where the kernels are the same function."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
+
+
+IMPORTED = Architecture("imported", (Layer(),))
+"""Of a kernel that another program computed: a layer of which nothing is known, so that no engine takes it."""
