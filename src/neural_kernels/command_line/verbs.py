@@ -176,6 +176,64 @@ FOR_PEOPLE = (
         ),
     ),
     Verb(
+        "import-blocks",
+        "interop:import_blocks",
+        "make a study of a kernel that another program computed: check it, write config/<study>.yaml and its blocks",
+        (
+            _option(
+                "--kernel", required=True, type=options.name, help="name that the kernel gets in the study"
+            ),
+            _option(
+                "--blocks",
+                required=True,
+                type=options.path,
+                help="folder of .npy blocks, or one .npy array; training, then validation, then test examples",
+            ),
+            _option(
+                "--labels",
+                type=options.path,
+                help="their labels, an .npy file; default: labels.npy beside the blocks",
+            ),
+            _option("--kind", choices=["ntk", "nngp"], default="ntk", help="default: %(default)s"),
+            _option(
+                "--validation",
+                type=options.count,
+                default=1000,
+                help="examples of the validation set, before the test set, default %(default)s",
+            ),
+            _option(
+                "--test", required=True, type=options.positive, help="examples of the test set, the last ones"
+            ),
+        ),
+        reads="path",
+        config="the study to write, config/<study>.yaml",
+    ),
+    Verb(
+        "export",
+        "interop:export_kernel",
+        "write a kernel matrix for another program, as .npy blocks or one array",
+        (
+            KERNEL,
+            PART,
+            _option(
+                "--output",
+                required=True,
+                type=options.path,
+                help="one array where it ends in .npy, else a new folder of blocks",
+            ),
+        ),
+        writes=False,
+    ),
+    Verb(
+        "compare-kernels",
+        "interop:compare_kernels",
+        "compare two kernels entry by entry: stores, folders of blocks or arrays; no config; write nothing",
+        (_option("other", type=options.path, help="the other kernel"),),
+        reads="path",
+        config="a kernel: results/<study>/kernels/<kernel>/<part>, a folder of .npy blocks, or one .npy array",
+        writes=False,
+    ),
+    Verb(
         "recompute-trial",
         "tune:recompute_trial",
         "compute one trial again from its record; write nothing",
