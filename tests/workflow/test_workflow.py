@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from bit_flips import flip
 from workflow_projects import ROOT, Project, jobs
 
@@ -246,6 +247,22 @@ def test_a_run_is_planned(new_project: Callable[[], Project], profile: str, thre
 def test_each_profile_is_found_by_its_name_in_a_fresh_clone() -> None:
     for profile in (ROOT / "profiles").iterdir():
         assert (ROOT / profile.name).readlink() == Path("profiles") / profile.name
+
+
+def test_the_profiles_of_clusters_give_every_job_that_is_submitted_the_same() -> None:
+    slurm, pbs = (
+        yaml.safe_load((ROOT / f"profiles/{name}/config.v8+.yaml").read_text()) for name in ("slurm", "pbs")
+    )
+    rules = "".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk"))
+    submitted = {
+        rule.partition(":")[0]
+        for rule in re.split(r"^rule ", rules, flags=re.M)[1:]
+        if "localrule" not in rule
+    }
+    # Of a kernel's declaration the default is enough.
+    assert set(slurm["set-resources"]) == submitted - {"declare_kernel"}
+    for key in ("set-threads", "set-resources"):
+        assert slurm[key] == pbs[key]
 
 
 def test_a_training_set_of_images_and_flips_copies_half_its_blocks(
