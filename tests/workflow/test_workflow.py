@@ -244,6 +244,34 @@ def test_a_run_is_planned(new_project: Callable[[], Project], profile: str, thre
     assert planned == 7 * [str(threads)]
 
 
+@pytest.mark.parametrize("profile", ["slurm", "pbs"])
+def test_jobs_ask_for_the_memory_that_follows_from_the_study(
+    new_project: Callable[[], Project], profile: str
+) -> None:
+    project = new_project()
+    run = project.snakemake(TARGET, "--dry-run", "--config", "node_memory_mb=9500", profile=profile)
+    assert run.returncode == 0, run.stdout
+    asked = {
+        rule: int(memory)
+        for rule, memory in re.findall(
+            r"^rule (\w+):(?:\n    .*)*\n    resources: .*?\bmem_mb=(\d+)", run.stdout, re.M
+        )
+    }
+    small = {
+        "prepare_data": 2001,
+        "preprocess_data": 2001,
+        "compute_block": 4003,
+        "evaluate_predictions": 2004,
+    }
+    assert small.items() <= asked.items()
+    assert asked["solve_iteratively"] == asked["solve_directly"] == 9192
+    run = project.snakemake(TARGET, "--dry-run", "--config", "node_memory_mb=9000", profile=profile)
+    assert run.returncode != 0
+    assert "error: config/tiny.yaml: jobs of solve_iteratively need 9192 MiB, but" in run.stdout
+    assert "Traceback" not in run.stdout
+    assert not (project.folder / "results").exists()
+
+
 def test_each_profile_is_found_by_its_name_in_a_fresh_clone() -> None:
     for profile in (ROOT / "profiles").iterdir():
         assert (ROOT / profile.name).readlink() == Path("profiles") / profile.name
