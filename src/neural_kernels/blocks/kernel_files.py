@@ -124,11 +124,11 @@ def _of_array(path: Path) -> KernelFiles:
 
 def _of_store(path: Path) -> KernelFiles:
     store = open_store(path)
-    files = {block: store.block_path(*block) for block in store.grid.blocks()}
+    files = {block: file for block in store.grid.blocks() if (file := store.block_path(*block)).exists()}
     for block in files:
         fault = block_fault(store, *block)
         if fault is not None:
-            raise UserError(f"{fault}, expected every block of the store")
+            raise UserError(f"{fault}, expected a sound block")
     return KernelFiles(path, store.grid, files, store.dtype)
 
 

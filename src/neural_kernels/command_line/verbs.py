@@ -57,6 +57,7 @@ class Verb:
             order; text that it returns is printed.
         reads: what the config file is read as, or its path alone.
         writes: whether it writes below the results folder.
+        called: the first argument, in the verb's help.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Verb:
     reads: Literal["study", "comparison", "path"] = "study"
     config: str = CONFIG
     writes: bool = field(default=True, kw_only=True)
+    called: str = field(default="config", kw_only=True)
 
     def run(self, chosen: argparse.Namespace) -> None:
         """Run its stage with the values that ``argparse`` found."""
@@ -232,6 +234,7 @@ FOR_PEOPLE = (
         reads="path",
         config="a kernel: results/<study>/kernels/<kernel>/<part>, a folder of .npy blocks, or one .npy array",
         writes=False,
+        called="kernel",
     ),
     Verb(
         "recompute-trial",
@@ -420,7 +423,7 @@ def make_parser() -> argparse.ArgumentParser:
     for verb in (*FOR_PEOPLE, *OF_RULES):
         # Without ``help`` the verb is not listed twice.
         sub = verbs.add_parser(verb.name, description=verb.text)
-        sub.add_argument("config", type=options.path, help=verb.config)
+        sub.add_argument("config", metavar=verb.called, type=options.path, help=verb.config)
         sub.add_argument("--results", type=options.path, default=Path("results"), help="default: results")
         for option in verb.options:
             sub.add_argument(option.flag, **option.settings)
