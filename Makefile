@@ -11,7 +11,7 @@ INSTALLED := .venv/installed
 .PHONY: demo test lint format lock bench-kernels bench-solver clean
 
 demo: $(INSTALLED)
-	snakemake --profile profiles/default results/demo_scaling.pdf
+	snakemake --profile default results/demo_scaling.pdf
 	@echo "$(CURDIR)/results/demo_scaling.pdf"
 
 # Threads that wait by spinning, those of BLAS, OpenMP and XLA, take the cores of the other processes; and what was

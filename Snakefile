@@ -1,13 +1,13 @@
 # Kernel regression with infinite-width neural networks, from raw data to a report.
 #
-#     snakemake --profile profiles/default results/<study>_scaling.pdf
-#     snakemake --profile profiles/default results/<study>_augmentation.pdf      accuracy against the factor
-#     snakemake --profile profiles/default results/<study>_approximations.pdf    beside the full solution
-#     snakemake --profile profiles/default results/<study>_tasks.pdf             each task's scores
-#     snakemake --profile profiles/default results/<study>_tuning.pdf            the search of hyperparameters
-#     snakemake --profile profiles/default results/<comparison>_splits.pdf       several splits beside published figures
-#     snakemake --profile profiles/default results/table1.pdf                    what has been run beside what is
-#                                                                                published; starts no study
+#     snakemake --profile default results/<study>_scaling.pdf
+#     snakemake --profile default results/<study>_augmentation.pdf      accuracy against the factor
+#     snakemake --profile default results/<study>_approximations.pdf    beside the full solution
+#     snakemake --profile default results/<study>_tasks.pdf             each task's scores
+#     snakemake --profile default results/<study>_tuning.pdf            the search of hyperparameters
+#     snakemake --profile default results/<comparison>_splits.pdf       several splits beside published figures
+#     snakemake --profile default results/table1.pdf                    what has been run beside what is
+#                                                                       published; starts no study
 #
 # The studies are the files config/<study>.yaml, the comparisons config/comparisons/<comparison>.yaml; the target's name
 # picks one. results/<name>.pdf is short for its report of approximations, tasks, augmentation or splits.
@@ -18,6 +18,7 @@ min_version("9.27")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/kernels.smk"
 include: "workflow/rules/solve.smk"

@@ -59,7 +59,7 @@ class Project:
         forked = forked_programs().programs
         folders = [path, forked] if path is not None else [forked]
         return subprocess.run(
-            [forked / "snakemake", "--profile", f"profiles/{profile}", *arguments],
+            [forked / "snakemake", "--profile", profile, *arguments],
             cwd=self.folder,
             env={**os.environ, "PATH": os.pathsep.join(map(str, [*folders, self.search_path()]))},
             stdout=subprocess.PIPE,
@@ -70,7 +70,7 @@ class Project:
     def start_snakemake(self, *arguments: str, profile: str = "default") -> subprocess.Popen[str]:
         """Start Snakemake, the program itself with processes of its own, which signals reach."""
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}", *arguments],
+            [sys.executable, "-m", "snakemake", "--profile", profile, *arguments],
             cwd=self.folder,
             env={**os.environ, "PATH": self.search_path()},
             stdout=subprocess.PIPE,
@@ -98,6 +98,9 @@ def make_project(folder: Path) -> Project:
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     shutil.copytree(ROOT / "profiles", folder / "profiles")
+    # What --profile is given: the profiles' names in the root, as in a fresh clone.
+    for profile in (ROOT / "profiles").iterdir():
+        shutil.copy(ROOT / profile.name, folder, follow_symlinks=False)
     (folder / "config").mkdir()
     project = Project(folder)
     project.write_study("tiny", TINY)

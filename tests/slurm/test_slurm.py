@@ -40,7 +40,7 @@ TARGET = "results/tiny_scaling.pdf"
 
 
 def command(*arguments: str, sizes: Sequence[str] = SMALL_NODES) -> list[str]:
-    return [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *arguments, *sizes]
+    return [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments, *sizes]
 
 
 def environment(project: Project) -> dict[str, str]:

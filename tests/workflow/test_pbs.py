@@ -70,7 +70,7 @@ class Pbs:
         path.chmod(0o755)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "snakemake", "--profile", "profiles/pbs", *QUICK, *arguments]
+        command = [sys.executable, "-m", "snakemake", "--profile", "pbs", *QUICK, *arguments]
         path = os.pathsep.join([str(self.binaries), Project.search_path()])
         return subprocess.Popen(
             command, cwd=self.project.folder, env={**os.environ, "PATH": path}, text=True,
@@ -101,15 +101,15 @@ def test_a_study_runs_and_a_block_that_is_killed_is_tried_again_with_more_memory
     # PBS kills a job that needs more than its memory as a whole, the script that would leave its status too.
     pbs.before.write_text(
         f"""
-if [[ "$*" == *"compute-block"*"--part train"* ]] && ! grep -q mem=16000mb {pbs.state}/$PBS_JOBID.json; then
+if [[ "$*" == *"compute-block"*"--part train"* ]] && ! grep -q mem=8006mb {pbs.state}/$PBS_JOBID.json; then
     kill -KILL -- -$(cat {pbs.state}/$PBS_JOBID.pid)
 fi
 """
     )
     pbs.edit_profile(
         "config.v8+.yaml",
-        "  solve_iteratively:\n    mem_mb",
-        "  solve_iteratively:\n    mpi: mpiexec\n    tasks: 2\n    mem_mb",
+        "  solve_iteratively:\n",
+        "  solve_iteratively:\n    mpi: mpiexec\n    tasks: 2\n",
     )
     code, output = pbs.run(TARGET)
     assert code == 0, output
@@ -117,12 +117,12 @@ fi
     assert (folder / TARGET).read_bytes().startswith(b"%PDF")
     blocks = list(pbs.jobs("compute_block").values())
     asked = "select=1:ncpus=8:mpiprocs=1:mem={}mb walltime={}:00"
-    assert sorted(blocks) == sorted([*3 * [asked.format(8000, 480)], asked.format(16000, 960)])
-    assert blocks[-1] == asked.format(16000, 960)
+    assert sorted(blocks) == sorted([*3 * [asked.format(4003, 480)], asked.format(8006, 960)])
+    assert blocks[-1] == asked.format(8006, 960)
     assert list(pbs.jobs("prepare_data").values()) == [
-        "select=1:ncpus=1:mpiprocs=1:mem=16000mb walltime=240:00"
+        "select=1:ncpus=1:mpiprocs=1:mem=2001mb walltime=240:00"
     ]
-    solve = "select=2:ncpus=16:mpiprocs=1:mem=64000mb walltime=1440:00"
+    solve = "select=2:ncpus=16:mpiprocs=1:mem=9192mb walltime=1440:00"
     assert list(pbs.jobs("solve_iteratively").values()) == [solve]
     log = folder / "results/tiny/logs/solve_iteratively/FC/n64.log"
     assert "converged" in log.read_text()

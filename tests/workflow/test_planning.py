@@ -30,7 +30,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def parses(project: Project, *targets: str) -> dict[str, int]:
     """How often each config was parsed in a dry run."""
-    command = [sys.executable, str(PROGRAM), "--profile", "profiles/default", "--dry-run", *targets]
+    command = [sys.executable, str(PROGRAM), "--profile", "default", "--dry-run", *targets]
     run = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     [line] = [line for line in run.stdout.splitlines() if line.startswith("PARSES")]

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from bit_flips import flip
-from workflow_projects import Project, jobs
+from workflow_projects import ROOT, Project, jobs
 
 from neural_kernels.storage.files import read_json, write_json
 
@@ -232,7 +233,8 @@ def test_a_changed_architecture_does_not_throw_blocks_away(finished: Project) ->
     assert finished.snakemake(TARGET).returncode == 0
 
 
-# Blocks have the threads of the profile that was asked for, although Snakemake adds profiles/default to each.
+# By its name alone, as README says it. Blocks have the threads of the profile that was asked for, although Snakemake
+# adds the default one to each.
 @pytest.mark.parametrize(("profile", "threads"), [("default", 64), ("slurm", 8), ("pbs", 8)])
 def test_a_run_is_planned(new_project: Callable[[], Project], profile: str, threads: int) -> None:
     run = new_project().snakemake(TARGET, "--dry-run", "--cores", "64", profile=profile)
@@ -240,6 +242,55 @@ def test_a_run_is_planned(new_project: Callable[[], Project], profile: str, thre
     assert jobs(run.stdout)["compute_block"] == 7
     planned = re.findall(r"^rule compute_block:(?:\n    .*)*\n    threads: (\d+)$", run.stdout, re.M)
     assert planned == 7 * [str(threads)]
+
+
+@pytest.mark.parametrize("profile", ["slurm", "pbs"])
+def test_jobs_ask_for_the_memory_that_follows_from_the_study(
+    new_project: Callable[[], Project], profile: str
+) -> None:
+    project = new_project()
+    run = project.snakemake(TARGET, "--dry-run", "--config", "node_memory_mb=9500", profile=profile)
+    assert run.returncode == 0, run.stdout
+    asked = {
+        rule: int(memory)
+        for rule, memory in re.findall(
+            r"^rule (\w+):(?:\n    .*)*\n    resources: .*?\bmem_mb=(\d+)", run.stdout, re.M
+        )
+    }
+    small = {
+        "prepare_data": 2001,
+        "preprocess_data": 2001,
+        "compute_block": 4003,
+        "evaluate_predictions": 2004,
+    }
+    assert small.items() <= asked.items()
+    assert asked["solve_iteratively"] == asked["solve_directly"] == 9192
+    run = project.snakemake(TARGET, "--dry-run", "--config", "node_memory_mb=9000", profile=profile)
+    assert run.returncode != 0
+    assert "error: config/tiny.yaml: jobs of solve_iteratively need 9192 MiB, but" in run.stdout
+    assert "Traceback" not in run.stdout
+    assert not (project.folder / "results").exists()
+
+
+def test_each_profile_is_found_by_its_name_in_a_fresh_clone() -> None:
+    for profile in (ROOT / "profiles").iterdir():
+        assert (ROOT / profile.name).readlink() == Path("profiles") / profile.name
+
+
+def test_the_profiles_of_clusters_give_every_job_that_is_submitted_the_same() -> None:
+    slurm, pbs = (
+        yaml.safe_load((ROOT / f"profiles/{name}/config.v8+.yaml").read_text()) for name in ("slurm", "pbs")
+    )
+    rules = "".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk"))
+    submitted = {
+        rule.partition(":")[0]
+        for rule in re.split(r"^rule ", rules, flags=re.M)[1:]
+        if "localrule" not in rule
+    }
+    # Of a kernel's declaration the default is enough.
+    assert set(slurm["set-resources"]) == submitted - {"declare_kernel"}
+    for key in ("set-threads", "set-resources"):
+        assert slurm[key] == pbs[key]
 
 
 def test_a_training_set_of_images_and_flips_copies_half_its_blocks(

@@ -10,6 +10,8 @@ rule approximate_solution:
         "results/{study}/logs/approximate_solution/{kernel}/{method}/size{size}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory(job_memory.solve),
     params:
         config="config/{study}.yaml",
         settings=of_wildcards(inputs.settings("solver", "ridge", "seed")),

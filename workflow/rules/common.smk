@@ -68,7 +68,9 @@ for word in sys.argv[1:]:
 
 @functools.cache
 def study(name: str):
-    return load_study(CONFIG / f"{name}.yaml")
+    found = load_study(CONFIG / f"{name}.yaml")
+    job_memory.check_fits(found, NODE_MEMORY)
+    return found
 
 
 @functools.cache

@@ -8,6 +8,8 @@ rule prepare_data:
         "results/{study}/logs/prepare_data.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory(job_memory.prepare_data),
     params:
         config="config/{study}.yaml",
         data=of_wildcards(inputs.settings("data", "seed")),
@@ -24,6 +26,8 @@ rule preprocess_data:
         "results/{study}/logs/preprocess_data/{preprocessing}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory(job_memory.preprocess_data),
     params:
         config="config/{study}.yaml",
         preprocessing=of_wildcards(inputs.preprocessing_settings),

@@ -28,6 +28,8 @@ rule compute_block:
         "results/{study}/logs/compute_block/{kernel}/{part}/{i}-{j}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory(job_memory.compute_block),
     params:
         config="config/{study}.yaml",
     shell:

@@ -11,6 +11,8 @@ rule solve_directly:
         "results/{study}/logs/solve_directly/{kernel}/n{n}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory(job_memory.solve),
     params:
         config="config/{study}.yaml",
         settings=of_wildcards(inputs.settings("solver", "ridge", "draws", "seed")),
@@ -30,6 +32,7 @@ rule solve_iteratively:
     conda:
         "../../environment.yml"
     resources:
+        mem_mb=memory(job_memory.solve),
         mpi="",
         tasks=1,
     params:
@@ -51,6 +54,8 @@ rule predict_learning_curve:
         "results/{study}/logs/predict_learning_curve/{kernel}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory(job_memory.solve),
     params:
         config="config/{study}.yaml",
         sizes=of_wildcards(inputs.settings("kernels", "training_sizes", "draws")),
@@ -70,6 +75,8 @@ rule evaluate_predictions:
         "results/{study}/logs/evaluate_predictions/{kernel}/n{n}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory(job_memory.evaluate_predictions),
     params:
         config="config/{study}.yaml",
     shell:

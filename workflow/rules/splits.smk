@@ -11,6 +11,8 @@ rule predict_tests:
         "results/{study}/logs/predict_tests/{kernel}/n{n}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory(job_memory.evaluate_predictions),
     params:
         config="config/{study}.yaml",
     shell:

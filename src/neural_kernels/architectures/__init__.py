@@ -24,6 +24,7 @@ from neural_kernels.architectures.families import (
 )
 from neural_kernels.architectures.layers import (
     ACTIVATIONS,
+    IMPORTED,
     SQRT2,
     Abs,
     Activation,
@@ -51,6 +52,7 @@ from neural_kernels.architectures.layers import (
 __all__ = [
     "ACTIVATIONS",
     "FAMILIES",
+    "IMPORTED",
     "SQRT2",
     "Abs",
     "Activation",

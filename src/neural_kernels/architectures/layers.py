@@ -183,3 +183,7 @@ class Architecture:
 
     def __add__(self, other: Any) -> Composite:
         return self.on() + other
+
+
+IMPORTED = Architecture("imported", (Layer(),))
+"""Of a kernel that another program computed: a layer of which nothing is known, so that no engine takes it."""

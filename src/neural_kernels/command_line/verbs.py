@@ -57,6 +57,7 @@ class Verb:
             order; text that it returns is printed.
         reads: what the config file is read as, or its path alone.
         writes: whether it writes below the results folder.
+        called: the first argument, in the verb's help.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Verb:
     reads: Literal["study", "comparison", "path"] = "study"
     config: str = CONFIG
     writes: bool = field(default=True, kw_only=True)
+    called: str = field(default="config", kw_only=True)
 
     def run(self, chosen: argparse.Namespace) -> None:
         """Run its stage with the values that ``argparse`` found."""
@@ -231,6 +233,65 @@ FOR_PEOPLE = (
                 help="write checksums for blocks of a version that wrote none, as they are now",
             ),
         ),
+    ),
+    Verb(
+        "import-blocks",
+        "interop:import_blocks",
+        "make a study of a kernel that another program computed: check it, write config/<study>.yaml and its blocks",
+        (
+            _option(
+                "--kernel", required=True, type=options.name, help="name that the kernel gets in the study"
+            ),
+            _option(
+                "--blocks",
+                required=True,
+                type=options.path,
+                help="folder of .npy blocks, or one .npy array; training, then validation, then test examples",
+            ),
+            _option(
+                "--labels",
+                type=options.path,
+                help="their labels, an .npy file; default: labels.npy beside the blocks",
+            ),
+            _option("--kind", choices=["ntk", "nngp"], default="ntk", help="default: %(default)s"),
+            _option(
+                "--validation",
+                type=options.count,
+                default=1000,
+                help="examples of the validation set, before the test set, default %(default)s",
+            ),
+            _option(
+                "--test", required=True, type=options.positive, help="examples of the test set, the last ones"
+            ),
+        ),
+        reads="path",
+        config="the study to write, config/<study>.yaml",
+    ),
+    Verb(
+        "export",
+        "interop:export_kernel",
+        "write a kernel matrix for another program, as .npy blocks or one array",
+        (
+            KERNEL,
+            PART,
+            _option(
+                "--output",
+                required=True,
+                type=options.path,
+                help="one array where it ends in .npy, else a new folder of blocks",
+            ),
+        ),
+        writes=False,
+    ),
+    Verb(
+        "compare-kernels",
+        "interop:compare_kernels",
+        "compare two kernels entry by entry: stores, folders of blocks or arrays; no config; write nothing",
+        (_option("other", type=options.path, help="the other kernel"),),
+        reads="path",
+        config="a kernel: results/<study>/kernels/<kernel>/<part>, a folder of .npy blocks, or one .npy array",
+        writes=False,
+        called="kernel",
     ),
     Verb(
         "recompute-trial",
@@ -408,7 +469,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = OneSentenceParser(
         prog="neural-kernels",
         description="Exact kernel regression with infinite-width neural networks. The workflow calls most verbs: "
-        "snakemake --profile profiles/default results/<study>_scaling.pdf",
+        "snakemake --profile default results/<study>_scaling.pdf",
         epilog=f"verbs for people:\n{_listed(FOR_PEOPLE)}\n\nverbs that the rules of the workflow call:\n"
         f"{_listed(OF_RULES)}\n\nneural-kernels <verb> --help says what a verb takes",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -419,7 +480,7 @@ def make_parser() -> argparse.ArgumentParser:
     for verb in (*FOR_PEOPLE, *OF_RULES):
         # Without ``help`` the verb is not listed twice.
         sub = verbs.add_parser(verb.name, description=verb.text)
-        sub.add_argument("config", type=options.path, help=verb.config)
+        sub.add_argument("config", metavar=verb.called, type=options.path, help=verb.config)
         sub.add_argument("--results", type=options.path, default=Path("results"), help="default: results")
         for option in verb.options:
             sub.add_argument(option.flag, **option.settings)

@@ -29,6 +29,7 @@ from neural_kernels.datasets import (
     examination,
     flip,
     inputs,
+    labels,
     ogb,
     smiles,
     tiny_imagenet,
@@ -52,6 +53,7 @@ DATASETS: dict[str, Callable[[Any], Dataset]] = {
     "cifar5m": cifar5m.open_dataset,
     "digits": digits.open_dataset,
     "flip": flip.open_dataset,
+    "labels": labels.open_dataset,
     "ogb": ogb.open_dataset,
     "smiles": smiles.open_dataset,
     "tiny_imagenet": tiny_imagenet.open_dataset,
@@ -63,6 +65,7 @@ INPUTS: dict[str, inputs.Reader] = {
     "cifar5m": inputs.read_arrays,
     "digits": inputs.read_arrays,
     "flip": flip.read_inputs,
+    "labels": labels.read_inputs,
     "ogb": smiles.read_inputs,
     "smiles": smiles.read_inputs,
     "tiny_imagenet": inputs.read_arrays,
@@ -78,6 +81,7 @@ OPTIONS = (
     cifar5m.Options,
     digits.Options,
     flip.Options,
+    labels.Options,
     ogb.Options,
     smiles.Options,
     tiny_imagenet.Options,
@@ -178,7 +182,8 @@ def prepare_data(options: DataOptions, directory: Path, seed: int) -> None:
     are the validation set, the next ``train_examples`` the training set. So every smaller training set is
     a leading slice of a larger one. Where the data set has a validation split of its own, that is shuffled in
     the same way, and the training pool gives training examples alone; without a validation set it is part of
-    the training pool. Test sets are the first examples in file order, whatever the seed.
+    the training pool. Where the data set's order is fixed, nothing is shuffled: the training set are the first examples
+    of the pool, the validation set the last. Test sets are the first examples in file order, whatever the seed.
 
     With ``augmentation`` the training images are followed by their copies, factor by factor in the same order
     (``datasets.augmentation``), and ``train_copies.npy``, uint8 (n,), says which of ``copies`` in data.json
@@ -228,9 +233,11 @@ def read_inputs(options: DataOptions, path: Path, input_shape: tuple[int | None,
 
 def _training_rows(study: _Study, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the training pool that the study trains on, and those that are held out before them."""
-    order = np.random.default_rng(seed).permutation(study.train.count)
     held_out = study.summary.parts["validation"] if study.validation is None else 0
     images = study.summary.parts["train"] // study.augmentation.factor
+    if study.dataset.in_order:
+        return np.arange(images), np.arange(study.train.count - held_out, study.train.count)
+    order = np.random.default_rng(seed).permutation(study.train.count)
     return order[held_out : held_out + images], order[:held_out]
 
 

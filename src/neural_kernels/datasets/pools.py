@@ -67,7 +67,7 @@ class Dataset:
 
     ``outputs`` is the number of classes or of regression tasks or labels; ``class_names`` names these and may
     be empty. ``validation`` is the data set's own validation split, None where it has none and a study
-    holds examples out of the training pool.
+    holds examples out of the training pool. ``in_order`` says that the order of the training pool is fixed.
     """
 
     train: Pool
@@ -76,6 +76,7 @@ class Dataset:
     outputs: int
     class_names: tuple[str, ...] = ()
     validation: Pool | None = None
+    in_order: bool = False
 
 
 def in_memory(source: str, x: Examples, y: np.ndarray) -> Pool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from pathlib import Path
 
 from neural_kernels import engines
 from neural_kernels.architectures import output_shape
-from neural_kernels.datasets import DataSummary
+from neural_kernels.blocks.kernel_files import open_kernel
+from neural_kernels.datasets import DataSummary, labels
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import is_graphs
 from neural_kernels.planning import costs as planning
 from neural_kernels.preprocessing.options import AsItIs, Preprocessing, Standardize, Zca
-from neural_kernels.study.study import Study
+from neural_kernels.study.study import Kernel, Study
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,9 @@ def check_fit(study: Study, summary: DataSummary) -> None:
     for name, options in study.preprocessing.items():
         _check_preprocessing(f"{where}: preprocessing.{name}", options, summary)
     for kernel in study.kernels.values():
+        if kernel.imported is not None:
+            _check_imported(f"{where}: kernels.{kernel.name}", kernel, study)
+            continue
         output_shape(kernel.architecture, summary.input_shape)
         engines.select(study.engine, kernel.architecture, summary.input_shape)
     _check_objectives(study, summary)
@@ -34,6 +39,15 @@ def check_fit(study: Study, summary: DataSummary) -> None:
     _check_memory(where, study, summary)
     if study.augmentation_factor > 1:
         _warn_of_factors(study)
+
+
+def _check_imported(where: str, kernel: Kernel, study: Study) -> None:
+    assert kernel.imported is not None
+    source, rows = open_kernel(kernel.imported, kernel.kind), len(labels.read(Path(study.data.source)))
+    if source.examples != rows:
+        raise UserError(
+            f"{where}.imported has the kernel of {source.examples} examples, but {study.data.source} has {rows} labels"
+        )
 
 
 def _check_preprocessing(where: str, options: Preprocessing, summary: DataSummary) -> None:

@@ -9,17 +9,22 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from neural_kernels import blocks, sealed_arrays
 from neural_kernels.architectures import is_flip_symmetric
-from neural_kernels.blocks import Grid, KernelStore, kernel_features
+from neural_kernels.blocks import Grid, KernelStore, importing, kernel_features
 from neural_kernels.blocks import computation as block_computation
+from neural_kernels.blocks.kernel_files import open_kernel
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.machine.threads import thread_limit
 from neural_kernels.planning import costs as planning
 from neural_kernels.progress import progress
+from neural_kernels.sealed_arrays import SealedFolder
 from neural_kernels.study.folders import features_folder, open_features_folder, store_folder
-from neural_kernels.study.study import Study, check_owner, kernel_named
+from neural_kernels.study.study import Kernel, Study, check_owner, kernel_named
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +47,15 @@ def declare_kernel(study: Study, results: Path, kernel_name: str, part: str) -> 
     rows, columns = features["parts"][part], features["parts"]["train"]
     directory = store_folder(study, results, kernel_name, part)
     known = kernel_features.recognized(directory, part, folder)
-    description = {
+    description: dict[str, Any] = {
         "architecture": kernel.architecture.describe(),
         "architecture_name": kernel.architecture.name,
         "kind": kernel.kind,
         "rows": {"part": part, "hash": known.sides["rows"].hash},
         "columns": {"part": "train", "hash": known.sides["columns"].hash},
     }
+    if kernel.imported is not None:
+        description["first_row"] = _first_row(kernel, folder, part)
     grid = Grid(rows, columns, study.block_edge(kernel_name), symmetric=part == "train")
     store = blocks.declare_store(directory, grid, study.precision, description)
     kernel_features.keep(store, part, folder, known)
@@ -85,6 +92,17 @@ def compute_block(
         return
     features = open_features_folder(study, results, kernel)
     flipped_images = kernel_features.check(store, part, features)
+    if kernel.imported is not None:
+        if store.description["first_row"] != _first_row(kernel, features, part):
+            raise UserError(
+                f"{kernel.imported} holds another kernel than {store.directory} was declared with, expected the same"
+            )
+        rows, columns = (
+            _source_rows(features, name, span)
+            for name, span in ((part, store.grid.row_range(i)), ("train", store.grid.column_range(j)))
+        )
+        importing.import_block(store, i, j, open_kernel(kernel.imported, kernel.kind), rows, columns, force)
+        return
     if part != "train" or not is_flip_symmetric(kernel.architecture):
         flipped_images = 0
     with thread_limit(threads):
@@ -101,6 +119,19 @@ def compute_block(
             flipped_images=flipped_images,
             force=force,
         )
+
+
+def _first_row(kernel: Kernel, features: SealedFolder, part: str) -> str:
+    """What tells the rows of ``part`` in the files of an imported kernel from those of another one."""
+    assert kernel.imported is not None
+    source = open_kernel(kernel.imported, kernel.kind)
+    row = int(_source_rows(features, part, (0, 1))[0])
+    return importing.first_row(source, row, features.summary["parts"]["train"])
+
+
+def _source_rows(features: SealedFolder, part: str, span: tuple[int, int]) -> np.ndarray:
+    """(n,) which rows of an imported kernel some examples of ``part`` are: the one feature that these have."""
+    return np.asarray(features.examples(f"{part}.npy", span)[slice(*span)]).reshape(-1)
 
 
 def verify_blocks(study: Study, results: Path, kernel_name: str, part: str, seal: bool = False) -> None:

@@ -42,7 +42,9 @@ def plan_study(
     plans = []
     for kernel in study.kernels.values():
         rate, engine = given.get(kernel.name, given.get(None)), None
-        if rate is None:
+        if kernel.imported is not None:
+            engine = "imported"
+        elif rate is None:
             examples = None
             if at_hand and (features_folder(study, results, kernel) / "features.json").exists():
                 folder = open_features_folder(study, results, kernel)

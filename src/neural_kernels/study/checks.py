@@ -6,7 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neural_kernels.datasets import labels
 from neural_kernels.errors import UserError
+from neural_kernels.preprocessing.options import AsItIs
 from neural_kernels.study.approximation_settings import TRUNCATED
 from neural_kernels.study.candidate_grids import Grid
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 MOST_SIZES = 1000
 """Of one ladder of training sizes."""
+
+COMMITTEE = "bayesian_committee_machine"
+"""How the names of approximations begin that compute the kernel among test examples."""
 
 MOST_BLOCKS = 1_000_000
 """Of one kernel: Snakemake takes ten minutes to plan half as many."""
@@ -30,6 +35,7 @@ def check_study(path: Path, study: Study) -> None:
     _check_sizes(path, study)
     _check_ridge(path, study)
     _check_blocks(path, study)
+    _check_imported(path, study)
 
 
 def ladder_steps(smallest: int, largest: int, factor: float) -> float:
@@ -69,6 +75,34 @@ def _check_blocks(path: Path, study: Study) -> None:
                 f"{path}: kernel {kernel} has {blocks:,} blocks of edge {edge} at n = {n}, expected at most "
                 f"{MOST_BLOCKS:,}: raise blocks.edge"
             )
+
+
+def _check_imported(path: Path, study: Study) -> None:
+    """Refuse kernels of other programs on examples of which there is more than labels, and what needs an engine."""
+    by_labels = study.data.name == labels.NAME
+    for name, kernel in study.kernels.items():
+        where = f"{path}: kernels.{name}"
+        if kernel.imported is None:
+            if by_labels:
+                raise UserError(
+                    f"{where} has an architecture, but data.name is {labels.NAME}: expected imported"
+                )
+            continue
+        if not by_labels:
+            raise UserError(
+                f"{where} is imported, but data.name is {study.data.name}: expected {labels.NAME}, the labels of the "
+                "rows of the kernel"
+            )
+        if not isinstance(study.preprocessing[kernel.preprocessing], AsItIs):
+            raise UserError(
+                f"{where} is imported, but preprocessing.{kernel.preprocessing} is not none: expected none"
+            )
+        for method, _ in study.approximations():
+            if method.startswith(COMMITTEE):
+                raise UserError(
+                    f"{path}: approximations.methods has {method}, which needs the kernel among test examples, and "
+                    f"kernel {name} is imported: expected other methods"
+                )
 
 
 def _chooses(study: Study) -> bool:

@@ -24,6 +24,11 @@ class KernelSection(Section):
         description="Name of an architecture and its parameters (docs/how-to/own-architecture.md), or under file the "
         "path of a YAML file with these in its section architecture.",
     )
+    imported: Path | None = Field(
+        None,
+        description="In place of an architecture, a kernel that another program computed (docs/how-to/interop.md): a "
+        "folder of .npy blocks, or one .npy array. The data is then labels, and preprocessing none.",
+    )
     kind: Kind = Field(
         "ntk", description="Neural tangent kernel, or the covariance of the network at initialisation."
     )
@@ -49,11 +54,14 @@ class KernelSection(Section):
         if not isinstance(value, dict):
             return value
         if value.get("tuned") is None:
-            for key in ("architecture", "preprocessing"):
+            imported = value.get("imported") is not None
+            if imported and "architecture" in value:
+                raise refusal(".architecture may not be given together with imported")
+            for key in ("preprocessing",) if imported else ("architecture", "preprocessing"):
                 if value.get(key) is None:
                     raise refusal(f" lacks the key {key!r}")
             return value
-        for key in TUNED_KEYS:
+        for key in (*TUNED_KEYS, "imported"):
             if key in value:
                 raise refusal(f".{key} may not be given together with tuned")
         return value

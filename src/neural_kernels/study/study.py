@@ -38,7 +38,11 @@ MOST_PREDICTED_FROM = 8192
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel of a study: what is computed on which features, and how far."""
+    """One kernel of a study: what is computed on which features, and how far.
+
+    Attributes:
+        imported: where another program left it, whose ``architecture`` is then ``architectures.IMPORTED``.
+    """
 
     name: str
     architecture: Architecture
@@ -48,6 +52,7 @@ class Kernel:
     validation_examples: int | None
     test_examples: int | None
     block_edge: int | None
+    imported: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -343,15 +348,18 @@ def _tuned(
 
 def _kernel(path: Path, name: str, section: KernelSection, sections: Sections) -> Kernel:
     where = f"{path}: kernels.{name}"
-    assert section.architecture is not None, "the section is checked"
     assert section.preprocessing is not None, "the section is checked"
     if section.preprocessing not in sections.preprocessing:
         known = ", ".join(sections.preprocessing)
         raise UserError(f"{where}.preprocessing is {section.preprocessing!r}, expected one of {known}")
-    try:
-        architecture = architectures.build(**section.architecture)
-    except UserError as error:
-        raise UserError(f"{where}.architecture: {error}") from None
+    if section.imported is not None:
+        architecture = architectures.IMPORTED
+    else:
+        assert section.architecture is not None, "the section is checked"
+        try:
+            architecture = architectures.build(**section.architecture)
+        except UserError as error:
+            raise UserError(f"{where}.architecture: {error}") from None
     return Kernel(
         name,
         architecture,
@@ -361,6 +369,7 @@ def _kernel(path: Path, name: str, section: KernelSection, sections: Sections) -
         section.validation_examples,
         section.test_examples,
         section.block_edge,
+        None if section.imported is None else Path(section.imported),
     )
 
 
@@ -372,7 +381,10 @@ def _tuning(path: Path, sections: Sections) -> Tuning | None:
     if kernel is None:
         known = ", ".join(sections.kernels)
         raise UserError(f"{where}.baseline is {section.baseline!r}, expected one of the kernels {known}")
-    assert kernel.architecture is not None, "the section is checked"
+    if kernel.architecture is None:
+        raise UserError(
+            f"{where}.baseline is {section.baseline!r}, which is imported: expected an architecture"
+        )
     assert kernel.preprocessing is not None, "the section is checked"
     used = sections.preprocessing[kernel.preprocessing].plain()
     # Where the files are and what is tested on changes no trial.
