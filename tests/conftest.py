@@ -16,8 +16,18 @@ settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
 
-# Files that take minutes, which would leave one of two processes idle if they came last.
-LONG = ("test_workflow.py", "test_slurm.py", "kills", "test_memory_budgets.py", "workflow")
+# Files that take minutes, which would leave processes idle if they came last.
+LONG = (
+    "test_slurm.py",
+    "test_extended_precision.py",
+    "kills",
+    "test_pbs.py",
+    "test_workflow.py",
+    "test_jax_engine.py",
+    "test_graph_kernels.py",
+    "test_memory_budgets.py",
+    "workflow",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,7 +13,6 @@ def expected_failures(estimator: Any) -> dict[str, str]:
     if getattr(estimator, "kernel", None) != "precomputed":
         return {}
     return {
-        "check_positive_only_tag_during_fit": "what it makes of a kernel matrix is indefinite, and refused",
         "check_decision_proba_consistency": "it gives examples where a kernel matrix is expected",
     }
 

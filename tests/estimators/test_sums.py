@@ -126,6 +126,25 @@ def test_a_sum_in_a_store_is_that_in_memory(tmp_path: Path, monkeypatch: pytest.
     assert len(list((tmp_path / "s").glob("sum-*"))) == 1
 
 
+def test_a_mean_that_is_linear_in_a_column_is_a_term() -> None:
+    """The best linear unbiased prediction with a flat prior on the mean's coefficients (universal kriging)."""
+    score = X[:, :1]
+    y = 5 + 3 * score[:, 0] + np.sin(2 * X[:, 1])
+    table = pd.DataFrame({"zero_shot": score[:, 0], "a": X[:, 1], "b": X[:, 2]})
+    rest = SHALLOW.on(["a", "b"], preprocessing="none")
+    linear = 1e6 * build("Linear", b_std=1.0).on(["zero_shot"])
+    K = kernel_matrix(SHALLOW, X[:, 1:3], X[:, 1:3])
+    ridge = 1e-2 * np.diag(K)[:40].mean()
+    A = np.linalg.inv(K[:40, :40] + ridge * np.eye(40))
+    H = np.column_stack([np.ones(50), score])
+    beta = np.linalg.solve(H[:40].T @ A @ H[:40], H[:40].T @ A @ y[:40])
+    expected = H[40:] @ beta + K[40:, :40] @ A @ (y[:40] - H[:40] @ beta)
+    scale = NeuralKernelRegressor(linear + rest, ridge=1.0).fit(table[:40], y[:40])
+    mean_diagonal = scale.solve_.shift  # at a ridge of one
+    fitted = NeuralKernelRegressor(linear + rest, ridge=ridge / mean_diagonal).fit(table[:40], y[:40])
+    np.testing.assert_allclose(fitted.predict(table[40:]), expected, rtol=1e-3)
+
+
 def test_a_weight_is_positive() -> None:
     with pytest.raises(UserError, match="expected a positive number"):
         -1.0 * SHALLOW

@@ -51,6 +51,11 @@ def fully_connected(
     return (Flatten(), *hidden, Dense(W_std if last_W_std is None else last_W_std, b_std))
 
 
+def linear(W_std: float = SQRT2, b_std: float = 0.1) -> tuple[Layer, ...]:
+    """One layer without an activation: its kernel is that of linear regression, or of a mean that is linear."""
+    return (Flatten(), Dense(W_std, b_std))
+
+
 def cnn_vec(
     depth: int = 8,
     filter_size: int = 3,
@@ -181,6 +186,7 @@ def _choice(key: str, name: str, choices: dict[str, T]) -> T:
 FAMILIES: dict[str, tuple[Callable[..., tuple[Layer, ...]], dict[str, Any]]] = {
     "FC": (fully_connected, {}),
     "FC3": (fully_connected, {"depth": 3}),
+    "Linear": (linear, {}),
     "CNNVec": (cnn_vec, {}),
     "CV8": (cnn_vec, {"depth": 8}),
     "Myrtle": (myrtle, {}),

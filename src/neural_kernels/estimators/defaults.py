@@ -16,6 +16,9 @@ from neural_kernels.preprocessing.options import AsItIs, Preprocessing, Standard
 RIDGES: Sequence[float] = tuple(10.0 ** np.arange(-8.0, 3.0))
 """Candidates, relative to the mean diagonal of the kernel."""
 
+RIDGES_OF_ANY_MATRIX: Sequence[float] = (*RIDGES, *(10.0 ** np.arange(3.0, 7.0)))
+"""Candidates for a matrix of somebody's own, which may be so far from positive definite that it takes more."""
+
 _ARCHITECTURES: dict[Kind, tuple[str, dict[str, Any]]] = {
     "table": ("FC3", {}),
     "sequences": ("Conv1D", {}),

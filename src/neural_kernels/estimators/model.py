@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 from neural_kernels.architectures import Composite
 from neural_kernels.engines import Kind, Precision
 from neural_kernels.errors import UserError
-from neural_kernels.estimators.defaults import RIDGES, preprocessing_for, terms_for
+from neural_kernels.estimators.defaults import RIDGES, RIDGES_OF_ANY_MATRIX, preprocessing_for, terms_for
 from neural_kernels.estimators.examples import numbers_in
 from neural_kernels.estimators.features import (
     CHUNK,
@@ -223,7 +223,8 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
                         f"validation_fraction is {self.validation_fraction!r}, expected between 0 and 1"
                     )
                 held_out = min(max(1, round(self.validation_fraction * n)), n - 1)
-            ridges = RIDGES if self.ridges is None else tuple(float(ridge) for ridge in self.ridges)
+            usual = RIDGES_OF_ANY_MATRIX if self.kernel == PRECOMPUTED else RIDGES
+            ridges = usual if self.ridges is None else tuple(float(ridge) for ridge in self.ridges)
             if not ridges or not all(np.isfinite(ridge) and ridge >= 0 for ridge in ridges):
                 raise ValueError(f"ridges is {self.ridges!r}, expected finite numbers, none negative")
             return Choice(ridges, asked, held_out)  # type: ignore[arg-type]

@@ -31,7 +31,8 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
         ridge: what is added to the kernel's diagonal, relative to its mean, or how that is chosen among ``ridges``: by
             "loo" (leave-one-out error, exact), "gcv" (generalised cross-validation), "likelihood" or "validation" (on
             ``validation_fraction`` of the examples, after which all are fitted on).
-        ridges: candidates; None is every power of ten from 1e-8 to 100.
+        ridges: candidates; None is every power of ten from 1e-8 to 100, and to 1e6 of a precomputed kernel, which may
+            be indefinite: ridges that leave it so are passed over, with a warning.
         inputs: what X is, "table", "sequences", "images", "strings", "molecules" or "graphs", or "auto" to go by it.
             A table is (n, features), sequences of vectors (n, length, channels), images (n, height, width, channels);
             strings are letters, one a position; molecules are SMILES or RDKit's, as graphs, or by "fingerprints" or
