@@ -10,7 +10,7 @@ from typing import Any
 import cifar10_files
 import numpy as np
 import pytest
-from data_sections import check_data, prepare_data
+from data_sections import check_data, data_section, prepare_data
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +71,15 @@ def test_parts_are_slices_of_one_permutation(
     np.testing.assert_array_equal(y, x % 3)
     x, _ = load(tmp_path, "test")
     np.testing.assert_array_equal(x, 1000 + np.arange(9))
+
+
+@pytest.mark.parametrize("count", [1, 7, 100])
+def test_leading_examples_are_those_of_the_training_set(tmp_path: Path, numbered: Path, count: int) -> None:
+    given = options(numbered)
+    prepare_data(given, tmp_path, seed=3)
+    found = datasets.leading_examples(data_section(given), 3, count)
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_array_equal(found[:, 0], load(tmp_path, "train")[0][:count])
 
 
 def test_a_larger_training_set_keeps_the_smaller_one(tmp_path: Path, numbered: Path) -> None:

@@ -40,7 +40,7 @@ from neural_kernels.datasets.options import DataOptions, TestSet
 from neural_kernels.datasets.pools import Dataset, Pool, Task, joined
 from neural_kernels.datasets.writing import COPIES_FILE, write_parts
 from neural_kernels.errors import UserError
-from neural_kernels.graphs import TYPICAL_NODES
+from neural_kernels.graphs import TYPICAL_NODES, Examples, concatenate, is_graphs
 from neural_kernels.names import TEST_SET_EXPECTED, is_test_set_name
 from neural_kernels.storage.files import read_json, write_json
 from neural_kernels.storage.large_arrays import made_alone
@@ -229,6 +229,26 @@ def read_inputs(options: DataOptions, path: Path, input_shape: tuple[int | None,
             f"data.name is {options.name!r}, expected one that new examples can be read for: {', '.join(INPUTS)}"
         )
     return inputs.check_inputs(INPUTS[options.name](options, path), input_shape, kind)
+
+
+def leading_examples(options: DataOptions, seed: int, count: int) -> Examples:
+    """The first so many training examples of a study, or all there are, in the order of ``prepare_data``, no copies.
+
+    Raises:
+        UserError: as ``check_data``.
+    """
+    study = _open(options)
+    wanted = _training_rows(study, seed)[0][:count]
+    place_of = {int(row): place for place, row in enumerate(wanted)}
+    found: list[Any] = [None] * len(wanted)
+    for chunk in study.train.chunks():
+        for row in range(len(chunk.y)):
+            place = place_of.get(chunk.start + row)
+            if place is not None:
+                found[place] = chunk.x[row : row + 1]
+    if is_graphs(study.train.input_shape):
+        return concatenate(found)
+    return np.concatenate(found)
 
 
 def _training_rows(study: _Study, seed: int) -> tuple[np.ndarray, np.ndarray]:

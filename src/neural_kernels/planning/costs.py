@@ -16,8 +16,9 @@ from neural_kernels.blocks import Grid
 from neural_kernels.blocks.flip_symmetry import is_symmetric_block, same_block
 from neural_kernels.engines import common_windows
 from neural_kernels.engines.rate import measure_rate
+from neural_kernels.engines.window_choice import form_of
 from neural_kernels.errors import UserError
-from neural_kernels.graphs import TYPICAL_NODES, Examples
+from neural_kernels.graphs import TYPICAL_NODES, Examples, is_graphs
 from neural_kernels.machine.memory import gibibytes
 from neural_kernels.preprocessing.options import Zca
 from neural_kernels.study import folders
@@ -216,6 +217,12 @@ def planned_blocks(study: Study) -> Iterator[tuple[str, str, int, int, int]]:
             yield kernel, *block
 
 
+def depends_on_examples(kernel: Kernel, input_shape: Sequence[int | None]) -> bool:
+    """Whether what a pair costs follows from the examples, not from their shape alone."""
+    graphs = is_graphs(tuple(input_shape))
+    return graphs or (len(input_shape) == 2 and form_of(kernel.architecture, kernel.kind) is not None)
+
+
 def calibrate(
     study: Study,
     kernel: Kernel,
@@ -226,8 +233,9 @@ def calibrate(
     """Engine and pairs per second of this machine, measured for some ``seconds``.
 
     Args:
-        features: of the training set, where they are there already. On sequences that differ only in a window
-            they tell what the kernel will take; random examples differ everywhere.
+        features: of the training set, or its examples before preprocessing, where they are at hand. On sequences that
+            differ only in a window, and on graphs, they tell what the kernel will take; random examples differ
+            everywhere.
     """
     precision, architecture = study.precision, kernel.architecture
     name, engine = engines.select(study.engine, architecture, input_shape)

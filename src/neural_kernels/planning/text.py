@@ -10,6 +10,7 @@ from pathlib import Path
 from neural_kernels.machine.memory import gibibytes
 from neural_kernels.planning import costs as planning
 from neural_kernels.planning.costs import KernelPlan
+from neural_kernels.planning.solve_seconds import Pace
 from neural_kernels.study.study import Study
 
 HEADER = (
@@ -24,12 +25,15 @@ def describe(
     features: int,
     results: Path,
     node_memory: float | None = None,
+    solving: float | None = None,
+    pace: Pace | None = None,
 ) -> str:
     """The plan as text, warnings last.
 
     Args:
         features: bytes of the features.
         node_memory: bytes of memory of one node; this machine's where it is None.
+        solving: seconds of all solves at ``pace``.
     """
     node_memory = node_memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     edges = planning.recommended_edges(plans)
@@ -60,6 +64,12 @@ def describe(
         lines.append(
             f"nodes: {nodes:,} like the one that the rate is of compute the kernels in {planning.WORKING_DAYS:.0f} days"
         )
+    if solving is not None and pace is not None:
+        lines.append(
+            f"solving: {duration_text(solving)} of this machine for all sizes, draws and kernels, at "
+            f"{pace.flops / 1e9:,.0f} GFLOP/s as measured and {pace.bytes / 1e9:.1f} GB/s of reading as assumed, "
+            f"{planning.USUAL_PASSES} passes where it iterates"
+        )
     return "\n".join(lines + _warnings(plans, features, budget, edges, results))
 
 
@@ -75,6 +85,13 @@ def _row(plan: KernelPlan, advised: int) -> tuple[str, ...]:
 def hours_text(hours: float | None) -> str:
     """Hours for people."""
     return "unknown" if hours is None else f"{hours:,.2f}" if hours < 10 else f"{hours:,.0f}"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 120:
+        return f"{math.ceil(seconds)} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{hours_text(seconds / 3600)} hours"
 
 
 def _warnings(

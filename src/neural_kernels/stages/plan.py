@@ -7,6 +7,7 @@ from pathlib import Path
 
 from neural_kernels import datasets
 from neural_kernels.planning import costs as planning
+from neural_kernels.planning import solve_seconds
 from neural_kernels.planning.text import describe
 from neural_kernels.study.folders import features_folder, open_features_folder
 from neural_kernels.study.study import Study, kernel_named
@@ -50,9 +51,13 @@ def plan_study(
                 folder = open_features_folder(study, results, kernel)
                 edge = min(study.block_edge(kernel.name), folder.summary["parts"]["train"])
                 examples = folder.examples("train.npy", (0, edge))
+            elif at_hand and planning.depends_on_examples(kernel, input_shape):
+                examples = datasets.leading_examples(study.data, study.seed, study.block_edge(kernel.name))
             engine, rate = planning.calibrate(study, kernel, input_shape, features=examples)
         sizes = planning.kernel_sizes(study, kernel.name, outputs)
         plans.append(planning.plan_kernel(sizes, engine, rate))
+    pace = solve_seconds.measure_pace()
+    solving = sum(solve_seconds.of_kernel(study, kernel, outputs, pace) for kernel in study.kernels)
     features = planning.feature_bytes(study, input_shape, outputs)
     memory = None if node_memory is None else node_memory * 2**30
-    return describe(study, plans, features, results, memory)
+    return describe(study, plans, features, results, memory, solving, pace)
