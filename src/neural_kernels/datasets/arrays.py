@@ -52,9 +52,9 @@ def open_dataset(options: Options) -> Dataset:
     """The arrays of the file ``path``. All labels are read and checked; of the features, only the headers."""
     path = require_file(Path(options.path), ORIGIN)
     names = [key.removeprefix("x_") for key in npz.keys(path) if key.startswith("x_") and key != "x_train"]
+    x, y = npz.open_member(path, "x_train"), npz.open_member(path, "y_train")
     if not names:
         raise UserError(f"{path}: found no test set, expected x_<name> and y_<name> beside x_train")
-    x, y = npz.open_member(path, "x_train"), npz.open_member(path, "y_train")
     check_lengths(y.source, x.shape, y.shape)
     labels = npz.load(y)
     class_names = _class_names(path)

@@ -21,6 +21,7 @@ import numpy as np
 from neural_kernels.datasets import compressed, npy
 from neural_kernels.datasets.npy import Header
 from neural_kernels.errors import UserError
+from neural_kernels.sentences import similar
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
@@ -78,7 +79,9 @@ def open_member(path: Path, key: str) -> Member:
     """
     present = keys(path)
     if key not in present:
-        raise UserError(f"{path}: found the keys {_listed(present)}, expected {key}")
+        meant = [name for name in present if name.lower() == key.lower()]
+        hint = f": {meant[0]} is spelled otherwise" if meant else similar(key, list(present))
+        raise UserError(f"{path}: found the keys {_listed(present)}, expected {key}{hint}")
     with _damage_named(path), zipfile.ZipFile(path) as archive:
         info = compressed.members_by_name(archive)[f"{key}.npy"]
         with archive.open(info) as stream:
