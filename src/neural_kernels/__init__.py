@@ -1,18 +1,16 @@
 """Exact kernel regression with infinite-width neural networks, from a laptop to a cluster."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from neural_kernels import architectures as architectures
     from neural_kernels.engines import kernel_matrix as kernel_matrix
     from neural_kernels.estimators import NeuralKernel as NeuralKernel
     from neural_kernels.estimators import NeuralKernelClassifier as NeuralKernelClassifier
     from neural_kernels.estimators import NeuralKernelRegressor as NeuralKernelRegressor
     from neural_kernels.graphs import Graphs as Graphs
-
-__version__ = version("neural-kernels")
 
 # Where each lies, imported when it is asked for: a job of a cluster is not to load what only people use.
 _EXPORTED = {
@@ -33,6 +31,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("neural-kernels")
     if name == "architectures":
         return import_module("neural_kernels.architectures")
     if name in _EXPORTED:

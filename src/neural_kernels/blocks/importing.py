@@ -8,7 +8,7 @@ import logging
 
 import numpy as np
 
-from neural_kernels import __version__
+import neural_kernels
 from neural_kernels.blocks.computation import _adopt, _alone
 from neural_kernels.blocks.kernel_files import KernelFiles
 from neural_kernels.blocks.publication import write_block
@@ -104,7 +104,12 @@ def import_block(
             )
         if store.grid.symmetric and i == j:
             mirror_upper(block)
-        facts = {"engine": "imported", "seconds": 0.0, "source": str(source.path), "version": __version__}
+        facts = {
+            "engine": "imported",
+            "seconds": 0.0,
+            "source": str(source.path),
+            "version": neural_kernels.__version__,
+        }
         write_block(store, i, j, block, facts)
         log.info("block %d-%d of %s is taken from %s", i, j, store.directory, source.path)
 

@@ -128,7 +128,9 @@ def _parsed(text: str) -> Header:
         # numpy names no class for what it makes of a text that is no dtype.
         raise ValueError(f"its dtype is {descr!r} ({type(error).__name__})") from None
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, as a list becomes whose rows differ in length, expected numbers")
+        raise ValueError(
+            "it holds Python objects, as a list becomes whose rows differ in length, expected numbers"
+        )
     if dtype.names is not None or dtype.subdtype is not None or not dtype.itemsize:
         raise ValueError(f"its dtype is {descr!r}, expected one of numbers")
     header = Header(shape, dtype, order == "True")
