@@ -61,6 +61,13 @@ class SolverSection(Section):
         "gradients: the more, the fewer passes over the kernel. Left out, as many as a pass that waits for the disk "
         "has time for, within the memory; at least 40 where loo, gcv or likelihood are estimated from them.",
     )
+    panels: Literal["auto", "float64", "float32"] = Field(
+        "auto",
+        description="In which precision block conjugate gradients keep the part of a float64 kernel that stays in "
+        "memory. With float32 twice as much of it does; true residuals come from the float64 blocks, and correct what "
+        "the rounding did, which takes a ridge of at least ten times the rounding's norm. auto takes float32 where the "
+        "kernel does not fit otherwise and the ridge allows it.",
+    )
     preconditioner: Preconditioner = Field(
         Preconditioner(),
         description="Low-rank factor of the kernel that preconditions conjugate gradients.",
