@@ -227,8 +227,8 @@ def _judge(state: BlockState, problem: Problem, r: np.ndarray, beside: Beside | 
     estimates, true = state.residuals[columns], every[columns]
     state.residuals = every
     note(state, problem, columns, recomputed=True)
-    # With a rounded matrix the recurrence goes on to its own end, and begins anew from the true residual there: whenever
-    # it has drifted would be so often that directions never add up.
+    # With a rounded matrix the recurrence goes on to its own end, and begins anew from the true residual there:
+    # whenever it has drifted would be so often that directions never add up.
     drifted = (estimates < DRIFT * true) & (problem.system.rounded is None)
     adrift = ~(true <= problem.stopping.tolerance) & (state.near | drifted)
     stop_stagnant(state, problem, columns, true, adrift)
