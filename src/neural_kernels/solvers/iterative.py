@@ -149,6 +149,7 @@ class ConjugateGradients:
                 room,
                 operator.leading,
                 operator.measured_cost,
+                system.n,
             )
 
         counted = settings.random_columns is not None or not self._together(system)

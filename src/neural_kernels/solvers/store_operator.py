@@ -140,8 +140,16 @@ class StoreOperator:
         """What a pass costs this process, from a few of its panels."""
         streamed = [k for k in range(len(self._panels)) if k not in self._kept]
         few = streamed[:: max(1, len(streamed) // (2 * self._workers))][: 2 * self._workers]
+        busy: list[float] = []
+
+        def timed(k: int) -> np.ndarray:
+            begun = time.thread_time()
+            entries = self._entries(k)
+            busy.append(time.thread_time() - begun)
+            return entries
+
         begun = time.perf_counter()
-        for _ in self._in_order(lambda panel, entries: None, few):
+        for _ in self._in_order(lambda panel, entries: None, few, timed):
             pass
         seconds = time.perf_counter() - begun
         read = sum(self._panels[k].stored_bytes for k in few)
@@ -157,8 +165,9 @@ class StoreOperator:
         some = few or list(range(min(len(self._panels), self._threads)))
         entry = np.median([found for _, found in self._in_order(product, some)])
         entries = sum(panel.height * panel.width for panel in self._panels)
-        reading = seconds * self.streamed_bytes / read if read else 0.0
-        return PassCost(reading, float(entry) * entries / self._threads)
+        share = self.streamed_bytes / read if read else 0.0
+        vector = float(entry) * entries / self._threads
+        return PassCost(seconds * share, vector, sum(busy) * share / self._threads)
 
     @property
     def streamed_bytes(self) -> int:
