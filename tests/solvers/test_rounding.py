@@ -226,6 +226,15 @@ def test_a_resume_gives_the_same_bits_whatever_memory_there_is(
     np.testing.assert_array_equal(again.coefficients, whole.coefficients)
 
 
+def test_a_decision_that_cannot_be_read_is_made_again(store: KernelStore, tmp_path: Path) -> None:
+    first = solve(store, checkpoints=tmp_path)
+    (tmp_path / rounding.FILE).write_text("{")
+    again = solve(store, checkpoints=tmp_path)
+    assert again.record.details["resumed_at_iteration"] == first.record.iterations
+    assert panels_of(again) == panels_of(first)
+    np.testing.assert_array_equal(again.coefficients, first.coefficients)
+
+
 @pytest.mark.parametrize("decades", [0.0, 2.0, 6.0])
 def test_the_norm_of_the_rounding_is_measured(tmp_path: Path, decades: float) -> None:
     matrix = with_spectrum(np.logspace(0, decades, 300))

@@ -59,7 +59,7 @@ class SolverSection(Section):
         None,
         description="Random columns beside the right-hand sides, whose directions these share in block conjugate "
         "gradients: the more, the fewer passes over the kernel. Left out, as many as are expected to be fastest where "
-        "passes wait for the disk, within the memory; at least 40 where loo, gcv or likelihood are estimated from them.",
+        "passes wait for the disk, within the memory; at least 40 for estimates of loo, gcv or likelihood.",
     )
     panels: Literal["auto", "float64", "float32"] = Field(
         "auto",
