@@ -48,7 +48,7 @@ class PassCost:
     Attributes:
         reading: what is not in memory; what a pass takes at least.
         vector: arithmetic of each vector.
-        busy: what reading takes of the processors, from the arithmetic.
+        busy: what a pass takes beside, of the same processors: to read and check, without waiting for the disk.
     """
 
     reading: float
@@ -137,13 +137,13 @@ def choose(
 def modelled_seconds(cost: PassCost, n: int, columns: int, rank: int, count: int) -> float:
     """Of a solve with so many right-hand sides, a factor of that rank and so many random columns; see ``PASSES``.
 
-    The factor is made in two passes and 5 n r^2 multiplications and additions, and applied in 8 n r for each vector,
-    by the rate at which a pass takes 2 n^2 for each.
+    The factor is made in two passes and what 12 n r^2 multiplications and additions take (found, 7 to 13), and applied
+    in 8 n r for each vector, by the rate at which a pass takes 2 n^2 for each.
     """
     width = columns + count
     passes = PASSES * np.sqrt(n) * (10 / (width + WORTH * np.sqrt(rank))) ** POWER
     each = cost.of(width) + 4 * rank / n * cost.vector * width
-    made = (2 * cost.reading + 2.5 * rank**2 / n * cost.vector) if rank else 0.0
+    made = (2 * cost.reading + 6 * rank**2 / n * cost.vector) if rank else 0.0
     return float(passes * each + made)
 
 

@@ -35,8 +35,8 @@ T = TypeVar("T")
 
 # Threads that wait for the disk while others compute.
 READERS = 2
-# So many that arithmetic sets the pace of a product.
-SAMPLED_VECTORS = 64
+# By which a pass is measured: the line through both says what it takes without vectors, and what each adds.
+FEW_VECTORS, MANY_VECTORS = 16, 64
 
 
 class StoreOperator:
@@ -140,34 +140,38 @@ class StoreOperator:
         """What a pass costs this process, from a few of its panels."""
         streamed = [k for k in range(len(self._panels)) if k not in self._kept]
         few = streamed[:: max(1, len(streamed) // (2 * self._workers))][: 2 * self._workers]
-        busy: list[float] = []
-
-        def timed(k: int) -> np.ndarray:
-            begun = time.thread_time()
-            entries = self._entries(k)
-            busy.append(time.thread_time() - begun)
-            return entries
-
         begun = time.perf_counter()
-        for _ in self._in_order(lambda panel, entries: None, few, timed):
+        for _ in self._in_order(lambda panel, entries: None, few):
             pass
-        seconds = time.perf_counter() - begun
-        read = sum(self._panels[k].stored_bytes for k in few)
-        vectors = np.ones((SAMPLED_VECTORS, max(panel.width for panel in self._panels)))
-
-        def product(panel: Panel, entries: np.ndarray) -> float:
-            down = np.ones((panel.height, SAMPLED_VECTORS))
-            with self._computing:
-                begun = time.perf_counter()
-                panel_product(entries, vectors[:, : entries.shape[1]], down)
-                return (time.perf_counter() - begun) / (entries.size * SAMPLED_VECTORS)
-
+        reading = time.perf_counter() - begun
         some = few or list(range(min(len(self._panels), self._threads)))
-        entry = np.median([found for _, found in self._in_order(product, some)])
-        entries = sum(panel.height * panel.width for panel in self._panels)
-        share = self.streamed_bytes / read if read else 0.0
-        vector = float(entry) * entries / self._threads
-        return PassCost(seconds * share, vector, sum(busy) * share / self._threads)
+        widest = max(panel.width for panel in self._panels)
+
+        def seconds(vectors: int) -> float:
+            across = np.ones((vectors, widest))
+
+            def product(panel: Panel, entries: np.ndarray) -> None:
+                with self._computing:
+                    panel_product(entries, across[:, : entries.shape[1]], np.ones((panel.height, vectors)))
+
+            def once() -> float:
+                begun = time.perf_counter()
+                for _ in self._in_order(product, some):
+                    pass
+                return time.perf_counter() - begun
+
+            return min(once(), once())
+
+        few_vectors, many_vectors = seconds(FEW_VECTORS), seconds(MANY_VECTORS)
+        # Where nothing but noise lies between them, all of it is of the vectors.
+        vector = (many_vectors - few_vectors) / (MANY_VECTORS - FEW_VECTORS)
+        vector = vector if vector > 0 else many_vectors / MANY_VECTORS
+        entries = [panel.height * panel.width for panel in self._panels]
+        share = sum(entries) / sum(entries[k] for k in some)
+        read = sum(self._panels[k].stored_bytes for k in few)
+        streamed = self.streamed_bytes / read if read else 0.0
+        busy = max(0.0, few_vectors - FEW_VECTORS * vector)
+        return PassCost(reading * streamed, vector * share, busy * streamed)
 
     @property
     def streamed_bytes(self) -> int:
