@@ -95,10 +95,8 @@ def test_directions_that_are_not_shared_leave_the_preconditioner() -> None:
 
 
 def test_a_pass_that_waits_for_the_disk_has_time_for_more() -> None:
-    counts = [
-        columns_for(10, COUNTS[-1], lambda reading=reading: PassCost(reading, 1e-3))[0]
-        for reading in (1e-3, 0.05, 0.1, 0.2, 0.4, 10)
-    ]
+    costs = [PassCost(reading, 1e-3) for reading in (1e-3, 0.05, 0.1, 0.2, 0.4, 10)]
+    counts = [columns_for(10, COUNTS[-1], functools.partial(replace, cost))[0] for cost in costs]
     # As many as the arithmetic hides behind the reading.
     assert counts == [0, 32, 64, 128, 384, COUNTS[-1]]
     counts = [chosen(cost=PassCost(reading, 1e-3)).random_columns for reading in (1e-3, 0.05, 0.2, 10)]

@@ -183,6 +183,9 @@ def test_a_ridge_below_ten_times_the_rounding_is_refused_or_left_in_float64(stor
 
 def test_what_needs_no_rounding_has_none(store: KernelStore, tmp_path: Path) -> None:
     assert panels_of(solve(store, share=2.0))["reason"] == "float64 panels: all of them are in memory"
+    assert (
+        panels_of(solve(store, share=0.1))["reason"] == "float64 panels: memory has no room for 25% of them"
+    )
     single = stored(tmp_path, KERNEL, EDGE, "float32")
     for panels in ("auto", "float32"):
         found = solve(single, panels=panels)

@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 SHARE = 10
 """The shift is at least so many times the norm of the rounding."""
 
+LEAST = 0.25
+"""Of the matrix in memory, as float64: where it is less, what rounding keeps beside spares a solve of some 50 passes
+hardly more reading than measuring the norm and looking at true residuals take."""
+
 COLUMNS, STEPS = 8, 2
 """Of the block power iteration that measures it: as many passes over the store as steps."""
 
@@ -102,14 +106,17 @@ def refused(why: str) -> UserError:
 
 
 def _decided(system: System, operator: StoreOperator) -> Panels:
-    asked, communicator = system.settings.panels, system.communicator
-    if asked == AUTO and not sum(communicator.gather(operator.streamed_bytes)):
+    asked, placed = system.settings.panels, operator.placement()
+    resident, streamed = placed["resident_bytes"], placed["streamed_bytes"]
+    if asked == AUTO and not streamed:
         return Panels(False, None, "float64 panels: all of them are in memory")
+    if asked == AUTO and resident < LEAST * (resident + streamed):
+        return Panels(False, None, f"float64 panels: memory has no room for {LEAST:.0%} of them")
     ridge, diagonal = float(min(system.settings.ridges)), operator.diagonal()
     # No entry of a kernel is larger than its diagonal.
     norm = np.inf if diagonal.max() > np.finfo(np.float32).max else rounding_norm(operator) / diagonal.mean()
     # The first process's last bits decide for all.
-    norm = float(communicator.gather(norm)[0])
+    norm = float(system.communicator.gather(norm)[0])
     share = f"the norm of float32's rounding is {norm:.1e} of the mean diagonal"
     if ridge >= SHARE * norm:
         return Panels(True, norm, f"float32 panels: {share}, the ridge {ridge:g}")

@@ -67,8 +67,8 @@ class Settings:
         block: whether conjugate gradients let the columns of B share their directions, where all have the same
             labels known; False gives each column its own, as in the paper.
         panels: in which precision block conjugate gradients keep the panels of a float64 matrix that stay in memory:
-            "float64"; "float32", which the true residuals correct; or "auto", which is float32 where not all of the
-            matrix fits otherwise and the smallest ridge is far above the rounding (``rounding``).
+            "float64"; "float32", which the true residuals correct; or "auto", which is float32 where a good part of the
+            matrix fits, not all of it, and the smallest ridge is far above the rounding (``rounding``).
         memory_budget: bytes that the whole solve may add to what each process holds: matrix, vectors and
             preconditioner (``memory.left`` gives what is left of a process's budget). What does not fit of the matrix
             is read from disk in every iteration.

@@ -166,12 +166,12 @@ class StoreOperator:
         # Where nothing but noise lies between them, all of it is of the vectors.
         vector = (many_vectors - few_vectors) / (MANY_VECTORS - FEW_VECTORS)
         vector = vector if vector > 0 else many_vectors / MANY_VECTORS
-        entries = [panel.height * panel.width for panel in self._panels]
-        share = sum(entries) / sum(entries[k] for k in some)
+        sizes = [panel.height * panel.width for panel in self._panels]
+        share = sum(sizes) / sum(sizes[k] for k in some)
         read = sum(self._panels[k].stored_bytes for k in few)
-        streamed = self.streamed_bytes / read if read else 0.0
+        all_of_them = self.streamed_bytes / read if read else 0.0
         busy = max(0.0, few_vectors - FEW_VECTORS * vector)
-        return PassCost(reading * streamed, vector * share, busy * streamed)
+        return PassCost(reading * all_of_them, vector * share, busy * all_of_them)
 
     @property
     def streamed_bytes(self) -> int:

@@ -65,8 +65,8 @@ class SolverSection(Section):
         "auto",
         description="In which precision block conjugate gradients keep the part of a float64 kernel that stays in "
         "memory. With float32 twice as much of it does; true residuals come from the float64 blocks, and correct what "
-        "the rounding did, which takes a ridge of at least ten times the rounding's norm. auto takes float32 where the "
-        "kernel does not fit otherwise and the ridge allows it.",
+        "the rounding did, which takes a ridge of at least ten times the rounding's norm. auto takes float32 where a "
+        "quarter of the kernel fits otherwise, not all of it, and the ridge allows it.",
     )
     preconditioner: Preconditioner = Field(
         Preconditioner(),
