@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels import __version__, engines
+import neural_kernels
+from neural_kernels import engines
 from neural_kernels.architectures import Architecture
 from neural_kernels.blocks import KernelStore, adopt_block, publish_block, read_block, write_block
 from neural_kernels.blocks.flip_symmetry import is_symmetric_block, same_block
@@ -161,7 +162,7 @@ def _compute(
         "seconds": round(seconds_before + time.monotonic() - started, 3),
         "tiles": len(tiles),
         "tile": tile,
-        "version": __version__,
+        "version": neural_kernels.__version__,
     }
     block.flush()
     with partial.open("rb") as file:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from neural_kernels import __version__
 from neural_kernels.command_line import options
 from neural_kernels.command_line.options import OneSentenceParser, whole
 from neural_kernels.stages.report_kinds import REPORT_KINDS
@@ -356,7 +355,7 @@ def make_parser() -> argparse.ArgumentParser:
         f"{_listed(OF_RULES)}\n\nneural-kernels <verb> --help says what a verb takes",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     parser.add_argument("--log", type=options.path, help="also write messages to this file")
     verbs = parser.add_subparsers(required=True, metavar="<verb>", dest="verb", help="one of those below")
     for verb in (*FOR_PEOPLE, *OF_RULES):
@@ -368,6 +367,16 @@ def make_parser() -> argparse.ArgumentParser:
             sub.add_argument(option.flag, **option.settings)
         sub.set_defaults(chosen=verb)
     return parser
+
+
+class _ShowVersion(argparse.Action):
+    """Looked up when it is asked for: that takes as long as loading the rest."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        import neural_kernels
+
+        print(neural_kernels.__version__)
+        parser.exit()
 
 
 def _listed(verbs: Sequence[Verb]) -> str:
