@@ -321,6 +321,7 @@ def passes(
 ) -> Iterable[Row]:
     """What shortens an iteration, on kernels of every kind; see ``solver_passes``."""
     fc3 = solver_passes.Case("FC3", store, np.ascontiguousarray(targets[:n]))
+    yield from solver_passes.measure_rounded(fc3, RIDGE, cold)
     yield from solver_passes.measure(fc3, [RIDGE], cold)
     for kernel, size in (("FC3", 2048), ("CV8", 2048), ("Myrtle5", 512)):
         pixels, labels, _ = load_images(images, min(size, n))

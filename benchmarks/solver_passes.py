@@ -75,8 +75,16 @@ METHODS = (
     Method("30 random columns", "none", 0, 30),
     Method("100 random columns", "none", 0, 100),
     Method("300 random columns", "none", 0, 300),
+    Method("60 random columns", "none", 0, 60),
+    *(
+        Method(f"rank {rank}, {columns} random columns", "random", rank, columns)
+        for rank in (300, RANK, 1000)
+        for columns in (20, 30, 40, 60)
+    ),
     Method("auto", "auto", RANK, None),
 )
+SHARE = 0.6
+"""Of the float64 matrix's bytes, in which all of it fits as float32."""
 
 
 def image_case(kernel: str, folder: Path, pixels: np.ndarray, labels: np.ndarray) -> Case:
@@ -170,6 +178,39 @@ def solved(
         "bytes_read": record.details["streamed_bytes"] * passes,
         "converged": record.converged,
     }
+
+
+def measure_rounded(case: Case, ridge: float, cold: Callable[..., float]) -> Iterable[Row]:
+    """A row for each precision of panels, where the float64 matrix does not fit; arguments as of ``measure``."""
+    paths = [case.store.block_path(i, j) for i, j in case.store.grid.window_blocks(0, case.n)]
+    operator, outputs = StoreOperator(case.store, (0, case.n), threads=thread_count()), case.targets.shape[1]
+    room = operator.streaming_bytes(2 * outputs) + int(SHARE * operator.resident_bytes)
+    for rank in (0, RANK):
+        for panels in ("float64", "float32"):
+            settings = Settings(
+                [ridge],
+                method="conjugate_gradients",
+                stopping=Stopping(TOLERANCE, MOST_ITERATIONS, 20),
+                preconditioner=PreconditionerSettings("random" if rank else "none", rank),
+                random_columns=0,
+                memory_budget=working_bytes(case.n, outputs, rank) + room,
+                panels=panels,
+            )
+            found: list[Any] = []
+
+            def work(settings: Settings = settings, found: list[Any] = found) -> None:
+                found.append(solve_system(case.store, (0, case.n), case.targets, settings).record)
+
+            seconds, record = cold(paths, work), found[0]
+            streamed = record.details["streamed_bytes"] / 2**20
+            yield {
+                "name": f"{case.kernel}, n = {case.n}, ridge {ridge:g}, rank {rank}, panels in {panels}",
+                "value": round(seconds, 4),
+                "unit": "s",
+                "ratio": None,
+                "note": f"{record.iterations} steps, {streamed:.0f} MiB streamed in each; "
+                f"true residual {record.residual:.1e}; {record.details['panels']['reason']}",
+            }
 
 
 def tox21() -> Path:

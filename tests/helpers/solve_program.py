@@ -33,6 +33,7 @@ SETTINGS = Settings(
 )
 COLUMNS = "random columns"
 SWEEP = "every ridge"
+ROUNDED = "rounded panels"
 """In place of a preconditioner's name."""
 
 
@@ -45,8 +46,11 @@ def solve(
     block: bool = True,
 ) -> Solution:
     columns = {COLUMNS: 24, SWEEP: 40}.get(preconditioner, 0)
-    preconditioning = PreconditionerSettings("none" if columns else preconditioner, 40)
+    plain = columns or preconditioner == ROUNDED
+    preconditioning = PreconditionerSettings("none" if plain else preconditioner, 40)
     settings = replace(SETTINGS, preconditioner=preconditioning, random_columns=columns, block=block)
+    if preconditioner == ROUNDED:
+        settings = replace(settings, panels="float32")
     if preconditioner == SWEEP:
         settings = replace(settings, ridges=[1e-3, 1e-2, 1e-1], choose_by="loo")
     return solve_system(

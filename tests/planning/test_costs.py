@@ -83,6 +83,27 @@ def test_pairs_are_the_upper_triangle_and_the_rectangles() -> None:
     assert plan.training_bytes == 3 * 512**2 * 8
 
 
+@pytest.mark.parametrize(
+    ("changed", "share"),
+    [
+        ({"panels": "float32", "direct_up_to": 100}, 2),
+        ({"panels": "auto", "direct_up_to": 100}, 1),
+        ({"panels": "float32", "direct_up_to": 2000}, 1),
+    ],
+)
+def test_panels_in_float32_take_half_of_the_memory(
+    tmp_path: Path, changed: dict[str, Any], share: int
+) -> None:
+    config = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text())
+    config["ridge"] = {"candidates": [1e-3]}
+    config["solver"] = config.get("solver", {}) | changed
+    path = tmp_path / "demo.yaml"
+    path.write_text(yaml.safe_dump(config))
+    study = load_study(path)
+    plan = planning.plan_kernel(planning.kernel_sizes(study, "FC3", outputs=10), None, 1e6)
+    assert plan.kept_bytes == plan.training_bytes // share
+
+
 def test_flips_halve_the_training_kernel(tmp_path: Path) -> None:
     config: dict[str, Any] = {
         "title": "t",

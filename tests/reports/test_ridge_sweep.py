@@ -74,3 +74,8 @@ def test_what_made_the_largest_solve_shorter_is_said() -> None:
     notes = acceleration_notes(table(100, 200), LABELS)
     assert notes == ["FC3 NTK, n = 200: 200 columns.", "CV8 NTK, n = 200: 200 columns."]
     assert acceleration_notes(as_table(rows("FC3", 10, 0, solved())), LABELS) == []
+    given = solved(
+        acceleration="200 columns", panels={"precision": "float32", "reason": "float32 panels: why"}
+    )
+    notes = acceleration_notes(as_table(rows("FC3", 10, 0, given)), LABELS)
+    assert notes == ["FC3 NTK, n = 10: 200 columns; float32 panels: why."]

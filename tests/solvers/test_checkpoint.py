@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from solver_problems import digits_problem, stored
 
-from neural_kernels.solvers import CheckpointSettings, Solution, checkpoint
+from neural_kernels.solvers import CheckpointSettings, Solution, checkpoint, rounding
 from neural_kernels.solvers.communicator import SerialCommunicator
 
 PROGRAM = Path(solve_program.__file__)
@@ -178,7 +178,8 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_solve_starts_anew(
     folder, answers = problem
     checkpoints = tmp_path_factory.mktemp("c")
     resume(folder, checkpoints)
-    files = [path for path in checkpoints.rglob("*") if path.is_file()]
+    # What was decided before the first iteration is decided again, and no part of the iteration.
+    files = [path for path in checkpoints.rglob("*") if path.is_file() and path.name != rounding.FILE]
     assert {path.suffix for path in files} == {".json", ".npz"}
     path = sorted(files)[int(which * len(files))]
     if how == "flipped":

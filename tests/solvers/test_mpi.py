@@ -60,6 +60,7 @@ def launch(
         ("none", (2,), "all_targets.npy", "block_conjugate_gradients"),
         (solve_program.COLUMNS, (2,), "all_targets.npy", "block_conjugate_gradients"),
         ("auto", (2,), "all_targets.npy", "block_conjugate_gradients"),
+        (solve_program.ROUNDED, (1, 2, 3), "all_targets.npy", "block_conjugate_gradients"),
         (solve_program.SWEEP, (1, 2, 3), "all_targets.npy", "block_lanczos"),
     ],
 )
@@ -85,6 +86,7 @@ def test_any_number_of_processes_agrees(
         ("all_targets.npy", "random"),
         ("all_targets.npy", solve_program.COLUMNS),
         ("all_targets.npy", "auto"),
+        ("all_targets.npy", solve_program.ROUNDED),
     ],
 )
 def test_processes_may_change_at_a_resume(problem: Path, tmp_path: Path, labels: str, method: str) -> None:

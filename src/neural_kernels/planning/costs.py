@@ -67,6 +67,7 @@ class KernelSizes:
         ridges: candidates that are chosen from.
         one_space: whether one Krylov space serves all of them, above that n.
         masks: how many of the outputs may lack labels, each in its own way; 0 where none does.
+        rounded: whether block conjugate gradients are asked to keep float64 entries as float32.
     """
 
     kernel: str
@@ -81,6 +82,7 @@ class KernelSizes:
     ridges: int = 1
     one_space: bool = False
     masks: int = 0
+    rounded: bool = False
 
     @property
     def n(self) -> int:
@@ -148,6 +150,11 @@ class KernelPlan:
     pairs_per_second: float | None
 
     @property
+    def kept_bytes(self) -> int:
+        """Memory of the training kernel's half, all processes together, where nothing of it is streamed."""
+        return self.training_bytes // 2 if self.sizes.rounded else self.training_bytes
+
+    @property
     def hours(self) -> float | None:
         """Hours of one node for the whole kernel."""
         return None if self.pairs_per_second is None else self.pairs / self.pairs_per_second / 3600
@@ -198,6 +205,7 @@ def kernel_sizes(study: Study, kernel: str, outputs: int) -> KernelSizes:
         direct_up_to=study.solver.direct_up_to,
         ridges=len(study.ridge_candidates()),
         one_space=sweeps(study),
+        rounded=rounds(study, n),
     )
 
 
@@ -208,6 +216,12 @@ def sweeps(study: Study) -> bool:
     section, ridges = study.solver, len(study.ridge_candidates())
     masks = 2 if study.has_tasks else 0
     return registry.sweeps(ridges, section.block, section.preconditioner.method, masks)
+
+
+def rounds(study: Study, n: int) -> bool:
+    """Whether the solve of size ``n`` surely keeps float64 entries as float32: what auto does follows from them."""
+    iterates = study.method(n) == "iterative" and not sweeps(study)
+    return iterates and study.solver.panels == "float32" and np.dtype(study.precision) == np.float64
 
 
 def planned_blocks(study: Study) -> Iterator[tuple[str, str, int, int, int]]:

@@ -54,7 +54,7 @@ def describe(
         "solve: memory of the largest solve besides kernel blocks",
         f"advised: block edge for blocks of about an hour of a node and at most {planning.MOST_BLOCKS:,} jobs",
     ]
-    memory_nodes = max(math.ceil((p.training_bytes + p.solve_bytes) / (0.8 * node_memory)) for p in plans)
+    memory_nodes = max(math.ceil((p.kept_bytes + p.solve_bytes) / (0.8 * node_memory)) for p in plans)
     lines.append(
         f"nodes: {memory_nodes:,} of {gibibytes(node_memory)} keep the largest kernel in memory during a solve"
     )

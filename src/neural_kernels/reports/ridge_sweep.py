@@ -28,7 +28,8 @@ def rows(kernel: str, n: int, draw: int, solved: Mapping[str, Any]) -> list[dict
     details = solved["details"]
     choice = details.get("ridge_choice")
     tried = [{"ridge": solved["ridge"], "loss": None}] if choice is None else choice["candidates"]
-    own = {"kernel": kernel, "n": n, "draw": draw, "acceleration": details.get("acceleration", "")}
+    reasons = [details.get("acceleration", ""), details.get("panels", {}).get("reason", "")]
+    own = {"kernel": kernel, "n": n, "draw": draw, "acceleration": "; ".join(filter(None, reasons))}
     return [
         own
         | {
@@ -127,7 +128,8 @@ def _draw(axes: Axes, own: pd.DataFrame) -> None:
 
 
 def acceleration_notes(table: pd.DataFrame, labels: Mapping[str, str]) -> list[str]:
-    """What made the iteration of each kernel's largest n shorter, and why; of those that iterated."""
+    """What made the iteration of each kernel's largest n shorter or its matrix smaller, and why; of those that
+    iterated."""
     notes = []
     for kernel, label in labels.items():
         own = table[(table["kernel"] == kernel) & (table["acceleration"] != "")]

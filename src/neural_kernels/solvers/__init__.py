@@ -25,6 +25,8 @@ from neural_kernels.solvers.registry import SOLVERS, SWEEP, solver_of
 from neural_kernels.solvers.ridge import Judgement, Validation, select_ridge
 from neural_kernels.solvers.settings import (
     AUTO,
+    FLOAT32,
+    FLOAT64,
     NO_PRECONDITIONER,
     CheckpointSettings,
     PreconditionerSettings,
@@ -152,6 +154,7 @@ def _check(n: int, targets: np.ndarray, settings: Settings, validation: Validati
             f"{len(settings.ridges)} ridges were given, but no validation data to choose among them"
         )
     _check_name("method", settings.method, [AUTO, *SOLVERS])
+    _check_name("panels", settings.panels, [AUTO, FLOAT32, FLOAT64])
     _check_name("preconditioner", settings.preconditioner.method, [AUTO, *PIVOTS, NO_PRECONDITIONER])
 
 

@@ -2,9 +2,10 @@
 
 Measured (docs/performance.md): random columns beside the right-hand sides save the more passes the more there are,
 whatever the kernel, but each costs arithmetic, which is free only while a pass waits for the disk; a preconditioner of
-some hundred pivots saves as many passes as thirty of them where the kernel's spectrum is flat, and far more where it
-falls fast. Columns need one matrix for all right-hand sides; where labels are missing in different places, or each
-column keeps its own directions, the preconditioner is what there is.
+some hundred pivots saves as many passes as thirty to fifty of them where the kernel's spectrum is flat, also beside
+them, and far more where it falls fast. From a disk the cheapest by a model of seconds is taken. Columns need one matrix
+for all right-hand sides; where labels are missing in different places, or each column keeps its own directions, the
+preconditioner is what there is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from neural_kernels.storage.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 
-COUNTS = (32, 64, 96, 128, 192, 256, 384, 512)
+COUNTS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
 """Numbers of random columns that are chosen from."""
 
 ROWS_A_COLUMN = 16
@@ -32,15 +33,31 @@ SAMPLE, HEAD, FALLING = 512, 64, 0.2
 """A spectrum falls fast where, among so many examples, all but so many leading eigenvalues have less than this share of
 the trace."""
 
+PASSES, POWER, WORTH = 1.15, 0.48, 2.0
+"""Of a model of passes over a kernel of n examples with a flat spectrum, PASSES sqrt(n) (10 / w)^POWER to a residual of
+1e-6, w the right-hand sides and random columns, and WORTH sqrt(r) for a factor of rank r; within 13 % of what FC3
+takes at n = 4,096 and 8,192 (docs/performance.md)."""
+
 FILE = "acceleration.json"
 
 
 @dataclass(frozen=True)
 class PassCost:
-    """Seconds of a pass over the matrix: for reading what is not in memory, and for each vector. Both go on at once."""
+    """Seconds of a pass over the matrix.
+
+    Attributes:
+        reading: what is not in memory; what a pass takes at least.
+        vector: arithmetic of each vector.
+        busy: what a pass takes beside, of the same processors: to read and check, without waiting for the disk.
+    """
 
     reading: float
     vector: float
+    busy: float = 0.0
+
+    def of(self, vectors: int) -> float:
+        """With so many vectors: the disk waits while others compute, or they for it."""
+        return max(self.reading, self.busy + self.vector * vectors)
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,7 @@ def choose(
     room: Room,
     leading: Callable[[int], np.ndarray],
     cost: Callable[[], PassCost],
+    n: int,
 ) -> Acceleration:
     """What the settings ask for, and where they leave it open ("auto", None) what this kernel and machine suggest.
 
@@ -82,21 +100,51 @@ def choose(
         together: whether all of them may share their directions.
         leading: from a number to the leading principal submatrix of so many examples, in an order of no meaning.
         cost: measures a pass.
+        n: examples.
     """
     if not together:
         asked = _with_rank(settings, room.rank) if settings.method == AUTO else settings
         return Acceleration(asked, 0, "every right-hand side has its own directions")
-    count, because = random_columns, "random columns as the config has them"
-    if count is None:
-        count, because = columns_for(columns, room.random_columns, cost)
+    given = random_columns is not None
     if settings.method != AUTO:
+        count, because = random_columns, "random columns as the config has them"
+        if count is None:
+            count, because = columns_for(columns, room.random_columns, cost)
         return Acceleration(settings, count, f"{because}; preconditioner as the config has it")
     share = share_beyond_head(leading(SAMPLE))
     spectrum = f"all but {HEAD} eigenvalues of {SAMPLE} examples have {share:.0%} of the trace"
-    if share < FALLING or count == 0:
-        return Acceleration(_with_rank(settings, room.rank), count, f"{because}; {spectrum}")
-    none = replace(settings, method=NO_PRECONDITIONER)
-    return Acceleration(none, count, f"{because}; no preconditioner: {spectrum}")
+    counts = [random_columns] if random_columns is not None else _allowed(room.random_columns)
+    measured = cost()
+    if measured.reading == 0 and not given:
+        why = "no random columns: the matrix is in memory, where each would cost arithmetic alone"
+        return Acceleration(_with_rank(settings, room.rank), 0, f"{why}; {spectrum}")
+    helped = _with_rank(settings, room.rank)
+    ranks = [helped.used_rank] if share < FALLING else sorted({0, helped.used_rank})
+    seconds, rank, count = min(
+        (modelled_seconds(measured, n, columns, rank, count), rank, count)
+        for rank in ranks
+        for count in counts
+    )
+    found = helped if rank else replace(settings, method=NO_PRECONDITIONER)
+    because = (
+        f"{count or 'no'} random columns{' as the config has them' if given else ''} and "
+        f"{f'a preconditioner of rank {rank}' if rank else 'no preconditioner'}: {_pace(measured)}, and {spectrum}, so "
+        f"that {seconds:.2g} s are expected of these"
+    )
+    return Acceleration(found, count, because)
+
+
+def modelled_seconds(cost: PassCost, n: int, columns: int, rank: int, count: int) -> float:
+    """Of a solve with so many right-hand sides, a factor of that rank and so many random columns; see ``PASSES``.
+
+    The factor is made in two passes and what 12 n r^2 multiplications and additions take (found, 7 to 13), and applied
+    in 8 n r for each vector, by the rate at which a pass takes 2 n^2 for each.
+    """
+    width = columns + count
+    passes = PASSES * np.sqrt(n) * (10 / (width + WORTH * np.sqrt(rank))) ** POWER
+    each = cost.of(width) + 4 * rank / n * cost.vector * width
+    made = (2 * cost.reading + 6 * rank**2 / n * cost.vector) if rank else 0.0
+    return float(passes * each + made)
 
 
 def share_beyond_head(sample: np.ndarray) -> float:
@@ -107,15 +155,23 @@ def share_beyond_head(sample: np.ndarray) -> float:
 
 def columns_for(columns: int, most: int, cost: Callable[[], PassCost]) -> tuple[int, str]:
     """How many random columns beside so many right-hand sides are multiplied while the matrix is read, and why."""
-    allowed = [count for count in COUNTS if count <= most]
-    if not allowed:
+    allowed = _allowed(most)
+    if len(allowed) == 1:
         return 0, f"no random columns: memory and n leave room for {most}"
     measured = cost()
     if measured.reading == 0:
         return 0, "no random columns: the matrix is in memory, where each would cost arithmetic alone"
-    pace = f"a pass reads for {measured.reading:.2g} s and takes {measured.vector:.2g} s a vector"
-    free = [count for count in allowed if measured.vector * (columns + count) <= measured.reading]
-    return (free[-1], f"{free[-1]} random columns: {pace}") if free else (0, f"no random columns: {pace}")
+    free = [count for count in allowed if not count or measured.of(columns + count) <= measured.reading]
+    return free[-1], f"{free[-1] or 'no'} random columns: {_pace(measured)}"
+
+
+def _allowed(most: int) -> list[int]:
+    """Numbers of random columns, none among them, of which there is room for the most."""
+    return [0, *(count for count in COUNTS if count <= most)]
+
+
+def _pace(cost: PassCost) -> str:
+    return f"a pass reads for {cost.reading:.2g} s and takes {cost.vector:.2g} s a vector"
 
 
 def _with_rank(settings: PreconditionerSettings, most: int) -> PreconditionerSettings:

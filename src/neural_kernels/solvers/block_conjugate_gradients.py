@@ -9,6 +9,10 @@ The residuals R are kept as a product Q S, with Q^T P^-1 Q = I made anew in ever
 variant with a QR factorisation; the inner product is the preconditioner's). Columns that become dependent, as centred
 one-hot labels are from the start, leave Q with fewer columns than there are right-hand sides; nothing else changes.
 
+The steps may take the product with a rounded matrix, which costs less (``RidgeSystem.rounded``). What they say of the
+residuals is then true up to that rounding. Once it is at the tolerance, the true residuals decide, and the steps begin
+anew from those that are not.
+
 Columns that nobody asks the solution of may stand beside the right-hand sides (``random_columns``): the directions are
 theirs too, and what is kept of them is Q alone.
 """
@@ -173,6 +177,10 @@ def _iterate(state: BlockState, problem: Problem, beside: Beside | None) -> None
     due = state.iteration > 0 and state.iteration % problem.stopping.residual_every == 0
     if state.near:
         _judge(state, problem, problem.targets - _apply(problem, state.x), beside)
+    elif problem.system.rounded is not None:
+        looked = state.history[-1][3]
+        if not due or looked or _judge(state, problem, problem.targets - _apply(problem, state.x), beside):
+            _step(state, problem, problem.system.apply_rounded(state.p, _any_column(state.p)))
     elif due:
         moving = state.p.shape[1]
         product = _apply(problem, np.hstack([state.p, state.x]))
@@ -219,7 +227,10 @@ def _judge(state: BlockState, problem: Problem, r: np.ndarray, beside: Beside | 
     estimates, true = state.residuals[columns], every[columns]
     state.residuals = every
     note(state, problem, columns, recomputed=True)
-    adrift = ~(true <= problem.stopping.tolerance) & (state.near | (estimates < DRIFT * true))
+    # With a rounded matrix the recurrence goes on to its own end, and begins anew from the true residual there:
+    # whenever it has drifted would be so often that directions never add up.
+    drifted = (estimates < DRIFT * true) & (problem.system.rounded is None)
+    adrift = ~(true <= problem.stopping.tolerance) & (state.near | drifted)
     stop_stagnant(state, problem, columns, true, adrift)
     solved = every <= problem.stopping.tolerance
     if not (state.going & ~solved).any():

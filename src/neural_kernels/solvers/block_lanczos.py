@@ -19,14 +19,19 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from neural_kernels.solvers.communicator import Communicator
-from neural_kernels.solvers.gram import decided, gram_of, root_of
+from neural_kernels.solvers.gram import decided, gram_of
 from neural_kernels.solvers.krylov_basis import KrylovBasis
 from neural_kernels.solvers.operator import RidgeSystem
 
 # Of a direction that is a rounding error no more than this is left, once what lies in the basis is taken away.
 LOST = 0.1
-# Of columns that nearly depend on each other, so little is left beside their directions that it is rounding.
-NOTHING = 1e-13
+# Columns that begin the space depend on each other where so little of them is left beside the others' directions: each
+# entry is a rounded one, as those of centred one-hot labels are.
+DEPENDENT = 1e-14
+# So little of a product is certainly its rounding.
+NOTHING = float(np.finfo(np.float64).eps)
+# Rows for each column of what is orthonormalised at a time, in the processor's cache.
+STRIP = 16
 
 
 @dataclass
@@ -60,10 +65,9 @@ def begin(block: np.ndarray, basis: KrylovBasis, communicator: Communicator) -> 
     Args:
         basis: an empty one.
     """
-    q, start = _orthonormal(block, communicator)
-    again, change = _orthonormal(q, communicator)
-    basis.append(again)
-    return KrylovSpace(basis, change @ start)
+    q, start = _orthonormal(block, DEPENDENT * _lengths(block, communicator), communicator)
+    basis.append(q)
+    return KrylovSpace(basis, start)
 
 
 def extend(space: KrylovSpace, matrix: RidgeSystem, communicator: Communicator) -> None:
@@ -75,11 +79,13 @@ def extend(space: KrylovSpace, matrix: RidgeSystem, communicator: Communicator) 
     basis, j = space.basis, space.passes
     v = basis.block(j)
     w = matrix.apply(v, np.zeros(v.shape[1], np.intp))
+    lengths = _lengths(w, communicator)
     if j > 0:
         w -= basis.block(j - 1) @ space.below[j - 1].T
     projected = gram_of(communicator, v, w)
     w -= v @ projected
-    q, size = _orthonormal(w, communicator)
+    # Each column of a product is rounded as the largest is: a small one is the sum of large terms.
+    q, size = _orthonormal(w, np.full_like(lengths, NOTHING * lengths.max()), communicator)
     for i in range(j + 1):
         block = basis.block(i)
         within = communicator.sum(block.T @ q)
@@ -164,37 +170,60 @@ def _forward(
     return factors, z
 
 
-def _orthonormal(w: np.ndarray, communicator: Communicator) -> tuple[np.ndarray, np.ndarray]:
-    """Q, (own rows, k), and S, (k, c), with Q S = W and nearly orthonormal Q.
+def _orthonormal(
+    w: np.ndarray, rounding: np.ndarray, communicator: Communicator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Q, (own rows, k), and S, (k, c), with Q S = W and orthonormal Q.
 
-    What a Gram matrix cannot tell from its rounding is looked for once more beside the directions that were found:
-    without it K V_j would not be what T says, by the root of that rounding.
+    By reflections, a strip of rows at a time, and then their triangles together: a Gram matrix knows no direction below
+    the root of its rounding, and those that it knows badly, once they are not orthogonal, are lost beside others.
+
+    Args:
+        w: (own rows, c).
+        rounding: (c,) lengths of each column's rounding errors; a direction that is no larger is left out.
+
+    Raises:
+        FloatingPointError: W is not finite.
     """
-    q, size = _directions(w, communicator)
-    if q.shape[1] == w.shape[1]:
-        return q, size
-    rest = w - q @ size
-    within = communicator.sum(q.T @ rest)
-    rest -= q @ within
-    size = size + within
-    lengths = communicator.sum(np.stack([(rest**2).sum(axis=0), (w**2).sum(axis=0)]))
-    rest *= lengths[0] > NOTHING**2 * lengths[1].max(initial=0.0)
-    more, rest_size = _directions(rest, communicator)
-    return np.hstack([q, more]), np.vstack([size, rest_size])
-
-
-def _directions(w: np.ndarray, communicator: Communicator) -> tuple[np.ndarray, np.ndarray]:
-    """As ``_orthonormal``, without what is dependent to rounding."""
-    found = decided(communicator, gram_of(communicator, w, w), root_of)
-    if found is None:
-        # A Gram matrix of finite numbers is positive semidefinite beyond what ``root_of`` allows for.
+    scale = np.where(rounding > 0, rounding, 1.0)
+    # Rows of zeros are examples without labels, where a direction of rounding must have nothing either.
+    there = np.flatnonzero(w.any(axis=1))
+    tall = max(1, STRIP * w.shape[1])
+    strips = [there[first : first + tall] for first in range(0, len(there), tall)]
+    factors = [np.linalg.qr(w[strip] / scale) for strip in strips]
+    triangles = communicator.gather([triangle for _, triangle in factors])
+    shares, size = communicator.gather(_joined(triangles, w.shape[1]) if communicator.rank == 0 else None)[0]
+    if shares is None:
         raise FloatingPointError("a product with the kernel is not finite")
-    root, inverse = found
-    return w @ inverse, root
+    q = np.zeros((len(w), len(size)))
+    for strip, (own, _), share in zip(strips, factors, shares[communicator.rank], strict=True):
+        q[strip] = own @ share
+    return q, size * scale
+
+
+def _joined(
+    triangles: Sequence[Sequence[np.ndarray]], columns: int
+) -> tuple[list[list[np.ndarray]] | None, np.ndarray]:
+    """What the Q of each strip of each process is multiplied by, and S; None for the former where R is not finite.
+
+    Args:
+        triangles: R of each strip of each process, ``columns`` wide.
+    """
+    stacked = np.vstack([np.zeros((0, columns)), *(each for of_one in triangles for each in of_one)])
+    if not np.isfinite(stacked).all():
+        return None, stacked
+    left, values, right = np.linalg.svd(stacked, full_matrices=False)
+    kept = values > 1.0
+    rows = iter(np.split(left[:, kept], np.cumsum([len(each) for of_one in triangles for each in of_one])))
+    return [[next(rows) for _ in of_one] for of_one in triangles], values[kept, None] * right[kept]
 
 
 def _without_lost(q: np.ndarray, communicator: Communicator) -> tuple[np.ndarray, np.ndarray]:
-    """As ``_orthonormal``, for Q that was orthonormal before its part in the basis was taken away."""
+    """As ``_orthonormal``, for Q that was orthonormal before its part in the basis was taken away.
+
+    What is lost was a rounding error, so that its share in the other directions, their own part in the basis, is one of
+    a rounding error.
+    """
 
     def root(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values, vectors = np.linalg.eigh(gram)
@@ -204,3 +233,8 @@ def _without_lost(q: np.ndarray, communicator: Communicator) -> tuple[np.ndarray
 
     change, inverse = decided(communicator, gram_of(communicator, q, q), root)
     return q @ inverse, change
+
+
+def _lengths(vectors: np.ndarray, communicator: Communicator) -> np.ndarray:
+    """(c,) of the columns of (own rows, c)."""
+    return np.sqrt(communicator.sum(np.einsum("ik,ik->k", vectors, vectors)))

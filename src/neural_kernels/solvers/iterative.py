@@ -32,8 +32,10 @@ from neural_kernels.solvers.preconditioners import (
     low_rank_family,
 )
 from neural_kernels.solvers.random_columns import gaussian_columns
+from neural_kernels.solvers.rounding import panels_for
 from neural_kernels.solvers.settings import (
     AUTO,
+    FLOAT32,
     NO_PRECONDITIONER,
     CheckpointSettings,
     PreconditionerSettings,
@@ -84,11 +86,12 @@ class ConjugateGradients:
             threads=settings.threads,
             communicator=system.communicator,
         )
+        kept = panels_for(system, operator, identity, self._together(system))
         room = self._room(system, least, operator)
-        operator.place(self._left(system, room), 2 * system.columns + room.random_columns)
+        operator.place(self._left(system, room), 2 * system.columns + room.random_columns, kept.float32)
         chosen = self._acceleration(system, room, operator, identity)
         taken = Room(chosen.random_columns, min(chosen.preconditioner.used_rank, system.n))
-        operator.place(self._left(system, taken), 2 * system.columns + chosen.random_columns)
+        operator.place(self._left(system, taken), 2 * system.columns + chosen.random_columns, kept.float32)
         solve = solver(
             operator,
             identity,
@@ -100,8 +103,9 @@ class ConjugateGradients:
             block=self.block,
             beside=chosen.random_columns,
             precision=store.dtype,
+            rounded=operator.matmul_rounded if kept.float32 else None,
         )
-        return Opened(solve, lambda: {"acceleration": chosen.reason, **operator.placement()})
+        return Opened(solve, lambda: {"acceleration": chosen.reason, **kept.facts(), **operator.placement()})
 
     def _together(self, system: System) -> bool:
         """Whether all right-hand sides may share their directions."""
@@ -145,6 +149,7 @@ class ConjugateGradients:
                 room,
                 operator.leading,
                 operator.measured_cost,
+                system.n,
             )
 
         counted = settings.random_columns is not None or not self._together(system)
@@ -196,6 +201,7 @@ def solver(
     block: bool = True,
     beside: int = 0,
     precision: npt.DTypeLike = np.float64,
+    rounded: Callable[[np.ndarray], np.ndarray] | None = None,
     tentative: bool = False,
 ) -> Solve:
     """A function that solves for one ridge after another, from a first guess; they share one factor of K.
@@ -207,6 +213,7 @@ def solver(
         block: whether several columns with the same labels known share their directions.
         beside: random columns whose directions they share as well; not used where they don't share theirs.
         precision: in which the entries of K were computed.
+        rounded: the product with fl32(K), for the steps; where the right-hand sides share their directions alone.
         tentative: whether the caller solves what does not converge in another way, so that no warning is due.
 
     Raises:
@@ -217,7 +224,8 @@ def solver(
     first, last = operator.rows
     known = ~np.isnan(targets)
     own_known = None if known.all() else known[first:last]
-    together = block and targets.shape[1] + beside > 1 and bool((known == known[:, :1]).all())
+    shared = targets.shape[1] + beside > 1 or rounded is not None
+    together = block and shared and bool((known == known[:, :1]).all())
     own_targets = np.nan_to_num(targets[first:last], nan=0.0)
     # The first solve that iterates makes it; one that only reads a finished checkpoint does without.
     family: LowRankFamily | None = None
@@ -258,6 +266,8 @@ def solver(
     def solve(ridge: float, start: np.ndarray | None) -> Solution:
         shift = ridge * mean_diagonal
         problem = [identity, ridge, asdict(stopping), asdict(settings), beside if together else None]
+        if rounded is not None:
+            problem.append(FLOAT32)
         saved = _checkpoint(checkpoints, problem, ridge, targets, operator)
 
         def iterate(method: Callable[..., AnyState], kind: type[AnyState]) -> tuple[AnyState, int | None]:
@@ -275,7 +285,7 @@ def solver(
                         saved.keep(current)
 
                 state = method(
-                    RidgeSystem(operator, shift, own_known),
+                    RidgeSystem(operator, shift, own_known, rounded),
                     own_targets,
                     inverse,
                     stopping,

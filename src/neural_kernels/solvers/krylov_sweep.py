@@ -33,7 +33,8 @@ from neural_kernels.solvers.krylov_basis import KrylovBasis
 from neural_kernels.solvers.krylov_checkpoint import KrylovCheckpoint
 from neural_kernels.solvers.operator import Operator, RidgeSystem, positive_diagonal
 from neural_kernels.solvers.random_columns import gaussian_columns
-from neural_kernels.solvers.settings import NO_PRECONDITIONER, CheckpointSettings, Settings
+from neural_kernels.solvers.rounding import refused
+from neural_kernels.solvers.settings import FLOAT32, NO_PRECONDITIONER, CheckpointSettings, Settings
 from neural_kernels.solvers.solution import Record, Solution, StoppedBy
 from neural_kernels.solvers.store_operator import StoreOperator
 from neural_kernels.solvers.system import Opened, System
@@ -62,6 +63,8 @@ class KrylovSweep:
     def open(self, system: System) -> Opened:
         """The operator, with as much of the matrix in memory as fits; see ``Solver.open``."""
         settings, n = system.settings, system.n
+        if settings.panels == FLOAT32 and system.store.dtype == np.float64:
+            raise refused(f"one Krylov space serves {len(settings.ridges)} ridges")
         identity = f"{system.store.fingerprint} {system.window[0]} {system.window[1]}"
         estimates = settings.choose_by != VALIDATION
         least = settings.random_columns or 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -79,15 +80,26 @@ class RidgeSystem:
 
     Attributes:
         known: own rows of the mask, (own rows, C) bool, or None where every label is there.
+        rounded: the product with a matrix near K that costs less, from own rows to own rows: ``apply_rounded`` has it,
+            ``apply`` never. None where there is none.
     """
 
     kernel: Operator
     shift: float
     known: np.ndarray | None = None
+    rounded: Callable[[np.ndarray], np.ndarray] | None = None
 
     def apply(self, vectors: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Own rows of A_t v_t, one v_t for each of ``columns``; v_t is zero where task t has no labels."""
-        product = self.kernel.matmul(vectors)
+        return self._shifted(self.kernel.matmul(vectors), vectors, columns)
+
+    def apply_rounded(self, vectors: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """As ``apply``, of the matrix near A_t where there is one."""
+        if self.rounded is None:
+            return self.apply(vectors, columns)
+        return self._shifted(self.rounded(vectors), vectors, columns)
+
+    def _shifted(self, product: np.ndarray, vectors: np.ndarray, columns: np.ndarray) -> np.ndarray:
         if self.known is not None:
             product *= self.known[:, columns]
         return product + self.shift * vectors

@@ -136,6 +136,14 @@ def read_panel(panel: Panel, buffer: np.ndarray) -> np.ndarray:
     return rows[panel.lead : panel.lead + panel.height, panel.skip : panel.skip + panel.width]
 
 
+def round_in_place(entries: np.ndarray) -> np.ndarray:
+    """Float64 entries, (p, q), as float32, (p, q), in the memory that they began in, which is theirs no longer."""
+    rounded: np.ndarray = entries.view(np.float32)[:, : entries.shape[1]]
+    for own, row in zip(rounded, entries, strict=True):
+        own[:] = row.astype(np.float32)
+    return rounded
+
+
 def check_strip(panel: Panel, strip: np.ndarray) -> None:
     """Raise DamagedFile where the bytes of a panel's strip, (bytes,) uint8, are not what was written."""
     if checksums.of_bytes(strip) != panel.checksum:

@@ -11,6 +11,8 @@ from neural_kernels.solvers.criteria import VALIDATION, Criterion
 from neural_kernels.solvers.iteration import Stopping
 
 AUTO = "auto"
+FLOAT32 = "float32"
+FLOAT64 = "float64"
 NO_PRECONDITIONER = "none"
 
 
@@ -64,6 +66,9 @@ class Settings:
             ``acceleration``.
         block: whether conjugate gradients let the columns of B share their directions, where all have the same
             labels known; False gives each column its own, as in the paper.
+        panels: in which precision block conjugate gradients keep the panels of a float64 matrix that stay in memory:
+            "float64"; "float32", which the true residuals correct; or "auto", which is float32 where a good part of the
+            matrix fits, not all of it, and the smallest ridge is far above the rounding (``rounding``).
         memory_budget: bytes that the whole solve may add to what each process holds: matrix, vectors and
             preconditioner (``memory.left`` gives what is left of a process's budget). What does not fit of the matrix
             is read from disk in every iteration.
@@ -78,5 +83,6 @@ class Settings:
     preconditioner: PreconditionerSettings = field(default_factory=PreconditionerSettings)
     random_columns: int | None = None
     block: bool = True
+    panels: str = AUTO
     memory_budget: int = 4 * 2**30
     threads: int = field(default_factory=thread_count)

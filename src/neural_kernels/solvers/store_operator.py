@@ -1,4 +1,8 @@
-"""A principal submatrix of a stored kernel as an operator: in RAM, streamed from disk, or part and part."""
+"""A principal submatrix of a stored kernel as an operator: in RAM, streamed from disk, or part and part.
+
+Of a float64 store it may also be the rounded matrix, entry by entry to float32, half of whose bytes are kept: another
+operator, which is asked for by its own name, while the matrix itself is then streamed.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +28,15 @@ from neural_kernels.machine.threads import blas_threads
 from neural_kernels.solvers.acceleration import PassCost
 from neural_kernels.solvers.communicator import Communicator, SerialCommunicator, row_range
 from neural_kernels.solvers.panel_product import panel_product
-from neural_kernels.solvers.panels import Panel, aligned_bytes, cut_into_panels, read_panel
+from neural_kernels.solvers.panels import Panel, aligned_bytes, cut_into_panels, read_panel, round_in_place
 from neural_kernels.triangles import mirror_upper
 
 T = TypeVar("T")
 
 # Threads that wait for the disk while others compute.
 READERS = 2
-# So many that arithmetic sets the pace of a product.
-SAMPLED_VECTORS = 64
+# By which a pass is measured: the line through both says what it takes without vectors, and what each adds.
+FEW_VECTORS, MANY_VECTORS = 16, 64
 
 
 class StoreOperator:
@@ -46,6 +50,7 @@ class StoreOperator:
         n: rows of the window.
         rows: own rows within the window, first and first after.
         passes: products and column reads so far, each of which reads the streamed panels once.
+        rounded: whether the panels in RAM are rounded to float32, for ``matmul_rounded`` alone.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class StoreOperator:
         self.communicator: Communicator = SerialCommunicator() if communicator is None else communicator
         self.rows = row_range(self.n, self.communicator.rank, self.communicator.size)
         self.passes = 0
+        self.rounded = False
         self._store = store
         self._window = window
         self._threads = threads
@@ -99,8 +105,15 @@ class StoreOperator:
         self._faulty, self._faults = threading.Lock(), dict[tuple[int, int], Exception]()
         self._computing = threading.Semaphore(threads)
 
-    def place(self, memory_budget: int | None, vectors: int) -> None:
-        """Choose anew which panels stay in RAM; arguments and errors as of the constructor."""
+    def place(self, memory_budget: int | None, vectors: int, rounded: bool = False) -> None:
+        """Choose anew which panels stay in RAM; arguments and errors as of the constructor.
+
+        Args:
+            rounded: whether they stay as float32, of a float64 store.
+        """
+        if rounded != self.rounded:
+            self._resident.clear()
+        self.rounded = rounded
         self._kept = self._place(memory_budget, vectors)
         self._resident = {k: entries for k, entries in self._resident.items() if k in self._kept}
 
@@ -130,22 +143,35 @@ class StoreOperator:
         begun = time.perf_counter()
         for _ in self._in_order(lambda panel, entries: None, few):
             pass
-        seconds = time.perf_counter() - begun
-        read = sum(self._panels[k].stored_bytes for k in few)
-        vectors = np.ones((SAMPLED_VECTORS, max(panel.width for panel in self._panels)))
-
-        def product(panel: Panel, entries: np.ndarray) -> float:
-            down = np.ones((panel.height, SAMPLED_VECTORS))
-            with self._computing:
-                begun = time.perf_counter()
-                panel_product(entries, vectors[:, : entries.shape[1]], down)
-                return (time.perf_counter() - begun) / (entries.size * SAMPLED_VECTORS)
-
+        reading = time.perf_counter() - begun
         some = few or list(range(min(len(self._panels), self._threads)))
-        entry = np.median([found for _, found in self._in_order(product, some)])
-        entries = sum(panel.height * panel.width for panel in self._panels)
-        reading = seconds * self.streamed_bytes / read if read else 0.0
-        return PassCost(reading, float(entry) * entries / self._threads)
+        widest = max(panel.width for panel in self._panels)
+
+        def seconds(vectors: int) -> float:
+            across = np.ones((vectors, widest))
+
+            def product(panel: Panel, entries: np.ndarray) -> None:
+                with self._computing:
+                    panel_product(entries, across[:, : entries.shape[1]], np.ones((panel.height, vectors)))
+
+            def once() -> float:
+                begun = time.perf_counter()
+                for _ in self._in_order(product, some):
+                    pass
+                return time.perf_counter() - begun
+
+            return min(once(), once())
+
+        few_vectors, many_vectors = seconds(FEW_VECTORS), seconds(MANY_VECTORS)
+        # Where nothing but noise lies between them, all of it is of the vectors.
+        vector = (many_vectors - few_vectors) / (MANY_VECTORS - FEW_VECTORS)
+        vector = vector if vector > 0 else many_vectors / MANY_VECTORS
+        sizes = [panel.height * panel.width for panel in self._panels]
+        share = sum(sizes) / sum(sizes[k] for k in some)
+        read = sum(self._panels[k].stored_bytes for k in few)
+        all_of_them = self.streamed_bytes / read if read else 0.0
+        busy = max(0.0, few_vectors - FEW_VECTORS * vector)
+        return PassCost(reading * all_of_them, vector * share, busy * all_of_them)
 
     @property
     def streamed_bytes(self) -> int:
@@ -155,7 +181,7 @@ class StoreOperator:
     @property
     def resident_bytes(self) -> int:
         """Bytes of entries that stay in the memory of this process."""
-        return sum(self._panels[k].kept_bytes for k in self._kept)
+        return sum(self._kept_bytes(self._panels[k]) for k in self._kept)
 
     def placement(self) -> dict[str, int]:
         """How much of the matrix all processes keep in memory, and how much they stream, for a record."""
@@ -172,6 +198,20 @@ class StoreOperator:
         Raises:
             UserError: a block has entries that are not finite, or became unreadable.
         """
+        return self._matmul(vectors, self._stored_entries if self.rounded else self._entries)
+
+    def matmul_rounded(self, vectors: np.ndarray) -> np.ndarray:
+        """Own rows of fl32(K) V in float64 arithmetic, once panels are placed ``rounded``; else as ``matmul``.
+
+        The bits are the same wherever a panel is: one that is streamed is rounded as those in RAM are.
+        """
+        return self._matmul(vectors, self._entries)
+
+    def matmul_rounding(self, vectors: np.ndarray) -> np.ndarray:
+        """Own rows of (K - fl32(K)) V, all panels from disk; else as ``matmul``."""
+        return self._matmul(vectors, self._rounding_of)
+
+    def _matmul(self, vectors: np.ndarray, entries_of: Callable[[int], np.ndarray]) -> np.ndarray:
         everything = np.ascontiguousarray(self.communicator.gather_rows(vectors, self.n), np.float64)
         transposed = self._transposed(everything)
         total, for_all_columns = np.zeros(everything.shape), np.zeros(transposed.shape)
@@ -192,7 +232,7 @@ class StoreOperator:
                 self._check_finite(panel, for_rows)
             return for_rows, for_columns
 
-        for panel, (for_rows, for_columns) in self._in_order(product, range(len(self._panels))):
+        for panel, (for_rows, for_columns) in self._in_order(product, range(len(self._panels)), entries_of):
             total[slice(*panel.rows)] += for_rows
             for_all_columns[:, slice(*panel.mirrored)] += for_columns
         self.passes += 1
@@ -209,12 +249,14 @@ class StoreOperator:
             return values
 
         on_diagonal = [k for k, panel in enumerate(self._panels) if panel.on_diagonal]
-        for panel, values in self._in_order(part, on_diagonal):
+        stored = self._stored_entries if self.rounded else self._entries
+        for panel, values in self._in_order(part, on_diagonal, stored):
             total[slice(*panel.rows)] = values
         return self.communicator.sum(total)
 
     def columns(self, indices: np.ndarray) -> np.ndarray:
-        """Own rows of K[:, indices], (own rows, len(indices)) float64, in at most one pass over the store.
+        """Own rows of K[:, indices], (own rows, len(indices)) float64, in at most one pass over the store; of the
+        rounded matrix where panels are placed so.
 
         Column s of K is column s of the panels above the diagonal and row s of those right of it.
         """
@@ -239,10 +281,10 @@ class StoreOperator:
 
     def _place(self, memory_budget: int | None, vectors: int) -> set[int]:
         """Which panels stay in RAM."""
-        total = sum(panel.kept_bytes for panel in self._panels)
+        total = sum(map(self._kept_bytes, self._panels))
         products = self.product_bytes(vectors)
         # Panels at the diagonal keep a part of what is read.
-        cut = (panel.stored_bytes for panel in self._panels if panel.kept_bytes < panel.stored_bytes)
+        cut = (panel.stored_bytes for panel in self._panels if self._kept_bytes(panel) < panel.stored_bytes)
         if memory_budget is None or total + products + self._workers * max(cut, default=0) <= memory_budget:
             return set(range(len(self._panels)))
         in_flight = self.streaming_bytes(vectors)
@@ -256,11 +298,15 @@ class StoreOperator:
         share, saved = (memory_budget - in_flight) / total, 0.0
         kept = set()
         for k, panel in enumerate(self._panels):
-            saved += share * panel.kept_bytes
-            if saved >= panel.kept_bytes:
+            saved += share * self._kept_bytes(panel)
+            if saved >= self._kept_bytes(panel):
                 kept.add(k)
-                saved -= panel.kept_bytes
+                saved -= self._kept_bytes(panel)
         return kept
+
+    def _kept_bytes(self, panel: Panel) -> int:
+        """What a copy of a panel in memory takes."""
+        return panel.kept_bytes // 2 if self.rounded else panel.kept_bytes
 
     def streaming_bytes(self, vectors: int) -> int:
         """Bytes that a product takes at least, whatever stays in RAM."""
@@ -274,19 +320,33 @@ class StoreOperator:
         return 8 * vectors * at_a_time * max(sizes, default=0)
 
     def _entries(self, k: int) -> np.ndarray:
-        """Entries of panel ``k``; of a streamed one, until the same thread asks for another."""
+        """Entries of panel ``k``, rounded where they are placed so; of a streamed one, until the same thread asks for
+        another."""
         if k in self._resident:
             return self._resident[k]
         panel = self._panels[k]
         if k not in self._kept:
-            return self._read(panel, self._buffer(panel.stored_bytes))
-        if panel.kept_bytes == panel.stored_bytes:
+            entries = self._stored_entries(k)
+            return round_in_place(entries) if self.rounded else entries
+        if self._kept_bytes(panel) == panel.stored_bytes:
             self._resident[k] = self._read(panel, aligned_bytes(panel.stored_bytes))
         else:
-            kept = aligned_bytes(panel.kept_bytes).view(panel.dtype).reshape(panel.height, panel.width)
-            kept[:] = self._read(panel, self._buffer(panel.stored_bytes))
+            dtype = np.dtype(np.float32) if self.rounded else panel.dtype
+            kept = aligned_bytes(self._kept_bytes(panel)).view(dtype).reshape(panel.height, panel.width)
+            kept[:] = self._stored_entries(k)
             self._resident[k] = kept
         return self._resident[k]
+
+    def _stored_entries(self, k: int) -> np.ndarray:
+        """Entries of panel ``k`` read from disk, until the same thread asks for another."""
+        return self._read(self._panels[k], self._buffer(self._panels[k].stored_bytes))
+
+    def _rounding_of(self, k: int) -> np.ndarray:
+        """What float32 leaves out of the entries of panel ``k``, until the same thread asks for another."""
+        entries = self._stored_entries(k)
+        for row in entries:
+            row -= row.astype(np.float32)
+        return entries
 
     def _transposed(self, vectors: np.ndarray) -> np.ndarray:
         """(k, n) with every block's first column on a cache line, where the block edge allows it."""
@@ -331,12 +391,16 @@ class StoreOperator:
             )
 
     def _in_order(
-        self, work: Callable[[Panel, np.ndarray], T], which: Iterable[int]
+        self,
+        work: Callable[[Panel, np.ndarray], T],
+        which: Iterable[int],
+        entries_of: Callable[[int], np.ndarray] | None = None,
     ) -> Iterator[tuple[Panel, T]]:
         """``work`` on panels and their entries, in threads; the results in the order of the panels."""
+        found = self._entries if entries_of is None else entries_of
 
         def task(k: int) -> T:
-            return work(self._panels[k], self._entries(k))
+            return work(self._panels[k], found(k))
 
         with blas_threads(1):
             pending: deque[tuple[int, Future[T]]] = deque()

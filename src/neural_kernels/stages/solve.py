@@ -207,6 +207,7 @@ def solver_settings(study: Study, ridges: list[float], threads: int | None) -> s
         ),
         random_columns=section.random_columns,
         block=section.block,
+        panels=section.panels,
         preconditioner=solvers.PreconditionerSettings(
             section.preconditioner.method, section.preconditioner.rank, seed=study.seed
         ),

@@ -13,8 +13,8 @@ class Preconditioner(Section):
     method: Literal["auto", "random", "greedy", "none"] = Field(
         "auto",
         description="Randomly pivoted Cholesky, whose pivots follow from the study's seed; greedy (partial pivoted) "
-        "Cholesky, as in the paper; or none. auto takes random, but none where random columns serve and the kernel's "
-        "spectrum is flat.",
+        "Cholesky, as in the paper; or none. auto takes random, but none where the kernel's spectrum is flat, a pass "
+        "waits for the disk, and random columns alone are expected to be faster.",
     )
     rank: Million = Field(500, description="Rank of the factor; with auto at most, as memory allows.")
 
@@ -58,8 +58,15 @@ class SolverSection(Section):
     random_columns: Annotated[int, Field(ge=0, le=10_000), WHOLE] | None = Field(
         None,
         description="Random columns beside the right-hand sides, whose directions these share in block conjugate "
-        "gradients: the more, the fewer passes over the kernel. Left out, as many as a pass that waits for the disk "
-        "has time for, within the memory; at least 40 where loo, gcv or likelihood are estimated from them.",
+        "gradients: the more, the fewer passes over the kernel. Left out, as many as are expected to be fastest where "
+        "passes wait for the disk, within the memory; at least 40 for estimates of loo, gcv or likelihood.",
+    )
+    panels: Literal["auto", "float64", "float32"] = Field(
+        "auto",
+        description="In which precision block conjugate gradients keep the part of a float64 kernel that stays in "
+        "memory. With float32 twice as much of it does; true residuals come from the float64 blocks, and correct what "
+        "the rounding did, which takes a ridge of at least ten times the rounding's norm. auto takes float32 where a "
+        "quarter of the kernel fits otherwise, not all of it, and the ridge allows it.",
     )
     preconditioner: Preconditioner = Field(
         Preconditioner(),
