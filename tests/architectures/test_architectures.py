@@ -24,7 +24,7 @@ from neural_kernels.graphs import TYPICAL_NODES
 SHAPES: dict[str, Any] = {"Conv1D": (12, 4), "SimpleGNN": (None, 5)}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - {"Sum"}))  # which has no meaning without its terms
 def test_every_named_architecture_is_built_and_ends_in_one_position(name: str) -> None:
     architecture = build(name)
     assert output_shape(architecture, SHAPES.get(name, (32, 32, 3))) == ()

@@ -47,6 +47,7 @@ from neural_kernels.architectures.layers import (
     Pooling,
     Relu,
     SigmoidLike,
+    WeightedSum,
 )
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "Pooling",
     "Relu",
     "SigmoidLike",
+    "WeightedSum",
     "build",
     "cnn_vec",
     "conv1d",

@@ -105,6 +105,8 @@ def output_shape(architecture: Architecture, input_shape: tuple[int, ...]) -> tu
         UserError: a layer that ``facts`` does not list, a pooling window that does not divide its input, a layer for
             images on graphs or the other way round, or a network that does not end in a single position.
     """
+    if architecture.is_sum:
+        return [output_shape(term, input_shape) for _, term in architecture.terms][-1]
     space = tuple(input_shape[:-1])
     for layer in architecture.layers:
         _check_place(architecture, layer, space, input_shape)
@@ -160,6 +162,8 @@ def covariance_entries(architecture: Architecture, input_shape: tuple[int, ...])
     fully connected network it is one entry. Graphs are taken to be of ``TYPICAL_NODES`` where
     ``input_shape`` does not say.
     """
+    if architecture.is_sum:
+        return max(covariance_entries(term, input_shape) for _, term in architecture.terms)
     positions = math.prod(TYPICAL_NODES if size is None else size for size in input_shape[:-1])
     known = [facts(layer) for layer in architecture.layers]
     first = next((one for one in known if one.window != 1 or one.pairs or "point" not in one.inputs), None)
@@ -170,4 +174,6 @@ def covariance_entries(architecture: Architecture, input_shape: tuple[int, ...])
 
 def is_flip_symmetric(architecture: Architecture) -> bool:
     """Whether k(flip x, flip x') = k(x, x'), known of every layer."""
+    if architecture.is_sum:
+        return all(is_flip_symmetric(term) for _, term in architecture.terms)
     return all(facts(layer).flip_symmetric for layer in architecture.layers)

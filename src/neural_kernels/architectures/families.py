@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from neural_kernels.architectures.layers import (
     Layer,
     LayerNorm,
     Pooling,
+    WeightedSum,
 )
 from neural_kernels.architectures.parameters import checked
 from neural_kernels.errors import UserError
@@ -164,6 +166,29 @@ def simple_gnn(
     return (*layers, _choice("pooling", pooling, ends), last)
 
 
+def summed(terms: list[dict[str, Any]] | None = None) -> tuple[Layer, ...]:
+    """Several kernels of the same examples, added: ``terms`` are architectures by name, each with its weight."""
+    if terms is None:
+        raise UserError(
+            "architecture Sum lacks its parameter terms, expected architectures, each with its weight"
+        )
+    found = []
+    for place, term in enumerate(terms):
+        where = f"architecture Sum: terms.{place}"
+        if not isinstance(term, dict) or "name" not in term or "weight" not in term:
+            raise UserError(
+                f"{where} is {shown(term)}, expected weight, name and the parameters of an architecture"
+            )
+        given = dict(term)
+        name, weight = given.pop("name"), given.pop("weight")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+            raise UserError(f"{where}.weight is {shown(weight)}, expected a positive number")
+        if not isinstance(name, str) or name == SUM:
+            raise UserError(f"{where}.name is {shown(name)}, expected an architecture that is no sum")
+        found.append((float(weight), build(name, **given).layers))
+    return (WeightedSum(tuple(found)),)
+
+
 def _convolution(
     filter_size: int, W_std: float, b_std: float, pointwise: Activation, layer_norm: bool
 ) -> list[Layer]:
@@ -183,6 +208,8 @@ def _choice(key: str, name: str, choices: dict[str, T]) -> T:
     return choices[name]
 
 
+SUM = "Sum"
+
 FAMILIES: dict[str, tuple[Callable[..., tuple[Layer, ...]], dict[str, Any]]] = {
     "FC": (fully_connected, {}),
     "FC3": (fully_connected, {"depth": 3}),
@@ -195,6 +222,7 @@ FAMILIES: dict[str, tuple[Callable[..., tuple[Layer, ...]], dict[str, Any]]] = {
     "Myrtle10": (myrtle, {"depth": 10}),
     "Conv1D": (conv1d, {}),
     "SimpleGNN": (simple_gnn, {}),
+    SUM: (summed, {}),
 }
 
 

@@ -139,6 +139,18 @@ class Aggregate(Layer):
     degree_scaling: bool = False
 
 
+@dataclass(frozen=True)
+class WeightedSum(Layer):
+    """Independent networks side by side, each from its inputs to one output, which are added, each times the root of
+    its weight: kernels add up, each times its weight. The only layer of an architecture that has one.
+
+    Attributes:
+        terms: a weight and the layers of a network each.
+    """
+
+    terms: tuple[tuple[float, tuple[Layer, ...]], ...] = ()
+
+
 Affine = Dense | Conv
 
 
@@ -155,6 +167,13 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 }
 
 
+def _described(layer: Layer) -> dict[str, Any]:
+    if isinstance(layer, WeightedSum):
+        terms: Any = [[weight, [_described(inner) for inner in layers]] for weight, layers in layer.terms]
+        return {"layer": type(layer).__name__, "terms": terms}
+    return {"layer": type(layer).__name__, **asdict(layer)}
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A network as a sequence of layers; ``name`` is for people and is no part of its identity."""
@@ -164,7 +183,21 @@ class Architecture:
 
     def describe(self) -> list[dict[str, Any]]:
         """The layers as plain data: one ``{"layer": class name, **parameters}`` each."""
-        return [{"layer": type(layer).__name__, **asdict(layer)} for layer in self.layers]
+        return [_described(layer) for layer in self.layers]
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether it is several networks side by side."""
+        return len(self.layers) == 1 and isinstance(self.layers[0], WeightedSum)
+
+    @property
+    def terms(self) -> tuple[tuple[float, Architecture], ...]:
+        """Weights and networks that are added up; this one alone where it is no sum."""
+        (only, *_) = self.layers
+        if self.is_sum and isinstance(only, WeightedSum):
+            pairs = only.terms
+            return tuple((weight, Architecture(self.name, layers)) for weight, layers in pairs)
+        return ((1.0, self),)
 
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 of the layers: equal exactly where the kernels are the same function."""

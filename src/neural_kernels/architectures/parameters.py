@@ -8,6 +8,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.storage.strict_yaml import shown
 
 MOST_LAYERS = 1000
+MOST_TERMS = 20
 LARGEST_FILTER = 999
 SMALLEST, LARGEST = 1e-6, 1e6
 
@@ -26,7 +27,8 @@ def checked(where: str, key: str, kind: str, value: Any) -> Any:
 
     Args:
         where: starts the sentence of an error: the architecture.
-        kind: the annotation of the family's parameter: int, float, bool, str or list[int], or one of them and None.
+        kind: the annotation of the family's parameter: int, float, bool, str or list[int], or one of them and None; or
+            list[dict[str, Any]], whose entries the family looks at.
 
     Raises:
         UserError: a value of another kind, or out of range.
@@ -46,6 +48,10 @@ def checked(where: str, key: str, kind: str, value: Any) -> Any:
             raise UserError(f"{at} is {shown(value)}, expected a name")
         case "list[int]":
             return _layers_of_stages(at, value)
+        case "list[dict[str, Any]]" if (
+            not isinstance(value, list | tuple) or not 1 <= len(value) <= MOST_TERMS
+        ):
+            raise UserError(f"{at} is {shown(value)}, expected a list of 1 to {MOST_TERMS} architectures")
     return value
 
 

@@ -73,6 +73,8 @@ def select(name: str, architecture: Architecture, input_shape: tuple[int, ...]) 
             architecture that does not fit ``input_shape``.
     """
     output_shape(architecture, input_shape)
+    if architecture.is_sum:
+        return _of_a_sum(name, architecture, input_shape)
     passed_over: list[str] = []
     for candidate in _in_order() if name == "auto" else (name,):
         engine = load(candidate)
@@ -83,6 +85,14 @@ def select(name: str, architecture: Architecture, input_shape: tuple[int, ...]) 
             return candidate, engine
         passed_over.append(f"{candidate}: {reason}")
     raise UserError(f"no engine for architecture {architecture.name}: {'; '.join(passed_over)}")
+
+
+def _of_a_sum(name: str, architecture: Architecture, input_shape: tuple[int, ...]) -> tuple[str, Engine]:
+    from neural_kernels.engines.sums import SummedEngine
+
+    found = [(weight, term, *select(name, term, input_shape)) for weight, term in architecture.terms]
+    parts = tuple((weight, term, engine) for weight, term, _, engine in found)
+    return " + ".join(dict.fromkeys(name for _, _, name, _ in found)), SummedEngine(parts)
 
 
 @functools.cache

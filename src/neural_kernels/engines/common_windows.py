@@ -29,6 +29,7 @@ import numpy as np
 
 from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Engine, Kind, Precision
+from neural_kernels.engines.sums import SummedEngine
 from neural_kernels.engines.window_choice import (
     WORTHWHILE,
     Crop,
@@ -224,6 +225,8 @@ def cheapest(
     Returns:
         An engine that agrees with ``engine`` to rounding.
     """
+    if isinstance(engine, SummedEngine):
+        return engine.each(lambda part, term: cheapest(part, term, kind, precision, sets, pairs))
     arrays = [x for x in sets if isinstance(x, np.ndarray) and x.ndim == 3 and len(x)]
     form = form_of(architecture, kind)
     if form is None or len(arrays) != len(sets) or pairs == 0:
@@ -247,6 +250,8 @@ def cheapest(
 
 def description(engine: Engine) -> str:
     """What decides the rounding of an entry beside the engine's name: the crops, or nothing."""
+    if isinstance(engine, SummedEngine):
+        return "".join(description(part) for _, _, part in engine.parts)
     if not isinstance(engine, WindowedEngine):
         return ""
     return " positions " + ", ".join(f"{crop.first} to {crop.end}" for crop in engine.crops)
