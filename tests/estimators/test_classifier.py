@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_digits, make_classification
 from sklearn.decomposition import KernelPCA
@@ -91,7 +92,13 @@ def test_a_gaussian_process_with_the_kernel_is_the_regressor() -> None:
 
 def test_the_kernel_of_strings_and_molecules() -> None:
     pytest.importorskip("rdkit")
-    strings = NeuralKernel()(["ACDE", "ACD", "WYFA"])
-    assert strings.shape == (3, 3)
+    strings = ["ACDE", "ACD", "WYFA"]
+    with pytest.raises(ValueError, match="from 3 to 4 letters: set sequence_length"):
+        NeuralKernel()(strings)
+    kernel = NeuralKernel(sequence_length=6)
+    whole = kernel(strings)
+    np.testing.assert_allclose(kernel(strings[:1], strings), whole[:1], rtol=1e-12)
+    table = pd.DataFrame({"a column of a long name": strings})
+    np.testing.assert_allclose(kernel(table, table[:2].copy()), whole[:, :2], rtol=1e-12)
     fitted = NeuralKernel().fit(["CCO", "C=C", "c1ccccc1"])
     assert fitted.transform(["CCN(C)C"]).shape == (1, 3)

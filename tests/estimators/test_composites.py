@@ -145,6 +145,33 @@ def test_a_mean_that_is_linear_in_a_column_is_a_term() -> None:
     np.testing.assert_allclose(fitted.predict(table[40:]), expected, rtol=1e-3)
 
 
+def test_weights_are_chosen_on_examples_at_random_in_a_store_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first rows of a sorted table say nothing."""
+    monkeypatch.setattr(weights, "MOST_EXAMPLES", 30)
+    monkeypatch.setattr(training, "EDGE", 16)
+    order = np.argsort(X[:, 0])
+    x, y = X[order], (X[order, 0] > 0) * 2.0 - 1
+    columns = pd.DataFrame(x, columns=list("abcde"))
+    both = build("FC3").on(["a"]) + build("FC3").on(["b"])
+    found = NeuralKernelRegressor(both, weights="loo", store=tmp_path / "s").fit(columns, y)
+    assert found.weights_[0] > 0
+    assert found.weights_[1] == 0
+
+
+def test_places_of_a_store_are_those_of_its_matrix(tmp_path: Path) -> None:
+    K = kernel_matrix(SHALLOW, X)
+    store = training.declare_store(
+        tmp_path, training.Grid(50, 50, 16, symmetric=True), "float64", {"of": "X"}
+    )
+    for i, j in store.grid.blocks():
+        rows, columns = store.grid.row_range(i), store.grid.column_range(j)
+        training.write_block(store, i, j, K[slice(*rows), slice(*columns)], {})
+    places = np.array([0, 3, 15, 16, 40, 49])
+    np.testing.assert_array_equal(training._read_places(store, places), K[np.ix_(places, places)])
+
+
 def test_a_weight_is_positive() -> None:
     with pytest.raises(UserError, match="expected a positive number"):
         -1.0 * SHALLOW

@@ -149,6 +149,28 @@ def test_a_precomputed_kernel_gives_the_same() -> None:
         NeuralKernelRegressor(kernel="precomputed").fit(K + np.triu(np.ones_like(K)), Y[:45])
 
 
+def test_columns_that_do_not_vary_have_no_part_in_the_likelihood_and_no_spread() -> None:
+    both = model(ridge="likelihood").fit(TRAIN, np.column_stack([Y[:45], np.full(45, 2.0)]))
+    alone = model(ridge="likelihood").fit(TRAIN, Y[:45])
+    assert both.log_marginal_likelihood_value_ == pytest.approx(alone.log_marginal_likelihood_value_)
+    low, high = both.predict_interval(NEW)
+    np.testing.assert_allclose(low[:, 1], 2.0)
+    np.testing.assert_allclose(high[:, 1], 2.0)
+
+
+def test_training_features_are_in_the_order_of_their_coefficients() -> None:
+    fitted = model(ridge="validation", random_state=3).fit(X, Y)
+    cross = fitted.features_.kernel(fitted.features_.of(NEW), fitted.X_fit_)
+    mean = Y.mean() + Y.std() * (cross @ fitted.dual_coef_)[:, 0]
+    np.testing.assert_allclose(fitted.predict(NEW), mean, rtol=1e-9)
+
+
+def test_a_score_passes_over_values_that_are_missing() -> None:
+    y = np.column_stack([Y, -Y])
+    y[::5, 1] = np.nan
+    assert np.isfinite(cross_val_score(model(), X, y, cv=3)).all()
+
+
 # ----------------------------------------------------------------------------- inputs
 
 SEQUENCES = ["".join(RANDOM.choice(list("ACDEFGHIKLMNPQRSTVWY"), 9)) for _ in range(24)]
@@ -192,6 +214,9 @@ def test_strings_longer_or_other_than_those_fitted_on_are_refused() -> None:
         fitted.predict(["A", 3])
     longer = NeuralKernelRegressor(sequence_length=12).fit(SEQUENCES, Y[:24])
     assert longer.predict([SEQUENCES[0] + "AAA"]).shape == (1,)
+    for ambiguous in (["CCN", "NCC"], ["C", "CC"]):
+        with pytest.raises(ValueError, match="may be sequences or SMILES"):
+            NeuralKernelRegressor().fit(ambiguous, [0.0, 1.0])
     with pytest.raises(ValueError, match="may be sequences or SMILES"):
         NeuralKernelRegressor().fit(["CCN", "NCC"], [0.0, 1.0])
 
@@ -206,6 +231,7 @@ def test_molecules_as_smiles_and_as_rdkit_has_them() -> None:
     read = [Chem.MolFromSmiles(smiles) for smiles in SMILES]
     same = NeuralKernelRegressor(ridge="loo").fit(read, SMALL)
     np.testing.assert_allclose(same.predict(read), fitted.predict(SMILES), rtol=1e-9)
+    assert np.isfinite(fitted.predict(["[H][H]", "[H+]"])).all()
     with pytest.raises(ValueError, match=r"X\[1\], 'C\(', is no molecule"):
         fitted.predict(["C", "C("])
 
@@ -253,6 +279,9 @@ def test_preprocessing_and_layers_are_parameters() -> None:
         ({"kernel": "linear"}, "kernel is 'linear', expected 'neural' or 'precomputed'"),
         ({"ridge": "cv"}, "ridge is 'cv', expected a number, 'loo'"),
         ({"ridge": -1.0}, "ridge is -1.0"),
+        ({"ridge": None}, "ridge is None"),
+        ({"sequence_length": 2.5}, "sequence_length is 2.5"),
+        ({"ridge": "validation", "validation_fraction": "a"}, "validation_fraction is 'a'"),
         ({"ridge": "loo", "ridges": []}, "ridges is"),
         ({"inputs": "text"}, "inputs is 'text'"),
         ({"memory": 0}, "memory is 0"),
@@ -298,6 +327,9 @@ def test_a_store_gives_the_same_and_is_not_computed_twice(tmp_path: Path) -> Non
     (block,) = (tmp_path / "store" / "kernel" / "blocks").glob("*.npy")
     before = block.stat().st_mtime_ns
     model(store=tmp_path / "store", ridge=1e-1).fit(TRAIN, Y[:45])
+    assert block.stat().st_mtime_ns == before
+    # Whatever the ridge is chosen by.
+    model(store=tmp_path / "store", ridge="validation").fit(TRAIN, Y[:45])
     assert block.stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="holds blocks of another kernel"):
         model(store=tmp_path / "store").fit(NEW, Y[45:])

@@ -91,7 +91,7 @@ def test_classes_have_probabilities(tmp_path: Path) -> None:
     assert (found["class"] == own.classes_[p.argmax(axis=1)]).all()
 
 
-def test_rows_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
+def test_rows_that_cannot_be_used_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [*zip(SEQUENCES, FITNESS, strict=True), ("AC?", 1.0), ("", 2.0), ("ACDE", "")]
     measured = pd.DataFrame(rows, columns=["sequence", "fitness"])
     measured.to_csv(tmp_path / "measured.csv", index=False)
@@ -102,11 +102,15 @@ def test_rows_that_cannot_be_used_are_listed(tmp_path: Path) -> None:
     left = pd.read_csv(model / "left_out.csv")
     assert left["line"].tolist() == [42, 43, 44]
     assert left["reason"].tolist() == [
-        "'AC?' is no sequence of letters", "'' is no sequence of letters", "no value for fitness",
+        "'AC?' is no sequence of letters", "no value for sequence", "no value for fitness",
     ]  # fmt: skip
-    pd.DataFrame({"sequence": ["ACDEAC", "A A"]}).to_csv(tmp_path / "new.csv", index=False)
-    assert main(["predict", str(model), str(tmp_path / "new.csv")]) == 0
-    assert len(pd.read_csv(tmp_path / "new_predictions.csv")) == 1
+    rows = ["ACDEAC", "A A", "ACDEACD", "ACZEAC"]
+    pd.DataFrame({"sequence": rows}).to_csv(tmp_path / "new.1.csv", index=False)
+    assert main(["predict", str(model), str(tmp_path / "new.1.csv")]) == 0
+    assert len(pd.read_csv(tmp_path / "new.1_predictions.csv")) == 1
+    said = capsys.readouterr().err
+    assert "line 4 is left out: it has 7 letters, more than any trained on, 6" in said
+    assert "line 5 is left out: it has 'Z', a letter that was not trained on" in said
 
 
 WILD = "ACDEFGHIKL"
@@ -174,6 +178,57 @@ def test_molecules_are_learned_from_their_smiles(tmp_path: Path) -> None:
         assert np.corrcoef(found[column], found["mass"])[0, 1] > 0.9
 
 
+def table_of(**columns: list[object]) -> pd.DataFrame:
+    return pd.DataFrame({"a": RANDOM.normal(size=40), "b": RANDOM.normal(size=40), **columns})
+
+
+ODD_TABLES = {
+    "labels as floats with a blank": (table_of(y=[*[0.0, 1.0] * 19, None, 1.0]), 0, "left-out accuracy"),
+    "one example of a class": (table_of(y=["few"] + ["many"] * 39), 0, "left-out accuracy"),
+    "a class each": (table_of(y=[f"c{k}" for k in range(40)]), 0, "left-out accuracy"),
+    "a text among numbers": (
+        table_of(y=[*RANDOM.normal(size=39), "<0.1"]),
+        2,
+        "line 41: column y has '<0.1'",
+    ),
+    "one value for all": (table_of(y=[2.0] * 40), 0, "left-out RMSE 0"),
+    "a target with few values": (
+        table_of(y=[*RANDOM.normal(size=40)], z=[1.0, 2.0, *[None] * 38]),
+        0,
+        "z: left-out",
+    ),
+    "a feature with a text": (
+        table_of(c=[*range(39), "NA"], y=[*RANDOM.normal(size=40)]),
+        0,
+        "column c is not learned",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD_TABLES)
+def test_odd_tables_are_fitted_or_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, status, sentence = ODD_TABLES[name]
+    table.to_csv(tmp_path / "odd.csv", index=False)
+    targets = ["y", "z"] if "z" in table else ["y"]
+    fit = ["fit", str(tmp_path / "odd.csv"), "--target", *targets, "--output", str(tmp_path / "model")]
+    assert main(fit) == status
+    streams = capsys.readouterr()
+    assert sentence in streams.out + streams.err
+    if status == 0:
+        assert main(["predict", str(tmp_path / "model"), str(tmp_path / "odd.csv")]) == 0
+        found = pd.read_csv(tmp_path / "odd_predictions.csv")
+        assert "low_95" not in found or name == "a target with few values" or found["low_95"].notna().all()
+
+
+def test_another_architecture_takes_the_folder_of_a_fit_that_never_began(tmp_path: Path) -> None:
+    TABLE.to_csv(tmp_path / "measured.csv", index=False)
+    fit = ["fit", str(tmp_path / "measured.csv"), "--target", "yield", "--output", str(tmp_path / "model")]
+    assert main([*fit, "--architecture", "Conv1D"]) == 2
+    assert main(fit) == 0
+
+
 MISTAKES = {
     ("--target", "yields"): "has no column 'yields', expected one of a, b, c, name, yield, kind",
     ("--target", "yield", "--smiles", "name", "--sequence", "name"): "--smiles and --sequence are given",
@@ -185,6 +240,7 @@ MISTAKES = {
         "--features",
         "name",
     ): "line 2: column name has 'sample 0', expected a finite number",
+    ("--target", "yield", "yield"): "yield is given twice",
     ("--target", "yield", "--architecture", "FC9"): "architecture is 'FC9'",
 }
 
@@ -204,11 +260,17 @@ def test_a_model_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     TABLE.to_csv(tmp_path / "new.csv", index=False)
     assert main(["predict", str(tmp_path), str(tmp_path / "new.csv")]) == 2
     assert "has no model.json, expected the folder that neural-kernels fit wrote" in capsys.readouterr().err
+    assert main(["predict", str(tmp_path / "model"), str(tmp_path / "new.csv")]) == 2
+    assert "is neither a study's config nor the folder of a model" in capsys.readouterr().err
+    (tmp_path / "study.yaml").touch()
     assert main(["predict", str(tmp_path / "study.yaml"), str(tmp_path / "new.csv")]) == 2
     assert "predictions by a study need --kernel" in capsys.readouterr().err
     TABLE.iloc[:20].to_csv(tmp_path / "measured.csv", index=False)
     model = tmp_path / "model"
     assert main(["fit", str(tmp_path / "measured.csv"), "--target", "yield", "--output", str(model)]) == 0
+    inside = ["--output", str(model / "training.csv")]
+    assert main(["predict", str(model), str(tmp_path / "new.csv"), *inside]) == 2
+    assert "in the folder of the model" in capsys.readouterr().err
     text = (model / "training.csv").read_text()
     (model / "training.csv").write_text(text.replace("0", "1", 1))
     assert main(["predict", str(model), str(tmp_path / "new.csv")]) == 2

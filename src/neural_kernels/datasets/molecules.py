@@ -112,8 +112,15 @@ def descriptors(smiles: Sequence[str]) -> np.ndarray:
     from rdkit.rdBase import BlockLogs
 
     with BlockLogs():
-        values = [[float(function(molecule)) for _, function in Descriptors.descList] for molecule in found]
+        values = [[_number(function, molecule) for _, function in Descriptors.descList] for molecule in found]
     return np.arcsinh(np.nan_to_num(np.array(values), nan=0.0, posinf=0.0, neginf=0.0))
+
+
+def _number(descriptor: Any, molecule: Any) -> float:
+    try:
+        return float(descriptor(molecule))
+    except (ArithmeticError, ValueError, RuntimeError):
+        return 0.0  # without heavy atoms some have no meaning
 
 
 def _read(smiles: Sequence[str]) -> list[Any]:

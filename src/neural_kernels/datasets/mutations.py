@@ -7,8 +7,8 @@ from pathlib import Path
 
 from neural_kernels.errors import UserError
 
-_ONE = re.compile(r"([A-Za-z*])([0-9]{1,9})([A-Za-z*-])")
-_WILD = ("", "wt", "_wt", "wild type", "wildtype")
+_ONE = re.compile(r"([A-Za-z*])([0-9]{1,9})([A-Za-z*])")
+_WILD = ("wt", "_wt", "wild type", "wildtype")
 
 
 def mutated(wild_type: str, mutations: str) -> str:
@@ -16,7 +16,7 @@ def mutated(wild_type: str, mutations: str) -> str:
 
     Args:
         mutations: substitutions with the old letter, its position from 1, and the new one, with ``:``, ``,`` or ``;``
-            between them; empty or WT for the wild type itself.
+            between them; WT for the wild type itself.
 
     Raises:
         ValueError: something else, or an old letter that the wild type does not have there; what is wrong, as a part of

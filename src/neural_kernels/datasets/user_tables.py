@@ -57,18 +57,22 @@ class UserTable:
 
     def is_numeric(self, column: str) -> bool:
         """Whether every field that is not blank is a number."""
-        for text in filter(None, self.texts(column)):
-            try:
-                parse_number(text)
-            except ValueError:
-                return False
-        return True
+        return all(map(is_number, filter(None, self.texts(column))))
 
     def _place(self, column: str) -> int:
         if column not in self.header:
             names = ", ".join(self.header[:20])
             raise UserError(f"{self.path} has no column {column!r}, expected one of {names}")
         return self.header.index(column)
+
+
+def is_number(text: str) -> bool:
+    """Whether a field is a decimal number."""
+    try:
+        parse_number(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read(path: Path) -> UserTable:

@@ -48,7 +48,10 @@ class NeuralKernelClassifier(ClassifierMixin, NeuralKernelModel):  # type: ignor
             labels = column_or_1d(y, warn=True)
             check_classification_targets(labels)
             check_consistent_length(examples, labels)
-            self.classes_, places = np.unique(labels, return_inverse=True)
+            try:
+                self.classes_, places = np.unique(labels, return_inverse=True)
+            except TypeError:
+                raise ValueError("y mixes labels that cannot be compared, as None and texts") from None
             if len(self.classes_) < 2:
                 raise ValueError(f"y has one class, {self.classes_[0]!r}, expected at least 2 classes")
             self._solve(examples, one_hot(places, len(self.classes_)))

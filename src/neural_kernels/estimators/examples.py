@@ -65,10 +65,10 @@ def _kind_of_strings(values: Sequence[Any]) -> Kind:
     letters = frozenset().union(*(value for value in values if isinstance(value, str)))
     if letters & _SMILES_ONLY:
         return "molecules"
-    if letters <= _ATOMS and not letters & _ATOMS_ONLY and len(letters) > 1:
+    if letters <= _ATOMS and not letters & _ATOMS_ONLY:
         raise ValueError(
-            f"the strings have the letters {''.join(sorted(letters))} alone and may be sequences or SMILES: set "
-            "inputs='strings' or inputs='molecules'"
+            f"the strings have the letters {''.join(sorted(letters)) or '(none)'} alone and may be sequences or "
+            "SMILES: set inputs='strings' or inputs='molecules'"
         )
     return "molecules" if letters <= _ATOMS and letters & _ATOMS_ONLY else "strings"
 
@@ -110,7 +110,7 @@ def learned(X: Any, kind: Kind, positions: int | None = None) -> tuple[Encoding,
     """
     letters, length = "", None
     if kind == "strings":
-        strings = _strings(X)
+        strings = strings_of(X)
         found = set("".join(strings).upper()) - set(flip.ALPHABET)
         strange = sorted(letter for letter in found if not "!" <= letter <= "~" or letter == "?")
         if strange:
@@ -157,7 +157,7 @@ def _encode_strings(encoding: Encoding, X: Any) -> np.ndarray:
     encoder, (length, _) = flip.encoder(encoding.letters), encoding.shape
     assert length is not None
     codes = []
-    for place, text in enumerate(_strings(X)):
+    for place, text in enumerate(strings_of(X)):
         try:
             code = encoder(text)
         except ValueError as error:
@@ -171,7 +171,12 @@ def _encode_strings(encoding: Encoding, X: Any) -> np.ndarray:
     return flip.one_hot(codes, length, len(encoding.letters)).astype(np.float64)
 
 
-def _strings(X: Any) -> list[str]:
+def strings_of(X: Any) -> list[str]:
+    """The strings of a list, an array or one column of a table.
+
+    Raises:
+        ValueError: anything else.
+    """
     values = _column(X)
     if values is None:
         raise ValueError(f"X is {_shown(X)}, expected strings")

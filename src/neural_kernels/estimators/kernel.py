@@ -13,7 +13,7 @@ from neural_kernels.architectures import Composite
 from neural_kernels.architectures.composites import Term
 from neural_kernels.engines import Kind, Precision
 from neural_kernels.estimators.defaults import preprocessing_for, terms_for
-from neural_kernels.estimators.examples import Encoding, encode, kind_of, learned, numbers_in
+from neural_kernels.estimators.examples import Encoding, encode, kind_of, learned, numbers_in, strings_of
 from neural_kernels.estimators.features import (
     NeuralFeatures,
     Several,
@@ -71,7 +71,7 @@ class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[mis
             ValueError: inputs or parameters other than described.
         """
         with value_errors():
-            terms = self._terms(X)
+            terms = self._fitted_terms = self._terms(X)
             if self._is_table(terms):
                 X = np.ascontiguousarray(validate_data(self, X, dtype=np.float64))
             parts, x, encodings = [], [], []
@@ -92,7 +92,7 @@ class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[mis
         """The kernel between X and what was fitted on, (m, n) float64."""
         check_is_fitted(self)
         with value_errors():
-            if self._is_table(self._terms(X)):
+            if self._is_table(self._fitted_terms):
                 X = np.ascontiguousarray(validate_data(self, X, dtype=np.float64, reset=False))
             return self.features_.kernel(self.features_.of(X), self.X_fit_)
 
@@ -136,10 +136,10 @@ class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[mis
         terms = self._terms(X)
         for term in terms:
             view, over = seen(X, term.columns), None if other is None else seen(other, term.columns)
-            longest = self.sequence_length
-            if over is not None and longest is None and kind_of(view, term.inputs) == "strings":
-                longest = max(map(len, [*view, *over]))
-            encoding, examples = learned(view, kind_of(view, term.inputs), longest)
+            kind = kind_of(view, term.inputs)
+            if kind == "strings" and self.sequence_length is None:
+                _check_lengths(view, over)
+            encoding, examples = learned(view, kind, self.sequence_length)
             parts.append(self._part(term, encoding, None))
             left.append(examples)
             right.append(None if over is None else encode(encoding, over))
@@ -163,6 +163,16 @@ class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[mis
     def _part(self, term: Term, encoding: Encoding, fitted: Fitted) -> NeuralFeatures:
         kind, precision = cast(Kind, self.kind), cast(Precision, self.precision)
         return NeuralFeatures(term.architecture, kind, self.engine, precision, encoding, fitted, term.columns)
+
+
+def _check_lengths(*views: Any) -> None:
+    """Refuse strings of several lengths: what they are filled up to changes the kernel, and another call has others."""
+    lengths = {len(text) for view in views if view is not None for text in strings_of(view)}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"the strings have from {min(lengths)} to {max(lengths)} letters: set sequence_length, up to which all are "
+            "filled in every call"
+        )
 
 
 def _together(parts: list[NeuralFeatures], terms: tuple[Term, ...]) -> Any:

@@ -63,7 +63,7 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
     solve_: Record
     ridge_: float
     # Of one kernel or of a sum, each with features and an architecture of its own.
-    X_fit_: Any
+    _x: Any
     features_: Any
     architecture_: Any
     weights_: tuple[float, ...]
@@ -116,6 +116,9 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
 
     def _fit_examples(self, X: Any) -> Examples | Several:
         """The training examples as they were read, or the precomputed kernel."""
+        positions = self.sequence_length
+        if positions is not None and not (_is_number(positions) and positions == int(positions) > 0):
+            raise ValueError(f"sequence_length is {positions!r}, expected a positive whole number or None")
         if self.kernel not in (NEURAL, PRECOMPUTED):
             raise ValueError(f"kernel is {self.kernel!r}, expected {NEURAL!r} or {PRECOMPUTED!r}")
         for name, value, known in (
@@ -144,10 +147,13 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
     def _solve(self, examples: Examples | Several, targets: np.ndarray) -> None:
         """Fit to targets (n, C) float64 of mean about zero, NaN where one is missing."""
         choice, budget = self._choice(len(examples)), memory_budget(self.memory)
-        if choice.held_out:
+        order = np.arange(len(examples))
+        if self.store is not None:
+            # The same whatever the ridge is chosen by, so that blocks are the same.
+            fixed = 0 if self.random_state is None else self.random_state
+            order = check_random_state(fixed).permutation(len(examples))
+        elif choice.held_out:
             order = check_random_state(self.random_state).permutation(len(examples))
-        else:
-            order = np.arange(len(examples))
         seed = self.random_state if isinstance(self.random_state, int) else 0
         # In the order in which they are solved with, the held out ones last.
         self._order, targets = order, np.ascontiguousarray(targets[order])
@@ -186,15 +192,13 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
                 )
             )
             x.append(features)
-        self.X_fit_ = Several(tuple(x)) if several else x[0]
+        self._x = Several(tuple(x)) if several else x[0]
         summed = SummedFeatures(tuple(parts), tuple(term.weight for term in self._terms)) if several else None
         system = System(targets, choice, budget, seed, self._weighing())
         if self.store is not None:
-            self.features_, training = solve_in_store(
-                Path(self.store), summed or parts[0], self.X_fit_, system
-            )
+            self.features_, training = solve_in_store(Path(self.store), summed or parts[0], self._x, system)
         else:
-            self.features_, training = solve_in_memory(summed or parts[0], self.X_fit_, system)
+            self.features_, training = solve_in_memory(summed or parts[0], self._x, system)
         self.weights_ = self.features_.weights if isinstance(self.features_, SummedFeatures) else (1.0,)
         self.architecture_ = (
             Composite(self._terms).with_weights(self.weights_) if several else self._terms[0].architecture
@@ -218,17 +222,20 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
                 )
             held_out = 0
             if asked == VALIDATION:
-                if not 0 < self.validation_fraction < 1:
+                if not (_is_number(self.validation_fraction) and 0 < self.validation_fraction < 1):
                     raise ValueError(
                         f"validation_fraction is {self.validation_fraction!r}, expected between 0 and 1"
                     )
                 held_out = min(max(1, round(self.validation_fraction * n)), n - 1)
             usual = RIDGES_OF_ANY_MATRIX if self.kernel == PRECOMPUTED else RIDGES
-            ridges = usual if self.ridges is None else tuple(float(ridge) for ridge in self.ridges)
+            ridges = usual if self.ridges is None else tuple(map(float, np.ravel(self.ridges)))
             if not ridges or not all(np.isfinite(ridge) and ridge >= 0 for ridge in ridges):
                 raise ValueError(f"ridges is {self.ridges!r}, expected finite numbers, none negative")
             return Choice(ridges, asked, held_out)  # type: ignore[arg-type]
-        ridge = float(asked)
+        try:
+            ridge = float(asked)
+        except TypeError:
+            ridge = np.nan
         if not (np.isfinite(ridge) and ridge >= 0):
             raise ValueError(f"ridge is {asked!r}, expected a finite number that is not negative")
         return Choice((ridge,), "loo")
@@ -240,6 +247,12 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
         if training.inverse is None or self.ridge == "likelihood":
             return posterior.amplitudes(self._targets, coefficients)
         return posterior.leave_one_out_amplitudes(coefficients, training.inverse.diagonal)
+
+    @property
+    def X_fit_(self) -> Any:
+        """Features of the training examples, in the order of X, as ``dual_coef_`` are."""
+        check_is_fitted(self)
+        return self._x[np.argsort(self._order)]
 
     def _restored(self, rows: np.ndarray) -> np.ndarray:
         """Rows in the order of ``X``, from those in the order in which they were solved."""
@@ -272,7 +285,7 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
             if self.kernel == PRECOMPUTED:
                 yield chunk, cast(np.ndarray, x[chunk])
             else:
-                yield chunk, self.features_.kernel(x[chunk], self.X_fit_)
+                yield chunk, self.features_.kernel(x[chunk], self._x)
 
     def _mean(self, x: Any) -> np.ndarray:
         """(m, C) predictions of the targets."""
@@ -300,10 +313,10 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
     def neighbours(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As ``nearest``, of training examples by their places (k,), each without itself."""
         solved = np.argsort(self._order)[places]
-        return self._nearest(self.X_fit_[solved], solved)
+        return self._nearest(self._x[solved], solved)
 
     def _nearest(self, x: Any, without: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        own, theirs = self.features_.variances(x), self.features_.variances(self.X_fit_)
+        own, theirs = self.features_.variances(x), self.features_.variances(self._x)
         places, correlations = np.empty(len(x), np.intp), np.empty(len(x))
         for chunk, cross in self._cross(x):
             alike = cross / np.sqrt(theirs) / np.sqrt(own[chunk])[:, None]
@@ -319,7 +332,7 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
         """The training system with its kernel, which a pickle does not have."""
         training = self._training
         if training.matrix is None and training.store is None:
-            self._training = training = replace(training, matrix=self.features_.kernel(self.X_fit_))
+            self._training = training = replace(training, matrix=self.features_.kernel(self._x))
         return training
 
     def __getstate__(self) -> Any:
@@ -328,6 +341,10 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
             training = state["_training"].without_factors()
             state["_training"] = training if self.kernel == PRECOMPUTED else replace(training, matrix=None)
         return state
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def _symmetric(matrix: np.ndarray) -> np.ndarray:

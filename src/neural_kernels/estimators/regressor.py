@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.utils import check_array, check_consistent_length
 
 from neural_kernels.estimators.model import PRECOMPUTED, NeuralKernelModel, value_errors
@@ -55,7 +56,7 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
         ridge_: the ridge, relative to the mean diagonal.
         dual_coef_: (n, outputs) dual coefficients, for standardised targets.
         loo_predictions_: what each example is predicted by all others, in y's shape and units; None where the kernel
-            was solved out of memory.
+            was solved out of memory. The mean of y and the scales of features, prepared before, have seen the example.
         log_marginal_likelihood_value_: of the standardised targets, in nats, at the likeliest amplitude; None likewise.
         amplitude_: (outputs,) by which the kernel is multiplied to be the prior covariance of the standardised
             targets: the likeliest where ``ridge`` is "likelihood", that of the likeliest leave-one-out predictions
@@ -111,7 +112,9 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
         left_out = leave_one_out_predictions(self._targets, coefficients, facts.diagonal)
         left_out[np.isnan(self._targets)] = np.nan
         self.loo_predictions_ = self._in_units(self._restored(left_out))
-        labels = int((~np.isnan(self._targets)).sum())
+        # A column that does not vary has no part in it.
+        used = np.nansum(self._targets * coefficients, axis=0) > 0
+        labels = int((~np.isnan(self._targets[:, used])).sum())
         each = negative_log_likelihood(self._targets, coefficients, facts.log_determinant)
         self.log_marginal_likelihood_value_ = -each * labels
 
@@ -126,6 +129,13 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
             x = self._new(X)
             mean = self._in_units(self._mean(x))
             return (mean, self._shaped(self._std(x, noise, X))) if return_std else mean
+
+    def score(self, X: Any, y: Any) -> float:
+        """R squared, the mean over the columns of y of those values that are not NaN."""
+        values = np.asarray(y, np.float64).reshape(len(X), -1)
+        found = np.asarray(self.predict(X)).reshape(len(X), -1)
+        known = [~np.isnan(column) for column in values.T]
+        return float(np.mean([r2_score(values[k, c], found[k, c]) for c, k in enumerate(known) if k.any()]))
 
     def predict_interval(self, X: Any, coverage: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Where a new measurement lies with probability ``coverage``: lower and upper ends, shaped as predictions.
@@ -151,8 +161,9 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
         if facts is None:
             raise ValueError("left-out predictions take a kernel that is solved in memory")
         coefficients = self._training.solution.coefficients
-        # The error a / d, d the diagonal of A^-1, over the root of s^2 / d.
-        return coefficients / np.sqrt(self.amplitude_ * facts.diagonal)
+        # The error a / d, d the diagonal of A^-1, over the root of s^2 / d; none where the values do not vary.
+        spread = np.sqrt(self.amplitude_ * facts.diagonal)
+        return np.divide(coefficients, spread, out=np.where(spread == 0, 0.0, np.nan), where=spread > 0)
 
     def best_values(self) -> np.ndarray:
         """The largest value of each column of y, (outputs,)."""
@@ -247,6 +258,8 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
 
         Raises:
             ValueError: something of the study is not there yet, or its task is a classification.
+
+        Its ``amplitude_`` is that of the largest likelihood, as ``neural-kernels predict`` has it.
         """
         with value_errors():
             self = cls()

@@ -75,11 +75,13 @@ def opened(
         encoding,
         model.transform.fitted,
     )
-    estimator.X_fit_ = features.examples("train.npy", (0, model.n))[: model.n]
+    estimator._x = features.examples("train.npy", (0, model.n))[: model.n]
     estimator.n_features_in_ = numbers_in(encoding)
     estimator._order, estimator._targets = np.arange(model.n), model.targets
     budget = memory_budget(study.solver.memory_gib)
-    estimator._training = Training(None, model.store, model.targets, model.solution, None, budget, study.seed)
+    estimator._training = Training(
+        None, model.store, model.targets, model.solution, None, budget, study.seed, study.precision
+    )
     estimator.solve_, estimator.ridge_ = model.solution.record, model.solution.record.ridge
     estimator.dual_coef_ = model.solution.coefficients
     estimator.amplitude_ = posterior.amplitudes(model.targets, model.solution.coefficients)

@@ -117,7 +117,7 @@ class Training:
     @property
     def direct(self) -> bool:
         """Whether the kernel is in memory, or small enough to be read from its store."""
-        return self.store is None or self.matrix is not None or self.n <= DIRECT_UP_TO
+        return self.store is None or self.matrix is not None or _fits(self.targets, self.budget)
 
     def _matrix(self) -> np.ndarray:
         if self.matrix is None:
@@ -287,6 +287,15 @@ def _solved(
         raise
 
 
+def _fits(targets: np.ndarray, budget: int) -> bool:
+    """Whether a kernel in a store is read and solved as in memory."""
+    try:
+        check_memory(targets, budget)
+    except UserError:
+        return False
+    return len(targets) <= DIRECT_UP_TO
+
+
 def check_memory(targets: np.ndarray, budget: int, kernels: int = 1) -> None:
     """Raise UserError where a solve for targets (n, C) in memory takes more than the budget.
 
@@ -325,21 +334,15 @@ def solve_in_store(
         pairs = zip(features.parts, x.parts, strict=True)
         stores = [_computed(folder / f"kernel-{k}", *pair) for k, pair in enumerate(pairs)]
         if system.weighing is not None:
-            # The leading ones: they are in random order or the user's own, and lie in few blocks.
-            places = np.arange(len(examples_for(n, system.gaps, 0)))
-            few = [read_submatrix(store, (0, len(places)), (0, len(places)), np.float64) for store in stores]
+            places = examples_for(n, system.gaps, seed)
+            few = [_read_places(store, places) for store in stores]
             features = replace(features, weights=system.weights(few, places))
         precision = features.parts[0].precision
         store = _summed(folder, stores, features.weights)
     else:
         precision = features.precision
         store = _computed(folder / "kernel", features, x)
-    try:
-        check_memory(targets, budget)
-        fits = n <= DIRECT_UP_TO
-    except UserError:
-        fits = False
-    if fits:
+    if _fits(targets, budget):
         matrix = read_submatrix(store, (0, n), (0, n), np.float64)
         solved = solve_matrix(matrix, system, precision)
         return features, replace(solved, store=store)
@@ -399,6 +402,22 @@ def _summed(folder: Path, stores: Sequence[KernelStore], weights: Sequence[float
             )
             write_block(store, i, j, np.asarray(total, store.dtype), {})
     return store
+
+
+def _read_places(store: KernelStore, places: np.ndarray) -> np.ndarray:
+    """Entries between examples at ascending ``places``, (m, m) float64, in one reading of the blocks that have some."""
+    grid, out = store.grid, np.empty((len(places), len(places)))
+    for i, j in grid.blocks():
+        rows, columns = (
+            np.flatnonzero((places >= span[0]) & (places < span[1]))
+            for span in (grid.row_range(i), grid.column_range(j))
+        )
+        if len(rows) and len(columns):
+            first = grid.row_range(i)[0], grid.column_range(j)[0]
+            part = read_block(store, i, j)[np.ix_(places[rows] - first[0], places[columns] - first[1])]
+            out[np.ix_(rows, columns)] = part
+            out[np.ix_(columns, rows)] = part.T
+    return out
 
 
 def _hash(x: Examples) -> str:

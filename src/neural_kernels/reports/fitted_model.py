@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from neural_kernels.reports import style
 from neural_kernels.reports.table_pages import Table, table_pages
 
 FOLDS = 5
+FEWEST = 2 * FOLDS
+"""Examples of a target, or of a class, without which baselines have nothing to learn from in a fold."""
 MOST_FOR_BASELINES = 5000
 """Examples beyond which baselines are judged on so many of them."""
 WORST = 12
@@ -100,7 +102,7 @@ def _regression(
         _error_against_spread(axes[1, 1], errors, spread)
         style.draw_notes(page, _how(model))
         pages.append(page)
-        judged = baselines(flat[known], truth)
+        judged = baselines(flat[known], truth) if len(truth) >= FEWEST else {}
         rows = [("Neural kernel, leave-one-out", *_scores(truth, found))]
         rows += [(f"{name}, {FOLDS} folds", *_scores(*pair)) for name, pair in judged.items()]
         inside = calibration.coverage(errors / spread, np.array(calibration.LEVELS))
@@ -246,22 +248,30 @@ def _classification(
     accuracy = float((found == truth).mean())
     surprise = -float(np.log(np.maximum(probabilities[np.arange(len(y)), truth], 1e-300)).mean())
     rows = [("Neural kernel, leave-one-out", f"{accuracy:.2%}", f"{surprise:.4g}")]
-    chosen = np.random.default_rng(0).permutation(len(y))[:MOST_FOR_BASELINES]
-    folds = StratifiedKFold(
-        max(2, min(FOLDS, int(np.bincount(truth[chosen]).min()))), shuffle=True, random_state=0
+    notes = []
+    if np.bincount(truth).min() < FOLDS:
+        notes.append(f"No baselines: a class has fewer than {FOLDS} examples.")
+    else:
+        rows += [(f"{name}, {FOLDS} folds", f"{share:.2%}", "") for name, share in _baselines(flat, truth)]
+    table = Table(
+        "Scores", ("Method", "Accuracy", "Log loss (nats)"), rows, numbers=frozenset({1, 2}), notes=notes
     )
+    return [page], [table], f"left-out accuracy {accuracy:.1%}, log loss {surprise:.3f}"
+
+
+def _baselines(flat: np.ndarray, truth: np.ndarray) -> Iterator[tuple[str, float]]:
+    """Accuracies of simple methods by cross-validation, of at most ``MOST_FOR_BASELINES`` examples."""
+    chosen = np.random.default_rng(0).permutation(len(truth))[:MOST_FOR_BASELINES]
+    x, y = flat[chosen], truth[chosen]
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     methods = {
         "Most frequent class": DummyClassifier(),
         "Logistic regression": LogisticRegression(max_iter=1000),
-        "Five nearest neighbours": KNeighborsClassifier(min(5, len(chosen) // 2)),
+        "Five nearest neighbours": KNeighborsClassifier(),
         "Random forest": RandomForestClassifier(100, random_state=0, n_jobs=-1),
     }
     for name, method in methods.items():
-        guessed = cross_val_predict(method, flat[chosen], truth[chosen], cv=folds)
-        share = float((guessed == truth[chosen]).mean())
-        rows.append((f"{name}, {folds.n_splits} folds", f"{share:.2%}", ""))
-    table = Table("Scores", ("Method", "Accuracy", "Log loss (nats)"), rows, numbers=frozenset({1, 2}))
-    return [page], [table], f"left-out accuracy {accuracy:.1%}, log loss {surprise:.3f}"
+        yield name, float((cross_val_predict(method, x, y, cv=folds) == y).mean())
 
 
 def _confusion(ax: Axes, truth: np.ndarray, found: np.ndarray, classes: np.ndarray) -> None:

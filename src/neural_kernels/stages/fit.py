@@ -31,6 +31,7 @@ from neural_kernels.datasets.user_tables import UserTable
 from neural_kernels.errors import UserError
 from neural_kernels.estimators import NeuralKernelClassifier, NeuralKernelRegressor, examples
 from neural_kernels.estimators.defaults import terms_for
+from neural_kernels.estimators.examples import Encoding
 from neural_kernels.machine.threads import thread_limit
 from neural_kernels.prediction.table import write as write_table
 from neural_kernels.storage import checksums, disk, locks
@@ -42,8 +43,10 @@ MODEL, TRAINING, STORE, LEFT_OUT, REPORT = (
     "model.json", "training.csv", "store", "left_out.csv", "report.pdf",
 )  # fmt: skip
 SUFFIXES = (".csv", ".parquet")
-FEWEST = 10
-"""Rows without which there is nothing to learn or to judge."""
+FEWEST = 20
+"""Rows without which there is nothing to judge: a conformal interval of 95 % takes so many."""
+MOST_DRAWN = 5000
+"""Rows at which a function is drawn: their joint covariance is dense."""
 
 
 @dataclass(frozen=True)
@@ -166,25 +169,31 @@ def predict_table(
     """
     record = load(folder)
     columns = Columns(**{key: _tuple(value) for key, value in record["columns"].items()})
-    output = path.with_name(path.name.split(".")[0] + "_predictions.csv") if output is None else output
+    own_name = path.name.removesuffix(".gz").removesuffix(".csv")
+    output = path.with_name(f"{own_name}_predictions.csv") if output is None else output
     if output.suffix not in SUFFIXES:
         raise UserError(f"{output}: found the ending {output.suffix!r}, expected {' or '.join(SUFFIXES)}")
-    if output.is_dir() or output.resolve() == path.resolve():
+    inside = folder.resolve() in output.resolve().parents
+    if output.is_dir() or inside or output.resolve() == path.resolve():
         raise UserError(
-            f"{output} is a folder or the table of inputs, expected another place for the predictions"
+            f"{output} is a folder, the table of inputs or in the folder of the model, expected another place for the "
+            "predictions"
         )
     table = user_tables.read(path)
-    usable, reasons = _usable(table, columns, targets=False)
+    training, known = user_tables.read(folder / TRAINING), None
+    if columns.inputs == "strings":
+        known, _ = examples.learned(columns.texts(training), "strings")
+    usable, reasons = _usable(table, columns, targets=False, known=known)
     if not usable:
         raise UserError(f"{path}: none of its {len(table.rows)} rows can be used; the first: {reasons[0][1]}")
     for row, reason in reasons:
         log.warning("%s, line %d is left out: %s", path, table.lines[row], reason)
     with thread_limit(threads):
-        training, part = user_tables.read(folder / TRAINING), _part(table, usable)
+        part = _part(table, usable)
         own = pd.DataFrame(part.rows, columns=part.header, dtype=str)
         with one_sentence():
             model = _estimator(record, folder).fit(_inputs(training, columns), _values(training, columns))
-            found = _predictions(model, _inputs(part, columns), columns, seed)
+            found = _predictions(model, _inputs(part, columns), columns, seed, training.lines)
     clash = sorted(set(own.columns) & set(found))
     own = own.rename(columns={name: f"{name}_given" for name in clash})
     result = pd.concat([own, pd.DataFrame(found)], axis=1)
@@ -223,12 +232,17 @@ def _begin(folder: Path, record: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / MODEL).exists():
         there = read_json(folder / MODEL)
-        if any(there.get(key) != value for key, value in _plain(record).items()):
+        begun = "ridge" in there or any(folder.glob(f"{STORE}/**/blocks/*"))
+        same = all(there.get(key) == value for key, value in _plain(record).items())
+        if not same and not begun:
+            write_json(folder / MODEL, record)
+        elif not same:
             raise UserError(
                 f"{folder} holds a model of another table, other columns or another architecture: give another --output"
             )
         return
-    foreign = [entry.name for entry in folder.iterdir() if entry.name not in ("lock", TRAINING, LEFT_OUT)]
+    known = ("lock", TRAINING, LEFT_OUT)
+    foreign = [entry.name for entry in folder.iterdir() if entry.name not in known]
     if foreign:
         raise UserError(f"{folder} holds {foreign[0]}, expected the folder of a model, or a new one")
     write_json(folder / MODEL, record)
@@ -260,11 +274,16 @@ def _columns(table: UserTable, given: dict[str, Any], targets: list[str], task: 
     else:
         others = [name for name in table.header if name not in targets]
         seen = tuple(given["--features"] or [name for name in others if table.is_numeric(name)])
+        if not given["--features"]:
+            _say_what_is_seen(table, seen, others)
         if not seen:
             raise UserError(
                 f"{table.path} has no columns of numbers beside {', '.join(targets)}, expected --smiles, --sequence or "
                 "--features"
             )
+    for name in (*targets, *seen):
+        if (*targets, *seen).count(name) > 1 and not (name in targets and name in seen):
+            raise UserError(f"{name} is given twice, expected each column once")
     for name in targets:
         table.texts(name)
         if name in seen:
@@ -280,16 +299,47 @@ def _columns(table: UserTable, given: dict[str, Any], targets: list[str], task: 
     return Columns(inputs, seen, tuple(targets), classes)
 
 
+def _say_what_is_seen(table: UserTable, seen: Sequence[str], others: Sequence[str]) -> None:
+    log.info("learned from %s", ", ".join(seen))
+    for name in others:
+        fields = list(filter(None, table.texts(name)))
+        texts = [text for text in fields if not user_tables.is_number(text)]
+        if name not in seen and 2 * len(texts) < len(fields):
+            log.warning(
+                "column %s is not learned from: %d of its fields are no numbers, as %r",
+                name,
+                len(texts),
+                texts[0],
+            )
+
+
 def _are_classes(table: UserTable, targets: Sequence[str]) -> bool:
-    if not all(table.is_numeric(name) for name in targets):
-        return True
-    return len(targets) == 1 and set(filter(None, table.texts(targets[0]))) <= {"0", "1"}
+    """Whether targets are classes: texts, or 0 and 1 alone.
+
+    Raises:
+        UserError: a column of numbers with a few texts among them, which is neither.
+    """
+    for name in targets:
+        fields = list(filter(None, table.texts(name)))
+        numbers = sum(map(user_tables.is_number, fields))
+        if numbers < len(fields):
+            if 2 * numbers > len(fields):
+                table.numbers([name])  # which says where
+            return True
+    if len(targets) > 1:
+        return False
+    values = table.numbers(targets)
+    return bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())
 
 
 def _usable(
-    table: UserTable, columns: Columns, targets: bool = True
+    table: UserTable, columns: Columns, targets: bool = True, known: Encoding | None = None
 ) -> tuple[list[int], list[tuple[int, str]]]:
-    """Rows that can be used, and why the others cannot."""
+    """Rows that can be used, and why the others cannot.
+
+    Args:
+        known: of the sequences that were trained on, which others have to be like.
+    """
     reasons: dict[int, str] = {}
     if targets:
         fields = [table.texts(name) for name in columns.targets]
@@ -302,7 +352,9 @@ def _usable(
             reasons.setdefault(int(row), f"no value for {columns.seen[gap]}")
     else:
         for row, text in enumerate(table.texts(columns.seen[0])):
-            if fault := columns.fault(text):
+            if not text:
+                reasons.setdefault(row, f"no value for {columns.seen[0]}")
+            elif fault := columns.fault(text):
                 reasons.setdefault(row, fault)
         texts = columns.texts(table)
         if columns.inputs == "molecules":
@@ -314,6 +366,12 @@ def _usable(
             for row, text in enumerate(texts):
                 if not text.isascii() or not text.isprintable() or not text or "?" in text or " " in text:
                     reasons.setdefault(row, f"{text[:200]!r} is no sequence of letters")
+                elif known is not None and len(text) > (known.shape[0] or 0):
+                    reasons.setdefault(
+                        row, f"it has {len(text)} letters, more than any trained on, {known.shape[0]}"
+                    )
+                elif known is not None and (strange := set(text.upper()) - set(known.letters)):
+                    reasons.setdefault(row, f"it has {min(strange)!r}, a letter that was not trained on")
     usable = [row for row in range(len(table.rows)) if row not in reasons]
     return usable, sorted(reasons.items())
 
@@ -367,7 +425,9 @@ def _estimator(record: dict[str, Any], folder: Path) -> Any:
     return kind(architecture, inputs=inputs, ridge=record.get("ridge", "loo"), store=folder / STORE)
 
 
-def _predictions(model: Any, x: Any, columns: Columns, seed: int) -> dict[str, np.ndarray]:
+def _predictions(
+    model: Any, x: Any, columns: Columns, seed: int, lines: Sequence[int]
+) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     if columns.classes:
         probabilities = model.predict_proba(x)
@@ -379,17 +439,19 @@ def _predictions(model: Any, x: Any, columns: Columns, seed: int) -> dict[str, n
         function = model.predict(x, return_std=True, noise=False)[1]
         low, high = model.predict_interval(x)
         best = model.best_values()
-        drawn = model.sample_y(x, 1, random_state=seed)
+        drawn = model.sample_y(x, 1, random_state=seed) if len(x) <= MOST_DRAWN else None
+        if drawn is None:
+            log.warning("no column thompson: %d rows are more than %d", len(x), MOST_DRAWN)
         for k, name in enumerate(columns.targets):
             suffix = f"_{name}" if len(columns.targets) > 1 else ""
             one = [array if array.ndim == 1 else array[:, k] for array in (mean, std, function, low, high)]
             keys = ("prediction", "std", "std_function", "low_95", "high_95")
             found |= {f"{key}{suffix}": array for key, array in zip(keys, one, strict=True)}
             found[f"expected_improvement{suffix}"] = expected_improvement(one[0], one[2], float(best[k]))
-            found[f"thompson{suffix}"] = drawn[..., 0] if drawn.ndim == 2 else drawn[:, k, 0]
+            if drawn is not None:
+                found[f"thompson{suffix}"] = drawn[..., 0] if drawn.ndim == 2 else drawn[:, k, 0]
     places, similarity = model.nearest(x)
-    # The header is line 1.
-    found["nearest_training_line"], found["nearest_similarity"] = places + 2, similarity
+    found["nearest_training_line"], found["nearest_similarity"] = np.array(lines)[places], similarity
     return found
 
 

@@ -43,6 +43,10 @@ def predict(
         from neural_kernels.stages.fit import predict_table
 
         return predict_table(path, given, output, threads, seed)
+    if not path.exists():
+        raise UserError(
+            f"{path} is neither a study's config nor the folder of a model: there is no such file"
+        )
     for flag, value in (("--kernel", kernel), ("--output", output)):
         if value is None:
             raise UserError(f"predictions by a study need {flag}")
