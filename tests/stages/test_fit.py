@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -178,7 +179,7 @@ def test_molecules_are_learned_from_their_smiles(tmp_path: Path) -> None:
         assert np.corrcoef(found[column], found["mass"])[0, 1] > 0.9
 
 
-def table_of(**columns: list[object]) -> pd.DataFrame:
+def table_of(**columns: Any) -> pd.DataFrame:
     return pd.DataFrame({"a": RANDOM.normal(size=40), "b": RANDOM.normal(size=40), **columns})
 
 
