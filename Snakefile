@@ -17,6 +17,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+include: "workflow/rules/planning.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/data.smk"

@@ -131,19 +131,26 @@ def test_scores_need_the_rows_of_every_test_set() -> None:
 
 def test_a_block_that_is_there_by_either_name_needs_nothing() -> None:
     study = study_of()
-    needed = ["results/tiny/features/plain/features.json", f"{TRAIN}/kernel.json"]
-    assert inputs.new_block(study, "FC", "train", 0, 1) == needed
+    assert inputs.new_block(study, "FC", "train", 0, 1) == [f"{TRAIN}/kernel.json"]
     for folder in ("blocks", "kept"):
         touch(f"{TRAIN}/{folder}/0-1.npy")
         assert inputs.new_block(study, "FC", "train", 0, 1) == []
         Path(f"{TRAIN}/{folder}/0-1.npy").unlink()
 
 
+def test_a_block_names_features_where_they_alone_are_missing() -> None:
+    study, features = study_of(), "results/tiny/features/plain/features.json"
+    touch(f"{TRAIN}/kernel.json")
+    assert inputs.new_block(study, "FC", "train", 0, 1) == [f"{TRAIN}/kernel.json", features]
+    touch(features)
+    assert inputs.new_block(study, "FC", "train", 0, 1) == [f"{TRAIN}/kernel.json"]
+
+
 def test_a_block_of_flips_needs_the_one_with_the_same_entries() -> None:
     study = study_of(data=AUGMENTED)
-    assert inputs.new_block(study, "FC", "train", 1, 1)[2:] == [f"{TRAIN}/blocks/0-0.npy"]
-    assert inputs.new_block(study, "FC", "train", 0, 1)[2:] == []
-    assert inputs.new_block(study, "FC", "validation", 0, 1)[2:] == []
+    assert inputs.new_block(study, "FC", "train", 1, 1)[1:] == [f"{TRAIN}/blocks/0-0.npy"]
+    assert inputs.new_block(study, "FC", "train", 0, 1)[1:] == []
+    assert inputs.new_block(study, "FC", "validation", 0, 1)[1:] == []
 
 
 def test_deleted_blocks_are_those_that_are_read_and_not_there() -> None:

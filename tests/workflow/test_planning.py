@@ -52,6 +52,18 @@ def test_a_short_name_is_a_copy_of_the_report_that_its_study_has(project: Projec
         assert (asked["copy_report"], asked[report]) == (1, 1)
 
 
+@pytest.mark.parametrize("profile", ["default", "slurm"])
+def test_a_dry_run_prints_a_line_a_rule_and_verbose_every_job(project: Project, profile: str) -> None:
+    short = project.snakemake("-n", "results/tiny_scaling.pdf", profile=profile).stdout
+    assert jobs(short)["compute_block"] == 7
+    assert not re.search("^rule |reason:", short, re.M)
+    for option in ("--verbose", "-p"):
+        every = project.snakemake("-n", option, "results/tiny_scaling.pdf", profile=profile).stdout
+        assert jobs(every) == jobs(short)
+        assert len(re.findall("^rule compute_block:", every, re.M)) == 7
+        assert "    reason: Missing output files" in every
+
+
 def test_rules_have_their_paths_from_one_place_but_for_logs() -> None:
     for rules in (ROOT / "workflow/rules").glob("*.smk"):
         said = re.findall(r'"results/[^"]+', rules.read_text())

@@ -237,7 +237,7 @@ def test_a_changed_architecture_does_not_throw_blocks_away(finished: Project) ->
 # adds the default one to each.
 @pytest.mark.parametrize(("profile", "threads"), [("default", 64), ("slurm", 8), ("pbs", 8)])
 def test_a_run_is_planned(new_project: Callable[[], Project], profile: str, threads: int) -> None:
-    run = new_project().snakemake(TARGET, "--dry-run", "--cores", "64", profile=profile)
+    run = new_project().snakemake(TARGET, "--dry-run", "--verbose", "--cores", "64", profile=profile)
     assert run.returncode == 0, run.stdout
     assert jobs(run.stdout)["compute_block"] == 7
     planned = re.findall(r"^rule compute_block:(?:\n    .*)*\n    threads: (\d+)$", run.stdout, re.M)
@@ -249,7 +249,9 @@ def test_jobs_ask_for_the_memory_that_follows_from_the_study(
     new_project: Callable[[], Project], profile: str
 ) -> None:
     project = new_project()
-    run = project.snakemake(TARGET, "--dry-run", "--config", "node_memory_mb=9500", profile=profile)
+    run = project.snakemake(
+        TARGET, "--dry-run", "--verbose", "--config", "node_memory_mb=9500", profile=profile
+    )
     assert run.returncode == 0, run.stdout
     asked = {
         rule: int(memory)

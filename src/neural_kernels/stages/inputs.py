@@ -90,8 +90,11 @@ def features(study: Study, kernel: str) -> str:
 
 
 def new_block(study: Study, kernel: str, part: str, i: int, j: int) -> list[str]:
-    """Features, kernel.json, and a block with the same entries where there is one; a block that is there, if only
+    """kernel.json, features, and a block with the same entries where there is one; a block that is there, if only
     by its other name, needs nothing.
+
+    Features are named where they alone are missing: what makes kernel.json needs them too, and a file more of each of
+    some 50,000 blocks is a fifth of what planning takes.
 
     So no date of a file can throw finished blocks away: whether they belong to the data and the architecture
     is decided by their fingerprint, when kernel.json is written and when they are used. (ancient() would say
@@ -100,8 +103,11 @@ def new_block(study: Study, kernel: str, part: str, i: int, j: int) -> list[str]
     names = {"study": study.name, "kernel": kernel, "part": part, "i": i, "j": j}
     if any(os.path.exists(_at(pattern, **names)) for pattern in (folders.BLOCK, folders.KEPT_BLOCK)):
         return []
-    described = _at(folders.KERNEL, **names)
-    return [features(study, kernel), described, *_same_block(study, kernel, part, (i, j))]
+    described, made_from = _at(folders.KERNEL, **names), features(study, kernel)
+    needed = [described]
+    if os.path.exists(described) and not os.path.exists(made_from):
+        needed.append(made_from)
+    return needed + _same_block(study, kernel, part, (i, j))
 
 
 def study_blocks(study: Study, kernel: str | None = None) -> list[str]:
