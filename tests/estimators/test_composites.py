@@ -14,6 +14,7 @@ from sklearn.model_selection import cross_val_score
 
 from neural_kernels import NeuralKernel, NeuralKernelClassifier, NeuralKernelRegressor, kernel_matrix
 from neural_kernels.architectures import Composite, build
+from neural_kernels.blocks import Grid, declare_store, write_block
 from neural_kernels.errors import UserError
 from neural_kernels.estimators import training, weights
 from neural_kernels.metrics.losses import mean_squared_error
@@ -162,12 +163,10 @@ def test_weights_are_chosen_on_examples_at_random_in_a_store_too(
 
 def test_places_of_a_store_are_those_of_its_matrix(tmp_path: Path) -> None:
     K = kernel_matrix(SHALLOW, X)
-    store = training.declare_store(
-        tmp_path, training.Grid(50, 50, 16, symmetric=True), "float64", {"of": "X"}
-    )
+    store = declare_store(tmp_path, Grid(50, 50, 16, symmetric=True), "float64", {"of": "X"})
     for i, j in store.grid.blocks():
         rows, columns = store.grid.row_range(i), store.grid.column_range(j)
-        training.write_block(store, i, j, K[slice(*rows), slice(*columns)], {})
+        write_block(store, i, j, K[slice(*rows), slice(*columns)], {})
     places = np.array([0, 3, 15, 16, 40, 49])
     np.testing.assert_array_equal(training._read_places(store, places), K[np.ix_(places, places)])
 

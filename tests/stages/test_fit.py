@@ -105,8 +105,8 @@ def test_rows_that_cannot_be_used_are_listed(tmp_path: Path, capsys: pytest.Capt
     assert left["reason"].tolist() == [
         "'AC?' is no sequence of letters", "no value for sequence", "no value for fitness",
     ]  # fmt: skip
-    rows = ["ACDEAC", "A A", "ACDEACD", "ACZEAC"]
-    pd.DataFrame({"sequence": rows}).to_csv(tmp_path / "new.1.csv", index=False)
+    fresh = ["ACDEAC", "A A", "ACDEACD", "ACZEAC"]
+    pd.DataFrame({"sequence": fresh}).to_csv(tmp_path / "new.1.csv", index=False)
     assert main(["predict", str(model), str(tmp_path / "new.1.csv")]) == 0
     assert len(pd.read_csv(tmp_path / "new.1_predictions.csv")) == 1
     said = capsys.readouterr().err
