@@ -11,5 +11,5 @@ gc.set_threshold(1_000_000, 50, 1_000)
 # A quiet dry run is to print how many jobs each rule has. Snakemake 9.27 takes that for progress and prints nothing.
 if workflow.output_settings.dryrun:
     for handler in snakemake.logging.logger.handlers:
-        for kept in handler.filters:
+        for kept in (kept for kept in handler.filters if hasattr(kept, "quiet")):
             kept.quiet = set(kept.quiet or ()) - {Quietness.PROGRESS}
