@@ -44,7 +44,7 @@ bench-solver: $(INSTALLED)
 	python benchmarks/solver.py $(ARGS)
 
 # The lock holds all that neural-tangents needs here, which is less than what it asks for: hence --no-deps.
-$(INSTALLED): requirements.lock pyproject.toml setup.py $(wildcard src/neural_kernels/*/native/*)
+$(INSTALLED): requirements.lock pyproject.toml setup.py $(wildcard src/neural_kernels/*/native/*.cpp src/neural_kernels/*/native/*.h)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -207,7 +207,7 @@ def test_a_checkpoint_of_a_version_without_checksums_is_set_aside(
 def test_what_a_kill_leaves_beside_a_checkpoint_is_removed_with_it(problem: Solved, tmp_path: Path) -> None:
     folder, answers = problem
     resume(folder, tmp_path / "c")
-    (own,) = (tmp_path / "c").iterdir()
+    (own,) = (path for path in (tmp_path / "c").iterdir() if path.is_dir())
     for name in (".checkpoint.json.tmp", ".7.0.npz.tmp", ".7.0.npz.abc.tmp", "7.0.npz"):
         (own / name).write_bytes(b"half")
     solution = resume(folder, tmp_path / "c")

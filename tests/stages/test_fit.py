@@ -13,6 +13,7 @@ import pytest
 from neural_kernels import NeuralKernelClassifier, NeuralKernelRegressor
 from neural_kernels.cli import main
 from neural_kernels.datasets.mutations import mutated
+from neural_kernels.reports import fitted_model
 from neural_kernels.stages.fit import expected_improvement
 
 RANDOM = np.random.default_rng(0)
@@ -22,6 +23,12 @@ TABLE["yield"] = 3 + TABLE["a"] + np.abs(TABLE["b"]) + 0.1 * RANDOM.normal(size=
 TABLE["kind"] = np.where(TABLE["a"] > 0, "warm", "cold")
 SEQUENCES = ["".join(RANDOM.choice(list("ACDE"), 6)) for _ in range(40)]
 FITNESS = [sequence.count("A") + 0.1 * RANDOM.normal() for sequence in SEQUENCES]
+
+
+@pytest.fixture(autouse=True)
+def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Baselines are not what is tested here, and take most of the time of a small fit."""
+    monkeypatch.setattr(fitted_model, "TREES", 3)
 
 
 def test_numbers_are_learned_and_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,8 @@ FEWEST = 2 * FOLDS
 """Examples of a target, or of a class, without which baselines have nothing to learn from in a fold."""
 MOST_FOR_BASELINES = 5000
 """Examples beyond which baselines are judged on so many of them."""
+TREES = 100
+"""Of a forest."""
 WORST = 12
 """Examples that are listed."""
 MOST_CLASSES = 30
@@ -143,7 +145,7 @@ def baselines(flat: np.ndarray, truth: np.ndarray) -> dict[str, tuple[np.ndarray
         "Mean": DummyRegressor(),
         "Ridge regression": RidgeCV(np.logspace(-2, 5, 15)),
         "Five nearest neighbours": KNeighborsRegressor(min(5, len(y) - -(-len(y) // FOLDS))),
-        "Random forest": RandomForestRegressor(100, random_state=0, n_jobs=-1),
+        "Random forest": RandomForestRegressor(TREES, random_state=0, n_jobs=-1),
     }
     return {name: (y, cross_val_predict(method, x, y, cv=folds)) for name, method in methods.items()}
 
@@ -268,7 +270,7 @@ def _baselines(flat: np.ndarray, truth: np.ndarray) -> Iterator[tuple[str, float
         "Most frequent class": DummyClassifier(),
         "Logistic regression": LogisticRegression(max_iter=1000),
         "Five nearest neighbours": KNeighborsClassifier(),
-        "Random forest": RandomForestClassifier(100, random_state=0, n_jobs=-1),
+        "Random forest": RandomForestClassifier(TREES, random_state=0, n_jobs=-1),
     }
     for name, method in methods.items():
         yield name, float((cross_val_predict(method, x, y, cv=folds) == y).mean())
