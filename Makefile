@@ -22,8 +22,8 @@ test: export NPROC = 1
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(INSTALLED)
 	# A file of tests stays in one process, so that what its tests share is made once; the longest files come first.
-	# Two processes more than the two cores that this is timed on: those on batch systems wait for most of their time.
-	python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	# More processes than the two cores that this is timed on: those on batch systems wait for most of their time.
+	python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	ruff format --check .

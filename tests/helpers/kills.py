@@ -18,7 +18,7 @@ import kill_server
 import numpy as np
 import pandas as pd
 
-MOST, TIMES = 10, 2
+MOST, TIMES = 16, 3
 VARYING = {
     "seconds",
     "preconditioner_seconds",
