@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from neural_kernels.architectures.composites import Composite
@@ -193,11 +193,10 @@ class Architecture:
     @property
     def terms(self) -> tuple[tuple[float, Architecture], ...]:
         """Weights and networks that are added up; this one alone where it is no sum."""
-        (only, *_) = self.layers
-        if self.is_sum and isinstance(only, WeightedSum):
-            pairs = only.terms
-            return tuple((weight, Architecture(self.name, layers)) for weight, layers in pairs)
-        return ((1.0, self),)
+        if not self.is_sum:
+            return ((1.0, self),)
+        pairs = cast(WeightedSum, self.layers[0]).terms
+        return tuple((weight, Architecture(self.name, layers)) for weight, layers in pairs)
 
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 of the layers: equal exactly where the kernels are the same function."""

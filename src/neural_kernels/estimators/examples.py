@@ -70,7 +70,7 @@ def _kind_of_strings(values: Sequence[Any]) -> Kind:
             f"the strings have the letters {''.join(sorted(letters)) or '(none)'} alone and may be sequences or "
             "SMILES: set inputs='strings' or inputs='molecules'"
         )
-    return "molecules" if letters <= _ATOMS and letters & _ATOMS_ONLY else "strings"
+    return "molecules" if letters <= _ATOMS else "strings"
 
 
 def _column(X: Any) -> Sequence[Any] | None:

@@ -14,10 +14,9 @@ from sklearn.utils import check_array, check_consistent_length
 from neural_kernels.estimators.model import PRECOMPUTED, NeuralKernelModel, value_errors
 from neural_kernels.estimators.studies import opened
 from neural_kernels.prediction import posterior
-from neural_kernels.preprocessing.channels import SMALLEST_SPREAD
-from neural_kernels.preprocessing.targets import TargetScaling, standardize
+from neural_kernels.preprocessing.targets import TargetScaling, fit_scaling, standardize
 from neural_kernels.solvers.cholesky import tasks_by_mask
-from neural_kernels.solvers.criteria import leave_one_out_predictions, negative_log_likelihood
+from neural_kernels.solvers.criteria import InverseFacts, leave_one_out_predictions, negative_log_likelihood
 
 
 class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[misc]
@@ -98,7 +97,7 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
                 raise ValueError(f"y has no value in column {empty[0]}, expected some that are not NaN")
             self._single = values.ndim == 1
             columns = values.reshape(len(values), -1)
-            self._scaling = _scaling(columns)
+            self._scaling = fit_scaling(columns, labels=True)
             self._solve(examples, standardize(self._scaling, columns))
             self._judge()
         return self
@@ -128,7 +127,7 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
         with value_errors():
             x = self._new(X)
             mean = self._in_units(self._mean(x))
-            return (mean, self._shaped(self._std(x, noise, X))) if return_std else mean
+            return (mean, self._shaped(self._std(x, noise))) if return_std else mean
 
     def score(self, X: Any, y: Any) -> float:
         """R squared, the mean over the columns of y of those values that are not NaN."""
@@ -157,13 +156,17 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
 
     def _left_out_scores(self) -> np.ndarray:
         """(n, outputs) errors of what was left out over their spread, in the order in which they were solved."""
-        facts = self._training.facts()
-        if facts is None:
-            raise ValueError("left-out predictions take a kernel that is solved in memory")
+        facts = self._facts()
         coefficients = self._training.solution.coefficients
         # The error a / d, d the diagonal of A^-1, over the root of s^2 / d; none where the values do not vary.
         spread = np.sqrt(self.amplitude_ * facts.diagonal)
         return np.divide(coefficients, spread, out=np.where(spread == 0, 0.0, np.nan), where=spread > 0)
+
+    def _facts(self) -> InverseFacts:
+        facts = self._ready().facts()
+        if facts is None:
+            raise ValueError("left-out predictions take a kernel that is solved in memory")
+        return facts
 
     def best_values(self) -> np.ndarray:
         """The largest value of each column of y, (outputs,)."""
@@ -175,9 +178,7 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
         Raises:
             ValueError: a kernel that was solved out of memory.
         """
-        facts = self._training.facts()
-        if facts is None:
-            raise ValueError("left-out predictions take a kernel that is solved in memory")
+        facts = self._facts()
         spread = np.sqrt(self.amplitude_ / facts.diagonal) * self._scaling.scale
         return self._shaped(self._restored(spread))
 
@@ -210,7 +211,7 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
             drawn = self._scaling.mean[:, None] + self._scaling.scale[:, None] * drawn
             return drawn[:, 0] if self._single else drawn
 
-    def _std(self, x: Any, noise: bool, X: Any) -> np.ndarray:
+    def _std(self, x: Any, noise: bool) -> np.ndarray:
         if self.kernel == PRECOMPUTED:
             raise ValueError(
                 "a spread needs the kernel of each new input with itself, which kernel='precomputed' lacks"
@@ -277,12 +278,3 @@ def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
     """The score that so large a share of (n,) ``scores`` and of a new one stay below; infinite where n is too small."""
     rank = math.ceil((len(scores) + 1) * coverage)
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
-
-
-def _scaling(values: np.ndarray) -> TargetScaling:
-    """Mean and standard deviation of each column; what does not vary keeps its unit."""
-    known = ~np.isnan(values)
-    counts = np.maximum(known.sum(axis=0), 1)
-    mean = np.nansum(values, axis=0) / counts
-    scale = np.sqrt(np.nansum((values - mean) ** 2, axis=0) / counts)
-    return TargetScaling(mean, np.where(scale <= SMALLEST_SPREAD, 1.0, scale))

@@ -289,11 +289,13 @@ def _solved(
 
 def _fits(targets: np.ndarray, budget: int) -> bool:
     """Whether a kernel in a store is read and solved as in memory."""
-    try:
-        check_memory(targets, budget)
-    except UserError:
-        return False
-    return len(targets) <= DIRECT_UP_TO
+    return len(targets) <= DIRECT_UP_TO and _needed_bytes(targets, kernels=1) <= budget
+
+
+def _needed_bytes(targets: np.ndarray, kernels: int) -> int:
+    (n, columns), gaps = targets.shape, bool(np.isnan(targets).any())
+    # A factor stays beside the matrix.
+    return max(direct.working_bytes(n, columns, gaps, judged=True), 8 * n * n * kernels) + 8 * n * n
 
 
 def check_memory(targets: np.ndarray, budget: int, kernels: int = 1) -> None:
@@ -302,13 +304,11 @@ def check_memory(targets: np.ndarray, budget: int, kernels: int = 1) -> None:
     Args:
         kernels: that are added up.
     """
-    (n, columns), gaps = targets.shape, bool(np.isnan(targets).any())
-    # A factor stays beside the matrix.
-    needed = max(direct.working_bytes(n, columns, gaps, judged=True), 8 * n * n * kernels) + 8 * n * n
+    needed = _needed_bytes(targets, kernels)
     if needed > budget:
         raise UserError(
-            f"a fit of {n} examples in memory takes {gibibytes(needed)}, memory allows {gibibytes(budget)}: raise "
-            "memory, or give a folder as store, from which larger kernels are solved out of memory"
+            f"a fit of {len(targets)} examples in memory takes {gibibytes(needed)}, memory allows {gibibytes(budget)}: "
+            "raise memory, or give a folder as store, from which larger kernels are solved out of memory"
         )
 
 

@@ -136,15 +136,19 @@ def _scores(truth: np.ndarray, found: np.ndarray) -> tuple[float, float, float, 
     return float(np.sqrt((errors**2).mean())), float(np.abs(errors).mean()), explained, rank
 
 
+def _sampled(flat: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    chosen = np.random.default_rng(0).permutation(len(truth))[:MOST_FOR_BASELINES]
+    return flat[chosen], truth[chosen]
+
+
 def baselines(flat: np.ndarray, truth: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Values and predictions of simple methods by cross-validation, of at most ``MOST_FOR_BASELINES`` examples."""
-    chosen = np.random.default_rng(0).permutation(len(truth))[:MOST_FOR_BASELINES]
-    x, y = flat[chosen], truth[chosen]
-    folds = KFold(min(FOLDS, len(y)), shuffle=True, random_state=0)
+    x, y = _sampled(flat, truth)
+    folds = KFold(FOLDS, shuffle=True, random_state=0)
     methods = {
         "Mean": DummyRegressor(),
         "Ridge regression": RidgeCV(np.logspace(-2, 5, 15)),
-        "Five nearest neighbours": KNeighborsRegressor(min(5, len(y) - -(-len(y) // FOLDS))),
+        "Five nearest neighbours": KNeighborsRegressor(),
         "Random forest": RandomForestRegressor(TREES, random_state=0, n_jobs=-1),
     }
     return {name: (y, cross_val_predict(method, x, y, cv=folds)) for name, method in methods.items()}
@@ -263,8 +267,7 @@ def _classification(
 
 def _baselines(flat: np.ndarray, truth: np.ndarray) -> Iterator[tuple[str, float]]:
     """Accuracies of simple methods by cross-validation, of at most ``MOST_FOR_BASELINES`` examples."""
-    chosen = np.random.default_rng(0).permutation(len(truth))[:MOST_FOR_BASELINES]
-    x, y = flat[chosen], truth[chosen]
+    x, y = _sampled(flat, truth)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     methods = {
         "Most frequent class": DummyClassifier(),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -233,7 +234,7 @@ def _begin(folder: Path, record: dict[str, Any]) -> None:
     if (folder / MODEL).exists():
         there = read_json(folder / MODEL)
         begun = "ridge" in there or any(folder.glob(f"{STORE}/**/blocks/*"))
-        same = all(there.get(key) == value for key, value in _plain(record).items())
+        same = json.loads(json.dumps(record)).items() <= there.items()
         if not same and not begun:
             write_json(folder / MODEL, record)
         elif not same:
@@ -246,16 +247,6 @@ def _begin(folder: Path, record: dict[str, Any]) -> None:
     if foreign:
         raise UserError(f"{folder} holds {foreign[0]}, expected the folder of a model, or a new one")
     write_json(folder / MODEL, record)
-
-
-def _plain(record: dict[str, Any]) -> dict[str, Any]:
-    """As JSON has it."""
-    return {
-        key: {name: list(part) if isinstance(part, tuple) else part for name, part in value.items()}
-        if isinstance(value, dict)
-        else value
-        for key, value in record.items()
-    }
 
 
 def _tuple(value: Any) -> Any:

@@ -95,6 +95,10 @@ BY_LOO = "Chosen by leave-one-out: no example is held out for it."
 BY_VALIDATION = "Chosen on the validation part of the split."
 
 
+def _head(name: str, what: str, report: str) -> str:
+    return HEAD.format(what=what, name=name, report=report, title=_quoted(name))
+
+
 def _tail(smallest: int, loo: bool) -> str:
     return TAIL.format(
         smallest=smallest,
@@ -120,7 +124,7 @@ def _arrays(name: str, data: Path) -> str:
         )
     method = "{method: zca, regularization: 0.1}" if len(shape) == 4 else "{method: standardize}"
     return (
-        HEAD.format(what=f"A study of {data.name}", name=name, report="scaling", title=_quoted(name))
+        _head(name, f"A study of {data.name}", "scaling")
         + f"""data:
   name: arrays
   path: {_quoted(str(data))}
@@ -146,9 +150,7 @@ def _sequences(name: str, data: Path, targets: list[str] | None) -> str:
     train = sum(part.strip() == "train" for part in table.texts("set"))
     named = "" if wanted == [TARGET] else f"  targets: {_quoted(wanted)}\n"
     return (
-        HEAD.format(
-            what=f"A study of the sequences in {data.name}", name=name, report="scaling", title=_quoted(name)
-        )
+        _head(name, f"A study of the sequences in {data.name}", "scaling")
         + f"""data:
   name: flip
   path: {_quoted(str(data))}
@@ -178,9 +180,7 @@ def _molecules(name: str, data: Path, smiles: str, targets: list[str] | None) ->
     if not wanted:
         raise UserError(f"{data} has no column of numbers beside {smiles}, expected one to learn")
     return (
-        HEAD.format(
-            what=f"A study of the molecules in {data.name}", name=name, report="tasks", title=_quoted(name)
-        )
+        _head(name, f"A study of the molecules in {data.name}", "tasks")
         + f"""data:
   name: smiles
   path: {_quoted(str(data))}
