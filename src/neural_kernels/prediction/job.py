@@ -31,12 +31,19 @@ from neural_kernels.blocks import Grid, KernelStore, declare_store, read_block
 from neural_kernels.blocks import computation as block_computation
 from neural_kernels.blocks.cross_product import predict
 from neural_kernels.engines import Kind, Precision
-from neural_kernels.errors import DamagedFile, UserError
+from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples
 from neural_kernels.prediction import posterior
 from neural_kernels.progress import progress
 from neural_kernels.storage import checksums
-from neural_kernels.storage.files import damaged, read_json, write_atomically, write_json, write_npy
+from neural_kernels.storage.files import (
+    damaged,
+    read_json,
+    read_json_if_sound,
+    write_atomically,
+    write_json,
+    write_npy,
+)
 from neural_kernels.triangles import mirror_upper
 
 log = logging.getLogger(__name__)
@@ -143,18 +150,7 @@ def under_way(folder: Path) -> str | None:
 
 def read_job(folder: Path) -> dict[str, Any] | None:
     """What ``open_job`` wrote into ``folder``, None where it is missing, or was damaged and has been set aside."""
-    return _read(folder / JOB)
-
-
-def _read(record: Path) -> dict[str, Any] | None:
-    """A sealed record, None where it is missing, or was damaged and has been set aside."""
-    if not record.exists():
-        return None
-    try:
-        return read_json(record)
-    except DamagedFile as error:
-        log.warning("%s", error)
-        return None
+    return read_json_if_sound(folder / JOB)
 
 
 def compute(
@@ -286,7 +282,7 @@ def _finish(
 def _is_finished(folder: Path, job: str, kernel: CrossKernel, first: int, keep: bool) -> bool:
     """Whether an earlier run left this chunk of the same job whole."""
     chunks = folder / "chunks"
-    facts = _read(_record_path(folder, first))
+    facts = read_json_if_sound(_record_path(folder, first))
     if facts is None or (facts["job"], facts["inputs"]) != (job, kernel.inputs_hash):
         return False
     for name, checksum in facts["files"].items():

@@ -10,18 +10,14 @@ preconditioner is what there is.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from neural_kernels.errors import DamagedFile
 from neural_kernels.solvers.settings import AUTO, NO_PRECONDITIONER, PreconditionerSettings
-from neural_kernels.storage.files import read_json, write_json
-
-log = logging.getLogger(__name__)
+from neural_kernels.storage.files import read_json_if_sound, write_json
 
 COUNTS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
 """Numbers of random columns that are chosen from."""
@@ -193,17 +189,12 @@ def remembered(
     if directory is None:
         return decide()
     path = directory / FILE
-    if path.exists():
-        try:
-            found = read_json(path)
-        except DamagedFile as error:
-            log.warning("%s", error)
-        else:
-            chosen = found["chosen"]
-            preconditioner = PreconditionerSettings(**chosen.pop("preconditioner"))
-            kept = Acceleration(preconditioner, **chosen)
-            if found["problem"] == problem and kept.random_columns <= room.random_columns:
-                return kept
+    found = read_json_if_sound(path)
+    if found is not None and found["problem"] == problem:
+        chosen = found["chosen"]
+        kept = Acceleration(PreconditionerSettings(**chosen.pop("preconditioner")), **chosen)
+        if kept.random_columns <= room.random_columns:
+            return kept
     chosen_now = decide()
     write_json(path, {"problem": problem, "chosen": asdict(chosen_now)})
     return chosen_now

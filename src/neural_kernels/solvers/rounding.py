@@ -7,23 +7,20 @@ gains at least the shift over that norm; found, far more (docs/performance.md).
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neural_kernels.errors import DamagedFile, UserError
+from neural_kernels.errors import UserError
 from neural_kernels.solvers import checkpoint
 from neural_kernels.solvers.gram import decided, gram_of, root_of
 from neural_kernels.solvers.random_columns import gaussian_columns
 from neural_kernels.solvers.settings import AUTO, FLOAT32, FLOAT64
 from neural_kernels.solvers.store_operator import StoreOperator
 from neural_kernels.solvers.system import System
-from neural_kernels.storage.files import read_json, write_json
-
-log = logging.getLogger(__name__)
+from neural_kernels.storage.files import read_json_if_sound, write_json
 
 SHARE = 10
 """The shift is at least so many times the norm of the rounding."""
@@ -151,11 +148,5 @@ def rounding_norm(operator: StoreOperator) -> float:
 
 
 def _remembered(path: Path | None, problem: str) -> Panels | None:
-    if path is None or not path.exists():
-        return None
-    try:
-        found = read_json(path)
-    except DamagedFile as error:
-        log.warning("%s", error)
-        return None
-    return Panels(**found["panels"]) if found["problem"] == problem else None
+    found = None if path is None else read_json_if_sound(path)
+    return Panels(**found["panels"]) if found is not None and found["problem"] == problem else None

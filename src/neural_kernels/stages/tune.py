@@ -33,7 +33,7 @@ from neural_kernels.metrics.objectives import Objective, objective_named
 from neural_kernels.preprocessing import Part, zca
 from neural_kernels.preprocessing.options import Preprocessing, Zca
 from neural_kernels.storage import checksums, locks
-from neural_kernels.storage.files import damaged, read_json, write_json
+from neural_kernels.storage.files import damaged, read_json, read_json_if_sound, write_json
 from neural_kernels.study import folders
 from neural_kernels.study.folders import data_folder
 from neural_kernels.study.study import Study
@@ -237,12 +237,8 @@ def _start(run: _Run, threads: int | None) -> None:
 
 
 def _is_started(path: Path, spectrum: Path, started: Mapping[str, Any]) -> bool:
-    if not path.exists():
-        return False
-    try:
-        found = read_json(path)
-    except DamagedFile as error:
-        log.warning("%s", error)
+    found = read_json_if_sound(path)
+    if found is None:
         return False
     same = all(found.get(key) == value for key, value in started.items())
     return same and (started["whitening"]["method"] != "zca" or _is_spectrum(spectrum, found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ import numpy as np
 
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.storage import checksums, disk, locks
+
+log = logging.getLogger(__name__)
 
 SEAL = "checksum"
 """The key of a JSON file that holds the checksum of all others."""
@@ -102,6 +105,17 @@ def read_json(path: Path, *vouching: Path, unsealed: bool = False) -> dict[str, 
     if found is not None and found != _seal(value):
         raise damaged(path, "was edited or is damaged: its checksum does not match what it says", *vouching)
     return value
+
+
+def read_json_if_sound(path: Path) -> dict[str, Any] | None:
+    """As ``read_json``, or None where the file is missing, or was damaged and set aside, which the log then says."""
+    if not path.exists():
+        return None
+    try:
+        return read_json(path)
+    except DamagedFile as error:
+        log.warning("%s", error)
+        return None
 
 
 def _seal(value: Mapping[str, Any]) -> str:
