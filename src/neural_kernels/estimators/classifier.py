@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from sklearn.utils.validation import column_or_1d
 
 from neural_kernels.estimators.calibration import probabilities, sharpness
 from neural_kernels.estimators.model import NeuralKernelModel, value_errors
-from neural_kernels.estimators.studies import opened
 from neural_kernels.preprocessing.targets import one_hot
 from neural_kernels.solvers.criteria import leave_one_out_predictions
 
@@ -107,23 +105,3 @@ class NeuralKernelClassifier(ClassifierMixin, NeuralKernelModel):  # type: ignor
         with value_errors():
             x = self._new(X)
             return self._mean(x) + 1 / len(self.classes_)
-
-    @classmethod
-    def from_study(
-        cls,
-        study: str | Path,
-        kernel: str | None = None,
-        *,
-        results: str | Path = "results",
-        size: int | None = None,
-    ) -> NeuralKernelClassifier:
-        """The estimator that a study has solved already; arguments as of ``NeuralKernelRegressor.from_study``.
-
-        Raises:
-            ValueError: something of the study is not there yet, or its task is no classification.
-        """
-        with value_errors():
-            self = cls()
-            opened(self, Path(study), kernel, Path(results), size, classes=True)
-            self._judge()
-            return self

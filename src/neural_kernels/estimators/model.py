@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Self, cast, get_args
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
 from neural_kernels.architectures import Composite
@@ -25,6 +25,7 @@ from neural_kernels.estimators.features import (
     prepared,
     read,
 )
+from neural_kernels.estimators.studies import opened
 from neural_kernels.estimators.training import (
     Choice,
     System,
@@ -259,6 +260,42 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
         out = np.empty_like(rows)
         out[self._order] = rows
         return out
+
+    def _judge(self) -> None:
+        """Set what follows from leaving examples out."""
+        raise NotImplementedError
+
+    def _take_scaling(self, scaling: dict[str, Any] | None) -> None:
+        """Take over how a study scaled its targets; classes have no scale."""
+
+    @classmethod
+    def from_study(
+        cls,
+        study: str | Path,
+        kernel: str | None = None,
+        *,
+        results: str | Path = "results",
+        size: int | None = None,
+    ) -> Self:
+        """The estimator that a study has solved already.
+
+        Args:
+            study: its file, as "config/mine.yaml".
+            kernel: its name there; None where the study has one.
+            results: the folder of results.
+            size: training size, the kernel's largest where None.
+
+        Raises:
+            ValueError: something of the study is not there yet, or its task is the other estimator's.
+
+        Its ``amplitude_`` is that of the largest likelihood, as ``neural-kernels predict`` has it.
+        """
+        with value_errors():
+            self = cls()
+            scaling = opened(self, Path(study), kernel, Path(results), size, classes=is_classifier(self))
+            self._take_scaling(scaling)
+            self._judge()
+            return self
 
     # ------------------------------------------------------------------------- new inputs
 

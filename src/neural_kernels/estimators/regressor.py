@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_array, check_consistent_length
 
 from neural_kernels.estimators.model import PRECOMPUTED, NeuralKernelModel, value_errors
-from neural_kernels.estimators.studies import opened
 from neural_kernels.prediction import posterior
 from neural_kernels.preprocessing.targets import TargetScaling, fit_scaling, standardize
 from neural_kernels.solvers.cholesky import tasks_by_mask
@@ -240,38 +238,12 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
     def _shaped(self, columns: np.ndarray) -> np.ndarray:
         return columns[:, 0] if self._single else columns
 
-    @classmethod
-    def from_study(
-        cls,
-        study: str | Path,
-        kernel: str | None = None,
-        *,
-        results: str | Path = "results",
-        size: int | None = None,
-    ) -> NeuralKernelRegressor:
-        """The estimator that a study has solved already.
-
-        Args:
-            study: its file, as "config/mine.yaml".
-            kernel: its name there; None where the study has one.
-            results: the folder of results.
-            size: training size, the kernel's largest where None.
-
-        Raises:
-            ValueError: something of the study is not there yet, or its task is a classification.
-
-        Its ``amplitude_`` is that of the largest likelihood, as ``neural-kernels predict`` has it.
-        """
-        with value_errors():
-            self = cls()
-            scaling = opened(self, Path(study), kernel, Path(results), size, classes=False)
-            count = self._targets.shape[1]
-            if scaling is None:
-                scaling = {"mean": np.zeros(count), "scale": np.ones(count)}
-            self._scaling = TargetScaling(np.asarray(scaling["mean"]), np.asarray(scaling["scale"]))
-            self._single = count == 1
-            self._judge()
-            return self
+    def _take_scaling(self, scaling: dict[str, Any] | None) -> None:
+        count = self._targets.shape[1]
+        if scaling is None:
+            scaling = {"mean": np.zeros(count), "scale": np.ones(count)}
+        self._scaling = TargetScaling(np.asarray(scaling["mean"]), np.asarray(scaling["scale"]))
+        self._single = count == 1
 
 
 def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
