@@ -125,7 +125,10 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
         with value_errors():
             x = self._new(X)
             mean = self._in_units(self._mean(x))
-            return (mean, self._shaped(self._std(x, noise))) if return_std else mean
+            if not return_std:
+                return mean
+            std = self._shaped(self._function_std(x))
+            return mean, np.hypot(std, self.noise_std_) if noise else std
 
     def score(self, X: Any, y: Any) -> float:
         """R squared, the mean over the columns of y of those values that are not NaN."""
@@ -144,13 +147,27 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
         Raises:
             ValueError: ``coverage`` not between 0 and 1, or a kernel that was solved out of memory.
         """
+        reach = self.interval_reach(coverage)
+        mean, std = self.predict(X, return_std=True)
+        return mean - reach * std, mean + reach * std
+
+    def interval_reach(self, coverage: float = 0.95) -> Any:
+        """How many standard deviations of a new measurement ``predict_interval`` reaches to each side, by column of y.
+
+        Raises:
+            ValueError: as ``predict_interval``.
+        """
         if not 0 < coverage < 1:
             raise ValueError(f"coverage is {coverage!r}, expected between 0 and 1")
-        mean, std = self.predict(X, return_std=True)
         scores = np.abs(self._left_out_scores())
         reach = np.array([conformal_quantile(column[~np.isnan(column)], coverage) for column in scores.T])
-        half = (reach[0] if self._single else reach) * std
-        return mean - half, mean + half
+        return reach[0] if self._single else reach
+
+    @property
+    def noise_std_(self) -> Any:
+        """Standard deviation of a measurement around the function, by column of y and in its units."""
+        noise = np.sqrt(self.amplitude_ * self._training.shift) * self._scaling.scale
+        return noise[0] if self._single else noise
 
     def _left_out_scores(self) -> np.ndarray:
         """(n, outputs) errors of what was left out over their spread, in the order in which they were solved."""
@@ -209,7 +226,7 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
             drawn = self._scaling.mean[:, None] + self._scaling.scale[:, None] * drawn
             return drawn[:, 0] if self._single else drawn
 
-    def _std(self, x: Any, noise: bool) -> np.ndarray:
+    def _function_std(self, x: Any) -> np.ndarray:
         if self.kernel == PRECOMPUTED:
             raise ValueError(
                 "a spread needs the kernel of each new input with itself, which kernel='precomputed' lacks"
@@ -225,8 +242,6 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
                     explained[chunk] = posterior.explained(rows, solved)
             for task in tasks:
                 variance[:, task] = posterior.variances(prior, explained, float(self.amplitude_[task]))
-        if noise:
-            variance += self.amplitude_ * training.shift
         return np.sqrt(variance) * self._scaling.scale
 
     def _masks(self) -> list[tuple[np.ndarray, np.ndarray]]:

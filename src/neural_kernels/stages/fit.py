@@ -426,9 +426,10 @@ def _predictions(
         for name, column in zip(model.classes_, probabilities.T, strict=True):
             found[f"probability_{name}"] = column
     else:
-        mean, std = model.predict(x, return_std=True)
-        function = model.predict(x, return_std=True, noise=False)[1]
-        low, high = model.predict_interval(x)
+        mean, function = model.predict(x, return_std=True, noise=False)
+        std = np.hypot(function, model.noise_std_)
+        reach = model.interval_reach()
+        low, high = mean - reach * std, mean + reach * std
         best = model.best_values()
         drawn = model.sample_y(x, 1, random_state=seed) if len(x) <= MOST_DRAWN else None
         if drawn is None:
