@@ -10,7 +10,9 @@ import numpy as np
 
 from neural_kernels import engines, preprocessing
 from neural_kernels.architectures import Architecture
+from neural_kernels.architectures.composites import Term
 from neural_kernels.engines import Kind, Precision
+from neural_kernels.estimators.defaults import preprocessing_for
 from neural_kernels.estimators.examples import Encoding, encode, kind_of, learned
 from neural_kernels.graphs import Examples
 from neural_kernels.preprocessing.options import Preprocessing
@@ -109,6 +111,21 @@ class SummedFeatures:
         return total
 
 
+@dataclass(frozen=True)
+class How:
+    """How kernels are computed, whatever they see."""
+
+    kind: Kind
+    engine: str
+    precision: Precision
+
+    def features(self, term: Term, encoding: Encoding, fitted: Fitted) -> NeuralFeatures:
+        """The kernel of a term."""
+        return NeuralFeatures(
+            term.architecture, self.kind, self.engine, self.precision, encoding, fitted, term.columns
+        )
+
+
 def seen(X: Any, columns: Columns) -> Any:
     """What a kernel sees of the inputs.
 
@@ -134,7 +151,38 @@ def read(X: Any, columns: Columns, inputs: str, positions: int | None) -> tuple[
     return learned(view, kind_of(view, inputs), positions)
 
 
-def prepared(options: Preprocessing, examples: Examples) -> tuple[Fitted, Examples]:
-    """A preprocessing fitted to training examples, and their features."""
-    fitted = preprocessing.fit_to(options, examples)
-    return fitted, preprocessing.features_of(fitted, examples)
+def is_table(terms: Sequence[Term]) -> bool:
+    """Whether what the kernels see is one table of numbers, which scikit-learn checks."""
+    return len(terms) == 1 and terms[0].columns is None and terms[0].inputs == "table"
+
+
+def side_by_side(views: Sequence[Examples]) -> Any:
+    """Examples as one kernel or several see them."""
+    return views[0] if len(views) == 1 else Several(tuple(views))
+
+
+def together(parts: Sequence[NeuralFeatures], terms: Sequence[Term]) -> Any:
+    """One kernel, or the sum of several with the weights of their terms."""
+    if len(parts) == 1:
+        return parts[0]
+    return SummedFeatures(tuple(parts), tuple(term.weight for term in terms))
+
+
+def fit_views(
+    terms: Sequence[Term], encodings: Sequence[Encoding], views: Sequence[Examples], how: How
+) -> tuple[Any, Any, tuple[Preprocessing, ...]]:
+    """Preprocessing fitted to what each kernel sees of training examples.
+
+    Returns:
+        The kernels (``together``), the features of the examples (``side_by_side``), and each kernel's preprocessing.
+    """
+    parts, features = [], []
+    options = tuple(
+        preprocessing_for(term.preprocessing, encoding.kind)
+        for term, encoding in zip(terms, encodings, strict=True)
+    )
+    for term, encoding, chosen, view in zip(terms, encodings, options, views, strict=True):
+        fitted = preprocessing.fit_to(chosen, view)
+        parts.append(how.features(term, encoding, fitted))
+        features.append(preprocessing.features_of(fitted, view))
+    return together(parts, terms), side_by_side(features), options

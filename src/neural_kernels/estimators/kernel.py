@@ -12,19 +12,19 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from neural_kernels.architectures import Composite
 from neural_kernels.architectures.composites import Term
 from neural_kernels.engines import Kind, Precision
-from neural_kernels.estimators.defaults import preprocessing_for, terms_for
-from neural_kernels.estimators.examples import Encoding, encode, kind_of, learned, numbers_in, strings_of
+from neural_kernels.estimators.defaults import terms_for
+from neural_kernels.estimators.examples import encode, kind_of, learned, numbers_in, strings_of
 from neural_kernels.estimators.features import (
-    NeuralFeatures,
-    Several,
-    SummedFeatures,
-    prepared,
+    How,
+    fit_views,
+    is_table,
     read,
     seen,
+    side_by_side,
+    together,
 )
 from neural_kernels.estimators.model import value_errors
 from neural_kernels.graphs import Examples
-from neural_kernels.preprocessing.transform import Fitted
 
 
 class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[misc]
@@ -72,19 +72,13 @@ class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[mis
         """
         with value_errors():
             terms = self._fitted_terms = self._terms(X)
-            if self._is_table(terms):
+            if is_table(terms):
                 X = np.ascontiguousarray(validate_data(self, X, dtype=np.float64))
-            parts, x, encodings = [], [], []
-            for term in terms:
-                encoding, view = read(X, term.columns, term.inputs, self.sequence_length)
-                fitted, features = prepared(preprocessing_for(term.preprocessing, encoding.kind), view)
-                parts.append(self._part(term, encoding, fitted))
-                x.append(features)
-                encodings.append(encoding)
-            if not self._is_table(terms):
+            found = [read(X, term.columns, term.inputs, self.sequence_length) for term in terms]
+            encodings, views = zip(*found, strict=True)
+            if not is_table(terms):
                 self.n_features_in_ = sum(map(numbers_in, encodings))
-            self.features_ = _together(parts, terms)
-            self.X_fit_ = x[0] if len(x) == 1 else Several(tuple(x))
+            self.features_, self.X_fit_, _ = fit_views(terms, encodings, views, self._how())
             self.features_.kernel(self.X_fit_[:1])  # an architecture that does not fit is said now
         return self
 
@@ -92,7 +86,7 @@ class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[mis
         """The kernel between X and what was fitted on, (m, n) float64."""
         check_is_fitted(self)
         with value_errors():
-            if self._is_table(self._fitted_terms):
+            if is_table(self._fitted_terms):
                 X = np.ascontiguousarray(validate_data(self, X, dtype=np.float64, reset=False))
             return self.features_.kernel(self.features_.of(X), self.X_fit_)
 
@@ -140,29 +134,19 @@ class NeuralKernel(TransformerMixin, BaseEstimator, Kernel):  # type: ignore[mis
             if kind == "strings" and self.sequence_length is None:
                 _check_lengths(view, over)
             encoding, examples = learned(view, kind, self.sequence_length)
-            parts.append(self._part(term, encoding, None))
+            parts.append(self._how().features(term, encoding, None))
             left.append(examples)
             right.append(None if over is None else encode(encoding, over))
-        if len(parts) == 1:
-            return parts[0], left[0], right[0]
-        return (
-            _together(parts, terms),
-            Several(tuple(left)),
-            None if other is None else Several(tuple(cast(list[Examples], right))),
-        )
+        others = None if other is None else side_by_side(cast(list[Examples], right))
+        return together(parts, terms), side_by_side(left), others
 
     def _terms(self, X: Any) -> tuple[Term, ...]:
         if isinstance(self.architecture, Composite):
             return self.architecture.terms
         return terms_for(self.architecture, X, kind_of(X, self.inputs), self.preprocessing)
 
-    @staticmethod
-    def _is_table(terms: tuple[Term, ...]) -> bool:
-        return len(terms) == 1 and terms[0].inputs == "table" and terms[0].columns is None
-
-    def _part(self, term: Term, encoding: Encoding, fitted: Fitted) -> NeuralFeatures:
-        kind, precision = cast(Kind, self.kind), cast(Precision, self.precision)
-        return NeuralFeatures(term.architecture, kind, self.engine, precision, encoding, fitted, term.columns)
+    def _how(self) -> How:
+        return How(cast(Kind, self.kind), self.engine, cast(Precision, self.precision))
 
 
 def _check_lengths(*views: Any) -> None:
@@ -173,9 +157,3 @@ def _check_lengths(*views: Any) -> None:
             f"the strings have from {min(lengths)} to {max(lengths)} letters: set sequence_length, up to which all are "
             "filled in every call"
         )
-
-
-def _together(parts: list[NeuralFeatures], terms: tuple[Term, ...]) -> Any:
-    if len(parts) == 1:
-        return parts[0]
-    return SummedFeatures(tuple(parts), tuple(term.weight for term in terms))

@@ -15,15 +15,17 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 from neural_kernels.architectures import Composite
 from neural_kernels.engines import Kind, Precision
 from neural_kernels.errors import UserError
-from neural_kernels.estimators.defaults import RIDGES, RIDGES_OF_ANY_MATRIX, preprocessing_for, terms_for
+from neural_kernels.estimators.defaults import RIDGES, RIDGES_OF_ANY_MATRIX, terms_for
 from neural_kernels.estimators.examples import numbers_in
 from neural_kernels.estimators.features import (
     CHUNK,
-    NeuralFeatures,
+    How,
     Several,
     SummedFeatures,
-    prepared,
+    fit_views,
+    is_table,
     read,
+    side_by_side,
 )
 from neural_kernels.estimators.studies import opened
 from neural_kernels.estimators.training import (
@@ -134,13 +136,13 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
             matrix = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
             return _symmetric(matrix)
         self._terms = terms_for(self.architecture, X, self.inputs, self.preprocessing)
-        if self._is_table():
+        if is_table(self._terms):
             X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         views = [read(X, term.columns, term.inputs, self.sequence_length) for term in self._terms]
         self._encodings = tuple(encoding for encoding, _ in views)
-        if not self._is_table():
+        if not is_table(self._terms):
             self.n_features_in_ = sum(map(numbers_in, self._encodings))
-        examples = views[0][1] if len(views) == 1 else Several(tuple(view for _, view in views))
+        examples: Examples | Several = side_by_side([view for _, view in views])
         if len(examples) < 2:
             raise ValueError(f"X has n_samples = {len(examples)}, expected at least 2")
         return examples
@@ -175,35 +177,19 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
     def _solve_neural(
         self, examples: Examples | Several, targets: np.ndarray, choice: Choice, budget: int, seed: int
     ) -> Training:
-        several = isinstance(examples, Several)
         views = examples.parts if isinstance(examples, Several) else (examples,)
-        parts, x = [], []
-        self.preprocessing_ = tuple(
-            preprocessing_for(term.preprocessing, encoding.kind)
-            for term, encoding in zip(self._terms, self._encodings, strict=True)
-        )
-        for term, encoding, options, view in zip(
-            self._terms, self._encodings, self.preprocessing_, views, strict=True
-        ):
-            fitted, features = prepared(options, view)
-            kind, precision = cast(Kind, self.kind), cast(Precision, self.precision)
-            parts.append(
-                NeuralFeatures(
-                    term.architecture, kind, self.engine, precision, encoding, fitted, term.columns
-                )
-            )
-            x.append(features)
-        self._x = Several(tuple(x)) if several else x[0]
-        summed = SummedFeatures(tuple(parts), tuple(term.weight for term in self._terms)) if several else None
+        how = How(cast(Kind, self.kind), self.engine, cast(Precision, self.precision))
+        features, self._x, self.preprocessing_ = fit_views(self._terms, self._encodings, views, how)
         system = System(targets, choice, budget, seed, self._weighing())
         if self.store is not None:
-            self.features_, training = solve_in_store(Path(self.store), summed or parts[0], self._x, system)
+            self.features_, training = solve_in_store(Path(self.store), features, self._x, system)
         else:
-            self.features_, training = solve_in_memory(summed or parts[0], self._x, system)
-        self.weights_ = self.features_.weights if isinstance(self.features_, SummedFeatures) else (1.0,)
-        self.architecture_ = (
-            Composite(self._terms).with_weights(self.weights_) if several else self._terms[0].architecture
-        )
+            self.features_, training = solve_in_memory(features, self._x, system)
+        if isinstance(self.features_, SummedFeatures):
+            self.weights_ = self.features_.weights
+            self.architecture_ = Composite(self._terms).with_weights(self.weights_)
+        else:
+            self.weights_, self.architecture_ = (1.0,), self._terms[0].architecture
         return training
 
     def _weighing(self) -> By | None:
@@ -305,13 +291,9 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
         if self.kernel == PRECOMPUTED:
             rows = validate_data(self, X, dtype=np.float64, reset=False)
             return np.ascontiguousarray(rows[:, self._order])
-        if self._is_table():
+        if is_table(self._terms):
             X = validate_data(self, X, dtype=np.float64, reset=False)
         return self.features_.of(X)
-
-    def _is_table(self) -> bool:
-        """Whether X is a table of numbers, which scikit-learn checks."""
-        return len(self._terms) == 1 and self._terms[0].columns is None and self._terms[0].inputs == "table"
 
     def _cross(self, x: Any) -> Iterator[tuple[slice, np.ndarray]]:
         """The kernel between new inputs and training examples, (rows, n) float64, some rows at a time."""
