@@ -31,7 +31,6 @@ from neural_kernels.solvers.criteria import VALIDATION, Criterion, InverseFacts
 from neural_kernels.solvers.definiteness import NotAKernel, NotPositiveDefinite
 from neural_kernels.solvers.ridge import Judgement, select_ridge
 from neural_kernels.solvers.settings import PreconditionerSettings
-from neural_kernels.solvers.store_operator import StoreOperator
 
 log = logging.getLogger(__name__)
 
@@ -159,25 +158,9 @@ class Training:
 
     def _iterated(self, right: np.ndarray) -> np.ndarray:
         assert self.store is not None
-        settings = _settings(Choice((self.solution.record.ridge,), VALIDATION), self.budget // 2, self.seed)
-        operator = StoreOperator(
-            self.store,
-            (0, self.n),
-            memory_budget=self.budget // 2,
-            vectors=2 * COLUMNS,
-            threads=settings.threads,
-        )
-        solve = inverses.iterative_inverse(
-            operator,
-            self.shift,
-            self.solution.record.ridge,
-            settings.preconditioner,
-            settings.stopping,
-            COLUMNS,
-            settings.threads,
-            self.store.dtype,
-        )
-        solved, residuals = solve(right)
+        record = self.solution.record
+        settings = _settings(Choice((record.ridge,), VALIDATION), self.budget, self.seed)
+        solved, residuals = inverses.inverse_of_store(self.store, record, settings, COLUMNS)(right)
         tolerance = settings.stopping.tolerance
         if (residuals > tolerance).any():
             log.warning(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from neural_kernels.blocks import KernelStore
 from neural_kernels.machine.threads import blas_threads
 from neural_kernels.solvers import cholesky, iterative
 from neural_kernels.solvers.block_conjugate_gradients import block_conjugate_gradients
@@ -19,7 +20,9 @@ from neural_kernels.solvers.iterative import ResidualProgress
 from neural_kernels.solvers.operator import Operator, RidgeSystem
 from neural_kernels.solvers.pivots import low_rank_factor
 from neural_kernels.solvers.preconditioners import Identity, Preconditioner, low_rank_family
-from neural_kernels.solvers.settings import PreconditionerSettings
+from neural_kernels.solvers.settings import PreconditionerSettings, Settings
+from neural_kernels.solvers.solution import Record
+from neural_kernels.solvers.store_operator import StoreOperator
 
 Inverse = Callable[[np.ndarray], np.ndarray]
 """(n, k) float64 to (n, k) float64."""
@@ -59,6 +62,36 @@ def direct_inverses(
         return held[mask]
 
     return inverse
+
+
+def inverse_of_store(
+    store: KernelStore, record: Record, settings: Settings, batch: int
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """``iterative_inverse`` of the leading examples of a store that a solve was of, in half of the memory budget.
+
+    Args:
+        record: of the solve, whose n, ridge and shift these are.
+        batch: right-hand sides that share each pass over the matrix.
+    """
+    working = iterative.working_bytes(record.n, batch, settings.preconditioner.used_rank)
+    operator = StoreOperator(
+        store,
+        (0, record.n),
+        memory_budget=max(settings.memory_budget // 2 - working, 0),
+        # A true residual is looked at together with a direction: two vectors a column.
+        vectors=2 * batch,
+        threads=settings.threads,
+    )
+    return iterative_inverse(
+        operator,
+        record.shift,
+        record.ridge,
+        settings.preconditioner,
+        settings.stopping,
+        batch,
+        settings.threads,
+        store.dtype,
+    )
 
 
 def iterative_inverse(

@@ -30,8 +30,7 @@ from neural_kernels.prediction.job import CrossKernel, Group, Predicted
 from neural_kernels.prediction.model import Model, load_model
 from neural_kernels.prediction.table import Uncertainty
 from neural_kernels.preprocessing import preprocess_inputs
-from neural_kernels.solvers import cholesky, inverse, iterative
-from neural_kernels.solvers.store_operator import StoreOperator
+from neural_kernels.solvers import cholesky, inverse
 from neural_kernels.stages.solve import solver_settings
 from neural_kernels.storage import disk, locks
 from neural_kernels.storage.files import write_atomically
@@ -297,27 +296,7 @@ def _groups(model: Model, settings: solvers.Settings, masks: list[np.ndarray]) -
             return inverses()(mask)(right), None
 
         return [Group(known, partial(solve, number)) for number, known in enumerate(masks)]
-    rank = 0 if settings.preconditioner.method == "none" else settings.preconditioner.rank
-    working = iterative.working_bytes(model.n, RIGHT_HAND_SIDES, rank)
-    operator = StoreOperator(
-        model.store,
-        window,
-        memory_budget=max(settings.memory_budget // 2 - working, 0),
-        # A true residual is looked at together with a direction: two vectors a column.
-        vectors=2 * RIGHT_HAND_SIDES,
-        threads=settings.threads,
-    )
-    solve_all = inverse.iterative_inverse(
-        operator,
-        record.shift,
-        record.ridge,
-        settings.preconditioner,
-        settings.stopping,
-        RIGHT_HAND_SIDES,
-        settings.threads,
-        model.store.dtype,
-    )
-    return [Group(masks[0], solve_all)]
+    return [Group(masks[0], inverse.inverse_of_store(model.store, record, settings, RIGHT_HAND_SIDES))]
 
 
 def _uncertainty(
