@@ -239,16 +239,15 @@ def leading_examples(options: DataOptions, seed: int, count: int) -> Examples:
     """
     study = _open(options)
     wanted = _training_rows(study, seed)[0][:count]
-    place_of = {int(row): place for place, row in enumerate(wanted)}
-    found: list[Any] = [None] * len(wanted)
+    ascending, rows, found = np.sort(wanted), [], []
     for chunk in study.train.chunks():
-        for row in range(len(chunk.y)):
-            place = place_of.get(chunk.start + row)
-            if place is not None:
-                found[place] = chunk.x[row : row + 1]
-    if is_graphs(study.train.input_shape):
-        return concatenate(found)
-    return np.concatenate(found)
+        low, high = np.searchsorted(ascending, [chunk.start, chunk.start + len(chunk.y)])
+        if low < high:
+            rows.append(ascending[low:high])
+            found.append(chunk.x[rows[-1] - chunk.start])
+    examples = concatenate(found) if is_graphs(study.train.input_shape) else np.concatenate(found)
+    # Chunks come in any order: back to ascending rows, then to those that are wanted.
+    return examples[np.argsort(np.concatenate(rows))[np.searchsorted(ascending, wanted)]]
 
 
 def _training_rows(study: _Study, seed: int) -> tuple[np.ndarray, np.ndarray]:
