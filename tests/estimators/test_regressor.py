@@ -165,6 +165,16 @@ def test_training_features_are_in_the_order_of_their_coefficients() -> None:
     np.testing.assert_allclose(fitted.predict(NEW), mean, rtol=1e-9)
 
 
+def test_inputs_that_were_read_serve_every_method() -> None:
+    fitted = model().fit(TRAIN, Y[:45])
+    inputs = fitted.read(NEW)
+    np.testing.assert_array_equal(
+        fitted.predict(inputs, return_std=True), fitted.predict(NEW, return_std=True)
+    )
+    np.testing.assert_array_equal(fitted.nearest(inputs), fitted.nearest(NEW))
+    np.testing.assert_array_equal(fitted.sample_y(inputs, 2), fitted.sample_y(NEW, 2))
+
+
 def test_a_score_passes_over_values_that_are_missing() -> None:
     y = np.column_stack([Y, -Y])
     y[::5, 1] = np.nan

@@ -38,6 +38,13 @@ class Several:
 
 
 @dataclass(frozen=True, eq=False)
+class NewInputs:
+    """Inputs that an estimator has read and prepared, in place of X in any of its methods."""
+
+    features: Any
+
+
+@dataclass(frozen=True, eq=False)
 class NeuralFeatures:
     """A kernel with what prepares its inputs.
 

@@ -20,6 +20,7 @@ from neural_kernels.estimators.examples import numbers_in
 from neural_kernels.estimators.features import (
     CHUNK,
     How,
+    NewInputs,
     Several,
     SummedFeatures,
     fit_views,
@@ -285,9 +286,16 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
 
     # ------------------------------------------------------------------------- new inputs
 
+    def read(self, X: Any) -> NewInputs:
+        """New inputs read and prepared once, for several calls: ``predict(model.read(X))`` is ``predict(X)``."""
+        with value_errors():
+            return NewInputs(self._new(X))
+
     def _new(self, X: Any) -> Any:
         """Features of new inputs, or the rows of a precomputed kernel."""
         check_is_fitted(self)
+        if isinstance(X, NewInputs):
+            return X.features
         if self.kernel == PRECOMPUTED:
             rows = validate_data(self, X, dtype=np.float64, reset=False)
             return np.ascontiguousarray(rows[:, self._order])

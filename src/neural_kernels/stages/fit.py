@@ -420,6 +420,7 @@ def _predictions(
     model: Any, x: Any, columns: Columns, seed: int, lines: Sequence[int]
 ) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
+    count, x = len(x), model.read(x)
     if columns.classes:
         probabilities = model.predict_proba(x)
         found["class"] = model.classes_[probabilities.argmax(axis=1)]
@@ -431,9 +432,9 @@ def _predictions(
         reach = model.interval_reach()
         low, high = mean - reach * std, mean + reach * std
         best = model.best_values()
-        drawn = model.sample_y(x, 1, random_state=seed) if len(x) <= MOST_DRAWN else None
+        drawn = model.sample_y(x, 1, random_state=seed) if count <= MOST_DRAWN else None
         if drawn is None:
-            log.warning("no column thompson: %d rows are more than %d", len(x), MOST_DRAWN)
+            log.warning("no column thompson: %d rows are more than %d", count, MOST_DRAWN)
         for k, name in enumerate(columns.targets):
             suffix = f"_{name}" if len(columns.targets) > 1 else ""
             one = [array if array.ndim == 1 else array[:, k] for array in (mean, std, function, low, high)]
