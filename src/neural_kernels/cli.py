@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0; 2 after a mistake of the user's or a limit of the machine, said in one sentence; 128 and
         the number of the signal that ended the program.
     """
-    options = make_parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = make_parser(arguments).parse_args(arguments)
     try:
         with signals_raised():
             _start_logging(options)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 T = TypeVar("T")
 
@@ -22,6 +23,9 @@ def progress(
         total: number of steps of the whole work.
         initial: steps that an earlier run has done.
     """
+    # A job that finds its work done must not wait for it.
+    from tqdm import tqdm
+
     terminal = sys.stderr.isatty()
     return tqdm(
         items,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,6 +48,8 @@ def refusal(text: str) -> PydanticCustomError:
 
 def similar(word: str, known: list[str]) -> str:
     """Which of the ``known`` words are similar, as a remark; empty where none is."""
+    import difflib
+
     found = difflib.get_close_matches(word, known, n=3)
     return f" (similar: {', '.join(found)})" if found else ""
 

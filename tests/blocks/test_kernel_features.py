@@ -263,7 +263,7 @@ def test_flips_stay_flips_by_what_the_first_features_were(
     store = declare_kernel(study, results, "FC", "train")
     features = open_features_folder(study, results, study.kernels["FC"])
     assert kernel_features.check(store, "train", features) == 40
-    monkeypatch.setattr("neural_kernels.preprocessing.followed_by_flips", lambda *_: False)
+    monkeypatch.setattr("neural_kernels.preprocessing.features.followed_by_flips", lambda *_: False)
     elsewhere(monkeypatch, 1e-14)
     preprocess_data(study, results, "plain")
     declare_kernel(study, results, "FC", "train")

@@ -22,7 +22,8 @@ from neural_kernels.engines.rate import default_tile
 from neural_kernels.errors import UserError
 from neural_kernels.metrics.objectives import OBJECTIVES
 from neural_kernels.planning import costs as planning
-from neural_kernels.preprocessing import Part, channels
+from neural_kernels.preprocessing import channels
+from neural_kernels.preprocessing.features import Part
 from neural_kernels.tuning.assessment import Computation, assess
 from neural_kernels.tuning.candidate import Candidate
 

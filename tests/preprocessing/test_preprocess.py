@@ -11,9 +11,10 @@ import pytest
 from data_sections import prepare_data
 from resealing import rewrite
 
-import neural_kernels.preprocessing as preprocessing
+import neural_kernels.preprocessing.features as preprocessing
 from neural_kernels.errors import UserError
-from neural_kernels.preprocessing import preprocess, zca
+from neural_kernels.preprocessing import zca
+from neural_kernels.preprocessing.features import preprocess
 from neural_kernels.preprocessing.options import AsItIs, Standardize, Zca
 
 ZCA = Zca(fit_examples=None)

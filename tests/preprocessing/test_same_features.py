@@ -17,10 +17,10 @@ import pytest
 from data_sections import prepare_data
 from file_faults import Killed, killed_after
 
-import neural_kernels.preprocessing as preprocessing
+import neural_kernels.preprocessing.features as preprocessing
 from neural_kernels import datasets
 from neural_kernels.machine import threads as blas
-from neural_kernels.preprocessing import preprocess
+from neural_kernels.preprocessing.features import preprocess
 from neural_kernels.preprocessing.options import AsItIs, Zca
 from neural_kernels.storage import files
 
@@ -35,7 +35,7 @@ DATA = {
 PROGRAM = """
 import sys
 from pathlib import Path
-import neural_kernels.preprocessing as preprocessing
+import neural_kernels.preprocessing.features as preprocessing
 from neural_kernels.preprocessing.options import Standardize, Zca
 preprocessing._BATCH_BYTES = 2**20
 folder = Path(sys.argv[1])

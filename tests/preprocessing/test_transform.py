@@ -10,7 +10,8 @@ from data_sections import prepare_data
 
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Graphs, made_up, open_examples
-from neural_kernels.preprocessing import TRANSFORM_FILE, channels, preprocess, preprocess_inputs, transform
+from neural_kernels.preprocessing import channels, transform
+from neural_kernels.preprocessing.features import TRANSFORM_FILE, preprocess, preprocess_inputs
 from neural_kernels.preprocessing.options import AsItIs, Standardize, Zca
 from neural_kernels.preprocessing.transform import SavedTransform
 from neural_kernels.storage.files import read_json

@@ -36,7 +36,7 @@ from neural_kernels.metrics.evaluation import evaluate
 from neural_kernels.prediction import job as prediction_job
 from neural_kernels.prediction import posterior
 from neural_kernels.prediction.model import load_model
-from neural_kernels.preprocessing import preprocess_inputs
+from neural_kernels.preprocessing.features import preprocess_inputs
 from neural_kernels.stages import (
     predict as predict_stages,
 )

@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from resealing import rewrite
 from tuning_studies import CONFIG, prepared
 
-from neural_kernels import preprocessing
 from neural_kernels.architectures import build
 from neural_kernels.engines import kernel_matrix, rate
 from neural_kernels.errors import DamagedFile, UserError
-from neural_kernels.preprocessing import preprocess
+from neural_kernels.preprocessing import features as preprocessing
+from neural_kernels.preprocessing.features import preprocess
 from neural_kernels.preprocessing.options import parse_preprocessing
 from neural_kernels.stages import tune as tuning_stages
 from neural_kernels.storage.files import read_json

@@ -11,12 +11,13 @@ import pytest
 import yaml
 from resealing import rewrite
 
-from neural_kernels import blocks, datasets, preprocessing
+from neural_kernels import blocks, datasets
 from neural_kernels.datasets.pools import Chunk, Dataset, Pool, in_memory
 from neural_kernels.engines import kernel_matrix, variances
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Graphs, made_up, open_examples
 from neural_kernels.planning import costs as planning
+from neural_kernels.preprocessing import features as preprocessing
 from neural_kernels.preprocessing.options import Zca
 from neural_kernels.stages.data import prepare_data, preprocess_data
 from neural_kernels.stages.kernels import compute_block, declare_kernel

@@ -11,7 +11,7 @@ import pytest
 from neural_kernels.architectures import build
 from neural_kernels.engines import Precision, kernel_matrix, rate
 from neural_kernels.metrics.objectives import OBJECTIVES, objective_named
-from neural_kernels.preprocessing import Part
+from neural_kernels.preprocessing.features import Part
 from neural_kernels.preprocessing.targets import one_hot
 from neural_kernels.tuning.assessment import Computation, TooCostly, Unusable, assess
 from neural_kernels.tuning.candidate import Candidate

@@ -25,8 +25,6 @@ from neural_kernels import engines
 from neural_kernels.architectures import Architecture
 from neural_kernels.blocks import KernelStore, adopt_block, publish_block, read_block, write_block
 from neural_kernels.blocks.flip_symmetry import is_symmetric_block, same_block
-from neural_kernels.engines import common_windows, representable
-from neural_kernels.engines.rate import default_tile
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples
 from neural_kernels.progress import progress
@@ -110,6 +108,10 @@ def _compute(
     flipped_images: int,
 ) -> None:
     """Compute block (i, j) tile by tile, those that are there left out."""
+    # A job that finds its block whole must not wait for these.
+    from neural_kernels.engines import common_windows, representable
+    from neural_kernels.engines.rate import default_tile
+
     precision: engines.Precision = "float64" if store.dtype == np.float64 else "float32"
     engine_name, chosen = engines.select(engine, architecture, rows.shape[1:])
     (r0, r1), (c0, c1) = store.grid.row_range(i), store.grid.column_range(j)

@@ -23,7 +23,8 @@ import numpy as np
 from neural_kernels import sealed_arrays
 from neural_kernels.blocks import KernelStore
 from neural_kernels.errors import UserError
-from neural_kernels.preprocessing import sketch, sketch_file
+from neural_kernels.preprocessing import sketch
+from neural_kernels.preprocessing.sketch import sketch_file
 from neural_kernels.sealed_arrays import SealedFolder, record_of
 from neural_kernels.storage.files import write_json, write_npy
 

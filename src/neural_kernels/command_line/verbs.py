@@ -463,8 +463,14 @@ OF_RULES = (
 )
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all verbs; what it gives has the chosen ``Verb`` under ``chosen``."""
+def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of all verbs; what it gives has the chosen ``Verb`` under ``chosen``.
+
+    Args:
+        arguments: what will be parsed. Where they name verbs, others are left out, since a block job must not wait
+            for thirty parsers.
+    """
+    every = (*FOR_PEOPLE, *OF_RULES)
     parser = OneSentenceParser(
         prog="neural-kernels",
         description="Exact kernel regression with infinite-width neural networks. The workflow calls most verbs: "
@@ -476,7 +482,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     parser.add_argument("--log", type=options.path, help="also write messages to this file")
     verbs = parser.add_subparsers(required=True, metavar="<verb>", dest="verb", help="one of those below")
-    for verb in (*FOR_PEOPLE, *OF_RULES):
+    for verb in [verb for verb in every if verb.name in arguments] or every:
         # Without ``help`` the verb is not listed twice.
         sub = verbs.add_parser(verb.name, description=verb.text)
         sub.add_argument("config", metavar=verb.called, type=options.path, help=verb.config)

@@ -13,10 +13,9 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
 
 from neural_kernels import sealed_arrays
 from neural_kernels.datasets import (
@@ -42,6 +41,7 @@ from neural_kernels.datasets.writing import COPIES_FILE, write_parts
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES, Examples, concatenate, is_graphs
 from neural_kernels.names import TEST_SET_EXPECTED, is_test_set_name
+from neural_kernels.sections import NamedBy
 from neural_kernels.storage.files import read_json, write_json
 from neural_kernels.storage.large_arrays import made_alone
 
@@ -86,10 +86,7 @@ OPTIONS = (
     smiles.Options,
     tiny_imagenet.Options,
 )
-if TYPE_CHECKING:
-    Data = DataOptions
-else:
-    Data = Annotated[Union[OPTIONS], Field(discriminator="name")]  # noqa: UP007
+Data = Annotated[DataOptions, NamedBy("name", OPTIONS)]
 
 
 @dataclass(frozen=True)

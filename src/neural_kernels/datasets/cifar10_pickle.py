@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import pickletools
 from typing import Any
 
 import numpy as np
@@ -97,6 +96,8 @@ def check_opcodes(content: bytes, rows: int) -> None:
             the unpickler beyond them.
         ValueError: a text that is longer than what is left, or no instruction.
     """
+    import pickletools
+
     most = _MOST_OF_AN_IMAGE * rows + _MOST_OF_A_BATCH
     of_a_batch = 0
     for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(content)), start=1):

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels import engines, preprocessing
+from neural_kernels import engines
 from neural_kernels.architectures import Architecture
 from neural_kernels.architectures.composites import Term
 from neural_kernels.engines import Kind, Precision
 from neural_kernels.estimators.defaults import preprocessing_for
 from neural_kernels.estimators.examples import Encoding, encode, kind_of, learned
 from neural_kernels.graphs import Examples
+from neural_kernels.preprocessing import features as preprocessing
 from neural_kernels.preprocessing.options import Preprocessing
 from neural_kernels.preprocessing.transform import Fitted
 

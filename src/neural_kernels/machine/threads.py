@@ -16,11 +16,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
-
-from threadpoolctl import ThreadpoolController, threadpool_limits
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from neural_kernels.errors import UserError
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 THREADS_VARIABLE = "NEURAL_KERNELS_THREADS"
 
@@ -59,6 +60,9 @@ def thread_limit(threads: int | None) -> Iterator[None]:
     if threads is None:
         yield
         return
+    # A job that finds its work done must not wait for it.
+    from threadpoolctl import threadpool_limits
+
     with environment(THREADS_VARIABLE, str(threads)), threadpool_limits(threads):
         yield
 
@@ -86,6 +90,7 @@ def blas_threads(count: int) -> AbstractContextManager[Any]:
 def _controller() -> ThreadpoolController:
     # Looking for the loaded libraries takes milliseconds, as long as a product with the preconditioner.
     import scipy.linalg  # noqa: F401
+    from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 

@@ -11,7 +11,8 @@ import numpy as np
 from neural_kernels import blocks
 from neural_kernels.blocks import KernelStore, kernel_features
 from neural_kernels.errors import UserError
-from neural_kernels.preprocessing import TRANSFORM_FILE, transform
+from neural_kernels.preprocessing import transform
+from neural_kernels.preprocessing.features import TRANSFORM_FILE
 from neural_kernels.preprocessing.transform import SavedTransform
 from neural_kernels.solvers import Solution, solved_size
 from neural_kernels.study.folders import features_folder, open_features_folder, solution_folder, store_folder

@@ -8,6 +8,7 @@ by more than rounding have other projections there: that all of them agree by ch
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
@@ -92,3 +93,8 @@ def _directions(what: str, size: int) -> np.ndarray:
     """(size, PROJECTIONS), uniform from -1 to 1, the same for ever: not of a generator that a library may change."""
     drawn = np.frombuffer(hashlib.shake_256(what.encode()).digest(8 * PROJECTIONS * size), "<u8")
     return (drawn >> np.uint64(11)).reshape(size, PROJECTIONS) * 2.0**-52 - 1.0
+
+
+def sketch_file(features: Path) -> Path:
+    """The file with the sketch of the features in the file ``features``."""
+    return features.with_suffix(".sketch.npy")

@@ -6,9 +6,10 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from neural_kernels import datasets, preprocessing
+from neural_kernels import datasets
 from neural_kernels.errors import UserError
 from neural_kernels.planning import costs as planning
+from neural_kernels.preprocessing import features as preprocessing
 from neural_kernels.stages.data_fit import check_fit
 from neural_kernels.study import config_files, published_table, split_comparison
 from neural_kernels.study.folders import data_folder

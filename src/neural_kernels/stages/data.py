@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neural_kernels import datasets, preprocessing
+from neural_kernels import datasets
 from neural_kernels.errors import UserError
 from neural_kernels.planning import costs as planning
+from neural_kernels.preprocessing import features as preprocessing
 from neural_kernels.stages.check import check_study
 from neural_kernels.storage.files import read_json
 from neural_kernels.study.folders import FEATURES, at, data_folder

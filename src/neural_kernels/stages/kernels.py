@@ -1,7 +1,8 @@
 """From features to blocks of kernels: the stages of the rules declare_kernel and compute_block.
 
 A study starts some ten thousand of these, most of them blocks: solvers, tables and plots are imported by the stages
-after these alone, since pandas alone would double the time that one takes to start.
+after these alone, since pandas alone would double the time that one takes to start, and what few of these need is
+imported there.
 """
 
 from __future__ import annotations
@@ -15,12 +16,10 @@ import numpy as np
 
 from neural_kernels import blocks, sealed_arrays
 from neural_kernels.architectures import is_flip_symmetric
-from neural_kernels.blocks import Grid, KernelStore, importing, kernel_features
+from neural_kernels.blocks import Grid, KernelStore, kernel_features
 from neural_kernels.blocks import computation as block_computation
-from neural_kernels.blocks.kernel_files import open_kernel
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.machine.threads import thread_limit
-from neural_kernels.planning import costs as planning
 from neural_kernels.progress import progress
 from neural_kernels.sealed_arrays import SealedFolder
 from neural_kernels.study.folders import features_folder, open_features_folder, store_folder
@@ -35,11 +34,13 @@ def declare_kernel(study: Study, results: Path, kernel_name: str, part: str) -> 
     Raises:
         UserError: blocks of another kernel are there already, or the disk cannot hold the study.
     """
+    from neural_kernels.planning.costs import check_disk
+
     check_owner(study)
     kernel = kernel_named(study, kernel_name)
     folder = open_features_folder(study, results, kernel)
     features = folder.summary
-    planning.check_disk(study, features["input_shape"], features["outputs"], results)
+    check_disk(study, features["input_shape"], features["outputs"], results)
     if part not in features["parts"]:
         raise UserError(
             f"study {study.name} has no part {part!r}, expected one of {', '.join(features['parts'])}"
@@ -93,6 +94,9 @@ def compute_block(
     features = open_features_folder(study, results, kernel)
     flipped_images = kernel_features.check(store, part, features)
     if kernel.imported is not None:
+        from neural_kernels.blocks import importing
+        from neural_kernels.blocks.kernel_files import open_kernel
+
         if store.description["first_row"] != _first_row(kernel, features, part):
             raise UserError(
                 f"{kernel.imported} holds another kernel than {store.directory} was declared with, expected the same"
@@ -123,6 +127,9 @@ def compute_block(
 
 def _first_row(kernel: Kernel, features: SealedFolder, part: str) -> str:
     """What tells the rows of ``part`` in the files of an imported kernel from those of another one."""
+    from neural_kernels.blocks import importing
+    from neural_kernels.blocks.kernel_files import open_kernel
+
     assert kernel.imported is not None
     source = open_kernel(kernel.imported, kernel.kind)
     row = int(_source_rows(features, part, (0, 1))[0])

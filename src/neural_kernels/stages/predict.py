@@ -29,7 +29,7 @@ from neural_kernels.prediction import table as predictions_table
 from neural_kernels.prediction.job import CrossKernel, Group, Predicted
 from neural_kernels.prediction.model import Model, load_model
 from neural_kernels.prediction.table import Uncertainty
-from neural_kernels.preprocessing import preprocess_inputs
+from neural_kernels.preprocessing.features import preprocess_inputs
 from neural_kernels.solvers import cholesky, inverse
 from neural_kernels.stages.solve import solver_settings
 from neural_kernels.storage import disk, locks

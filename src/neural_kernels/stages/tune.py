@@ -24,13 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural_kernels import engines, preprocessing, sealed_arrays
+from neural_kernels import engines, sealed_arrays
 from neural_kernels.datasets.pools import Task
 from neural_kernels.errors import DamagedFile, UserError
 from neural_kernels.graphs import Graphs
 from neural_kernels.machine.threads import thread_limit
 from neural_kernels.metrics.objectives import Objective, objective_named
-from neural_kernels.preprocessing import Part, zca
+from neural_kernels.preprocessing import features as preprocessing
+from neural_kernels.preprocessing import zca
+from neural_kernels.preprocessing.features import Part
 from neural_kernels.preprocessing.options import Preprocessing, Zca
 from neural_kernels.storage import checksums, locks
 from neural_kernels.storage.files import damaged, read_json, read_json_if_sound, write_json

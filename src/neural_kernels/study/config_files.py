@@ -6,7 +6,6 @@ table of what was run beside what is published config/tables/<table>.yaml.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -73,5 +72,7 @@ def names(directory: Path) -> Iterator[str]:
 def _similar(path: Path) -> str:
     """Which files beside ``path``, which is not there, have a similar name; empty where none has."""
     known = names(path.parent) if is_name(path.stem) else []
+    import difflib
+
     found = difflib.get_close_matches(path.stem, list(known), n=3)
     return f" (similar: {', '.join(found)})" if found else ""

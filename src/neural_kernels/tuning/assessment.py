@@ -15,7 +15,7 @@ from neural_kernels.engines import common_windows, rate
 from neural_kernels.errors import UserError
 from neural_kernels.metrics import evaluation
 from neural_kernels.metrics.objectives import Objective
-from neural_kernels.preprocessing import Part
+from neural_kernels.preprocessing.features import Part
 from neural_kernels.solvers.cholesky import solve_cholesky
 from neural_kernels.solvers.criteria import InverseFacts, leave_one_out_predictions
 from neural_kernels.solvers.ridge import Judgement, Validation, select_ridge
