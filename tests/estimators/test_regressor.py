@@ -364,3 +364,15 @@ def test_a_kernel_larger_than_memory_is_solved_from_its_store(
     )
     again = pickle.loads(pickle.dumps(outside))
     np.testing.assert_array_equal(again.predict(NEW), outside.predict(NEW))
+
+
+def test_spreads_of_many_inputs_come_from_one_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = RANDOM.normal(size=(300, X.shape[1]))
+    inside = model(ridge="likelihood", ridges=[1e-2]).fit(TRAIN, Y[:45])
+    monkeypatch.setattr(training, "DIRECT_UP_TO", 10)
+    monkeypatch.setattr(training, "EDGE", 16)
+    monkeypatch.setattr("neural_kernels.solvers.inverse.SPACE_COLUMNS", 4)
+    outside = model(ridge=1e-2, store=tmp_path / "store").fit(TRAIN, Y[:45])
+    expected, found = inside.predict(many, return_std=True)[1], outside.predict(many, return_std=True)[1]
+    np.testing.assert_allclose(found, expected, rtol=0.05)
+    assert np.median(np.abs(found / expected - 1)) < 0.005

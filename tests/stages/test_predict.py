@@ -695,3 +695,64 @@ def test_a_job_whose_record_did_not_fit_on_the_disk_can_be_begun(tmp_path: Path)
     prediction_job.open_job(tmp_path / "job", {"chunk": 1}, {})
     with pytest.raises(UserError, match="holds unfinished predictions of other inputs"):
         prediction_job.open_job(tmp_path / "job", {"chunk": 2}, {})
+
+
+# --------------------------------------------------------------------------------- many variances
+
+
+@pytest.fixture(scope="module")
+def iterated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+    config = CONFIG | {"solver": CONFIG["solver"] | {"direct_up_to": 30}}
+    study, results = make(tmp_path_factory.mktemp("iterated"), config)
+    solve_all(study, results)
+    return study, results
+
+
+MANY = np.random.default_rng(5).normal(2, 3, (300, 4))
+
+
+def test_variances_of_many_inputs_lie_where_the_table_says(
+    iterated: tuple[Study, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neural_kernels.solvers.inverse.SPACE_COLUMNS", 4)
+    table = predicted(iterated, tmp_path / "many.parquet", MANY, wanted=Wanted(True))
+    assert "variance_residual" not in table
+    for task in (0, 1):
+        mean, covariance, noise = textbook(iterated, 50, task, MANY)
+        exact, found = np.diag(covariance), table[f"variance_{task}"]
+        np.testing.assert_allclose(table[f"prediction_{task}"], mean, rtol=1e-8)
+        np.testing.assert_allclose(found, exact, rtol=0.2)
+        assert np.median(np.abs(found / exact - 1)) < 0.01
+        least, most = table[f"variance_least_{task}"], table[f"variance_most_{task}"]
+        assert np.mean((least <= exact) & (exact <= most)) > 0.9
+        np.testing.assert_allclose(table[f"std_{task}"] ** 2, found + noise)
+
+
+def test_each_variance_can_be_asked_for(iterated: tuple[Study, Path], tmp_path: Path) -> None:
+    table = predicted(iterated, tmp_path / "each.parquet", MANY, wanted=Wanted(each_variance=True))
+    assert (table.pop("variance_residual") < 1e-12).all()
+    assert "variance_least_0" not in table
+    _, covariance, _ = textbook(iterated, 50, 0, MANY)
+    np.testing.assert_allclose(table["variance_0"], np.diag(covariance), rtol=1e-8)
+
+
+def test_many_variances_go_on_after_a_kill(
+    iterated: tuple[Study, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neural_kernels.solvers.inverse.SPACE_COLUMNS", 4)
+    monkeypatch.setattr("neural_kernels.solvers.inverse.SECONDS", 0.0)
+    monkeypatch.setattr(predict_stages, "CHUNK_ROWS", 90)
+    whole = predicted(iterated, tmp_path / "whole.parquet", MANY, wanted=Wanted(True))
+    ended = 0
+    # Each run ends a little later, in the single solves, the space and the chunks.
+    for left in range(1, 400, 9):
+        with monkeypatch.context() as patch:
+            killed_after(left, OPERATIONS, patch)
+            try:
+                resumed = predicted(iterated, tmp_path / "killed.parquet", MANY, wanted=Wanted(True))
+            except Killed:
+                ended += 1
+                continue
+        break
+    assert ended > 3
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)

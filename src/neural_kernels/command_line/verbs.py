@@ -214,6 +214,11 @@ FOR_PEOPLE = (
                 default=0,
                 help="of the samples, default %(default)s",
             ),
+            _option(
+                "--each-variance",
+                action="store_true",
+                help="add posterior variances, of many inputs too by an iterative solve for each",
+            ),
             THREADS,
         ),
         reads="path",

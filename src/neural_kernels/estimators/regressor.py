@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from neural_kernels.prediction import posterior
 from neural_kernels.preprocessing.targets import TargetScaling, fit_scaling, standardize
 from neural_kernels.solvers.cholesky import tasks_by_mask
 from neural_kernels.solvers.criteria import InverseFacts, leave_one_out_predictions, negative_log_likelihood
+from neural_kernels.solvers.quadratic_forms import KNOWN, MOST_SOLVED
 
 
 class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[misc]
@@ -235,7 +238,9 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
         variance = np.empty((len(x), self._targets.shape[1]))
         for known, tasks in self._masks():
             explained = np.zeros(len(x))
-            if known.any():
+            if known.all() and not training.direct and len(x) > MOST_SOLVED:
+                explained = self._explained_by_one_space(x, prior)
+            elif known.any():
                 for chunk, cross in self._cross(x):
                     rows = cross[:, known]
                     solved = training.solve(known, np.ascontiguousarray(rows.T))
@@ -243,6 +248,17 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
             for task in tasks:
                 variance[:, task] = posterior.variances(prior, explained, float(self.amplitude_[task]))
         return np.sqrt(variance) * self._scaling.scale
+
+    def _explained_by_one_space(self, x: Any, prior: np.ndarray) -> np.ndarray:
+        """What the data explain of each variance, (m,), where a solve for each input would take too long."""
+        chosen = np.sort(np.random.default_rng(0).choice(len(x), KNOWN, replace=False))
+        rows = np.concatenate([cross for _, cross in self._cross(x[chosen])])
+        explained = np.empty(len(x))
+        with tempfile.TemporaryDirectory() as folder:
+            forms = self._ready().forms(np.ascontiguousarray(rows.T), prior[chosen], Path(folder))
+            for chunk, cross in self._cross(x):
+                explained[chunk] = forms(np.ascontiguousarray(cross.T)).value
+        return explained
 
     def _masks(self) -> list[tuple[np.ndarray, np.ndarray]]:
         return tasks_by_mask(~np.isnan(self._targets))

@@ -29,6 +29,7 @@ from neural_kernels.solvers import cholesky as direct
 from neural_kernels.solvers import inverse as inverses
 from neural_kernels.solvers.criteria import VALIDATION, Criterion, InverseFacts
 from neural_kernels.solvers.definiteness import NotAKernel, NotPositiveDefinite
+from neural_kernels.solvers.quadratic_forms import Forms
 from neural_kernels.solvers.ridge import Judgement, select_ridge
 from neural_kernels.solvers.settings import PreconditionerSettings
 
@@ -156,10 +157,32 @@ class Training:
             )
         return self._iterated(right)
 
+    def forms(self, rows: np.ndarray, prior: np.ndarray, directory: Path) -> Callable[[np.ndarray], Forms]:
+        """What gives k^T (K + shift I)^-1 k of many new inputs, of a kernel too large to factorise.
+
+        Args:
+            rows: (n, m) of the kernel, of m of these inputs drawn at random.
+            prior: (m,) the kernel of each with itself.
+            directory: where a Krylov space is kept meanwhile.
+        """
+        assert self.store is not None
+        explained = np.einsum("ij,ij->j", rows, self._iterated(rows))
+        return inverses.forms_of_store(
+            self.store,
+            self.solution.record,
+            self._settings(),
+            (rows, explained),
+            prior - explained,
+            directory,
+            self.store.fingerprint,
+        )
+
+    def _settings(self) -> Settings:
+        return _settings(Choice((self.solution.record.ridge,), VALIDATION), self.budget, self.seed)
+
     def _iterated(self, right: np.ndarray) -> np.ndarray:
         assert self.store is not None
-        record = self.solution.record
-        settings = _settings(Choice((record.ridge,), VALIDATION), self.budget, self.seed)
+        record, settings = self.solution.record, self._settings()
         solved, residuals = inverses.inverse_of_store(self.store, record, settings, COLUMNS)(right)
         tolerance = settings.stopping.tolerance
         if (residuals > tolerance).any():

@@ -5,6 +5,7 @@ a kill; the folder is removed once the output is there:
 
     job.json                what is computed: files of another job are never used
     inputs.npy              features of the new inputs, written anew by every run
+    known.json, space/      where variances come from a Krylov space (``many_variances``)
     chunks/<first>/         store of one block, a chunk's inputs against the training examples; tile by tile
     chunks/<first>.npz      mean and explained variance of the chunk, whose block is then deleted
     chunks/<first>.json     says that the chunk is finished, of which job it is, and the checksums of its files
@@ -19,7 +20,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples
 from neural_kernels.prediction import posterior
 from neural_kernels.progress import progress
+from neural_kernels.solvers.quadratic_forms import Forms
 from neural_kernels.storage import checksums
 from neural_kernels.storage.files import (
     damaged,
@@ -78,10 +80,12 @@ class Group:
     Attributes:
         known: (n,) bool, the labelled examples.
         solve: (labelled, k) to (K + shift I)^-1 of it, and the relative residuals (k,), None where it is direct.
+        forms: (labelled, k) to what the data explain of k inputs, in place of ``solve``; None where each is solved for.
     """
 
     known: np.ndarray
     solve: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+    forms: Callable[[np.ndarray], Forms] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,19 @@ class Predicted:
         mean: (m, C) posterior mean.
         prior: (m,) k(x, x), or empty where no variance was asked for.
         explained: (m, groups), see ``posterior.explained``; as many groups as were given.
-        residuals: (m,) relative residual of an input's iterative solve, 0 where it is direct.
+        least, most: (m, groups), between which it lies for 95 % of the inputs where it comes from ``Group.forms``.
+        residuals: (m,) relative residual of an input's iterative solve, 0 where it is direct or there was none.
     """
 
     mean: np.ndarray
     prior: np.ndarray
     explained: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
     residuals: np.ndarray
+
+
+PREDICTED = tuple(field.name for field in fields(Predicted))
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
@@ -138,7 +148,7 @@ OWN_EDGE = 2048
 
 
 JOB = "job.json"
-NAMES = (JOB, "inputs.", "chunks", "own")
+NAMES = (JOB, "inputs.", "chunks", "own", "known.json", "space")
 """How the names in a job's folder begin."""
 
 
@@ -249,7 +259,8 @@ def _finish(
     store = _chunk_store(folder, kernel, chunk)
     _compute_block(store, 0, 0, kernel, kernel.inputs[first:end], kernel.train)
     (mean,) = predict(store, end - first, [(0, len(coefficients))], [coefficients])
-    explained, residuals = np.zeros((end - first, len(groups))), np.zeros(end - first)
+    value, least, most = np.zeros((3, end - first, len(groups)))
+    residuals = np.zeros(end - first)
     prior = np.empty(0)
     if groups:
         cross = read_block(store, 0, 0).astype(np.float64, copy=False)
@@ -264,14 +275,21 @@ def _finish(
             if not group.known.any():
                 continue
             known = cross if group.known.all() else cross[:, group.known]
+            if group.forms is not None:
+                value[:, number], least[:, number], most[:, number] = group.forms(
+                    np.ascontiguousarray(known.T)
+                )
+                continue
             solved, relative = group.solve(np.ascontiguousarray(known.T))
-            explained[:, number] = posterior.explained(known, solved)
+            explained = posterior.explained(known, solved)
+            value[:, number], least[:, number], most[:, number] = explained, explained, explained
             if relative is not None:
                 residuals = np.maximum(residuals, relative)
             if keep:
                 files.append(_solved_path(folder, first, number))
                 write_npy(files[-1], solved)
-    arrays = {"mean": mean, "prior": prior, "explained": explained, "residuals": residuals}
+    arrays = {"mean": mean, "prior": prior, "explained": value, "least": least, "most": most}
+    arrays |= {"residuals": residuals}
     write_atomically(files[0], lambda file: np.savez(file, allow_pickle=False, **arrays))
     sums = {str(path.relative_to(folder / "chunks")): checksums.of_file(path) for path in files}
     write_json(_record_path(folder, first), {"job": job, "inputs": kernel.inputs_hash, "files": sums})
@@ -296,7 +314,7 @@ def _load(folder: Path, first: int) -> tuple[np.ndarray, ...]:
     path = _chunk_path(folder, first)
     _check(folder, first, path)
     with np.load(path, allow_pickle=False) as arrays:
-        return tuple(arrays[name] for name in ("mean", "prior", "explained", "residuals"))
+        return tuple(arrays[name] for name in PREDICTED)
 
 
 def _load_solved(folder: Path, first: int, group: int) -> np.ndarray:

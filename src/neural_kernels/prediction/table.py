@@ -12,6 +12,7 @@ import pandas as pd
 from neural_kernels.errors import UserError
 
 CLASS, RESIDUAL = "class", "variance_residual"
+LEAST, MOST = "variance_least", "variance_most"
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class Outputs:
 class Uncertainty:
     """Posterior variances (m, C) and variances of the noise (C,), in the units of the targets squared.
 
-    ``residuals`` are those of the iterative solves for the variances, (m,), or None for direct ones.
+    ``residuals`` are those of the iterative solves for the variances, (m,), or None where there were none; ``bounds``
+    what the variances lie between for 95 % of the inputs, (m, C) each, or None where each was solved for.
     """
 
     variance: np.ndarray
     noise: np.ndarray
     residuals: np.ndarray | None
+    bounds: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def outputs_of(described: Mapping[str, Any]) -> Outputs:
@@ -82,8 +85,8 @@ def build(
     Returns:
         The columns of ``identifiers``; ``prediction``, or ``class`` and a ``score`` for each class; ``variance``
         of the function and its root ``std_function``, ``noise_variance``, and ``std``, what a new measurement is
-        expected within; ``sample_0`` and so on. Where there are several outputs, their names follow, as in
-        ``prediction_solubility``.
+        expected within; ``variance_least`` and ``variance_most`` where there are bounds; ``sample_0`` and so on.
+        Where there are several outputs, their names follow, as in ``prediction_solubility``.
     """
     columns: dict[str, Any] = {}
     if outputs.classes:
@@ -99,6 +102,8 @@ def build(
             columns[outputs.column("std", k)] = np.sqrt(variance + noise)
             columns[outputs.column("std_function", k)] = np.sqrt(variance)
             columns[outputs.column("noise_variance", k)] = np.full(len(mean), noise)
+            for what, bound in zip((LEAST, MOST), uncertainty.bounds or (), strict=False):
+                columns[outputs.column(what, k)] = bound[:, k] * outputs.scale[k] ** 2
         if uncertainty.residuals is not None:
             columns[RESIDUAL] = uncertainty.residuals
     if samples is not None:
@@ -117,7 +122,8 @@ def check_names(
     Raises:
         UserError: the column is named.
     """
-    whats = [outputs.predicted, *["variance", "std", "std_function", "noise_variance"][: 4 * variance]]
+    whats = [outputs.predicted]
+    whats += ["variance", "std", "std_function", "noise_variance", LEAST, MOST] if variance else []
     whats += [f"sample_{s}" for s in range(samples)]
     own = {outputs.column(what, k) for what in whats for k in range(len(outputs.names))}
     own |= {CLASS} if outputs.classes else set()

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -24,13 +24,14 @@ from neural_kernels.graphs import TYPICAL_NODES, open_examples
 from neural_kernels.machine.threads import blas_threads, thread_limit
 from neural_kernels.planning import costs as planning
 from neural_kernels.prediction import job as prediction_job
-from neural_kernels.prediction import posterior
+from neural_kernels.prediction import many_variances, posterior
 from neural_kernels.prediction import table as predictions_table
 from neural_kernels.prediction.job import CrossKernel, Group, Predicted
 from neural_kernels.prediction.model import Model, load_model
 from neural_kernels.prediction.table import Uncertainty
 from neural_kernels.preprocessing.features import preprocess_inputs
 from neural_kernels.solvers import cholesky, inverse
+from neural_kernels.solvers.quadratic_forms import MOST_SOLVED, Forms
 from neural_kernels.stages.solve import solver_settings
 from neural_kernels.storage import disk, locks
 from neural_kernels.storage.files import write_atomically
@@ -57,11 +58,16 @@ RIGHT_HAND_SIDES = 64
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for beside predictions: posterior variances, and a number of samples from a seed."""
+    """What is asked for beside predictions: posterior variances, and a number of samples from a seed.
+
+    Attributes:
+        each_variance: whether each variance takes a solve of its own, however many there are.
+    """
 
     variance: bool = False
     samples: int = 0
     seed: int = 0
+    each_variance: bool = False
 
     @property
     def covariance(self) -> bool:
@@ -79,6 +85,7 @@ def predict_inputs(
     variance: bool = False,
     samples: int = 0,
     seed: int = 0,
+    each_variance: bool = False,
     threads: int | None = None,
 ) -> None:
     """Predict the examples in the user's file ``path`` and write the table ``output``, CSV or Parquet.
@@ -87,11 +94,13 @@ def predict_inputs(
         size: training size whose solution predicts (its first draw); the kernel's largest where None.
         variance: whether posterior variances are added.
         samples: how many samples from the joint posterior are added, drawn from ``seed``.
+        each_variance: solve for each input's variance, also where there are more than ``MOST_SOLVED`` and the solve is
+            iterative.
 
     Raises:
         UserError: something of the study is not there yet, a bad file, or more than memory allows.
     """
-    wanted = Wanted(variance, samples, seed)
+    wanted = Wanted(variance or each_variance, samples, seed, each_variance)
     disk.check_folder("--output", output.parent, writes=True)
     if output.suffix not in SUFFIXES:
         raise UserError(f"{output}: found the ending {output.suffix!r}, expected {' or '.join(SUFFIXES)}")
@@ -120,8 +129,9 @@ def predict_inputs(
         )
 
     folder = output.with_name(output.name + ".partial")
-    rows = _rows_begun_with(folder, _chunk_rows(model, wanted, settings, len(masks)))
-    identity, asked = _identity(model, path, wanted, rows), asdict(wanted) | {"suffix": output.suffix}
+    many = _from_one_space(model, wanted, len(inputs.examples))
+    rows = _rows_begun_with(folder, _chunk_rows(model, wanted, settings, len(masks), many))
+    identity, asked = _identity(model, path, wanted, rows, many), asdict(wanted) | {"suffix": output.suffix}
     before, running = _mark(output), prediction_job.under_way(folder)
     with locks.alone(output.with_name(output.name + ".lock"), str(output)):
         same = running == prediction_job.fingerprint({"identity": identity, "asked": asked})
@@ -129,15 +139,17 @@ def predict_inputs(
             log.info("%s: another process has made the same predictions meanwhile", output)
             return
         groups = _groups(model, settings, [known for known, _ in masks]) if wanted.covariance else []
-        _check_disk(model, inputs, wanted, folder, rows, len(groups))
+        _check_disk(model, inputs, wanted, folder, rows, len(groups), many)
         job = prediction_job.open_job(folder, identity, asked)
         with thread_limit(threads), blas_threads(settings.threads):
             kernel = _cross_kernel(model, results, folder, inputs)
+            if many:
+                groups = [_with_forms(group, folder, job, kernel, model, settings) for group in groups]
             predicted = prediction_job.compute(
                 folder, job, kernel, model.solution.coefficients, groups, rows, keep=wanted.samples > 0
             )
             del groups  # and the factor that they hold: samples need the memory
-            uncertainty = _uncertainty(model, predicted, masks) if wanted.covariance else None
+            uncertainty = _uncertainty(model, predicted, masks, many) if wanted.covariance else None
             drawn = (
                 _samples(model, kernel, folder, predicted, masks, rows, settings.memory_budget, wanted)
                 if wanted.samples
@@ -160,7 +172,32 @@ def _mark(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _identity(model: Model, path: Path, wanted: Wanted, rows: int) -> dict[str, Any]:
+def _from_one_space(model: Model, wanted: Wanted, count: int) -> bool:
+    """Whether variances come from one Krylov space. Samples need what single solves give."""
+    return (
+        wanted.variance
+        and not wanted.each_variance
+        and not wanted.samples
+        and _iterative(model)
+        and count > MOST_SOLVED
+    )
+
+
+def _with_forms(
+    group: Group, folder: Path, job: str, kernel: CrossKernel, model: Model, settings: solvers.Settings
+) -> Group:
+    """The group of all tasks, with what its variances come from, made when the first chunk needs it."""
+
+    @functools.cache
+    def forms() -> Callable[[np.ndarray], Forms]:
+        return many_variances.forms(
+            folder, job, kernel, model.store, model.solution.record, settings, group.solve
+        )
+
+    return replace(group, forms=lambda rows: forms()(rows))
+
+
+def _identity(model: Model, path: Path, wanted: Wanted, rows: int, many: bool) -> dict[str, Any]:
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
     return {
@@ -171,6 +208,7 @@ def _identity(model: Model, path: Path, wanted: Wanted, rows: int) -> dict[str, 
         "shift": model.solution.record.shift,
         "covariance": wanted.covariance,
         "samples": wanted.samples > 0,
+        "one_space": many,
         "chunk": rows,
     }
 
@@ -236,7 +274,9 @@ def _check_feasible(
         )
 
 
-def _check_disk(model: Model, inputs: Inputs, wanted: Wanted, folder: Path, rows: int, groups: int) -> None:
+def _check_disk(
+    model: Model, inputs: Inputs, wanted: Wanted, folder: Path, rows: int, groups: int, many: bool
+) -> None:
     """Raise UserError where the disk lacks what the unfinished job takes when it is fullest, and the table."""
     count, outputs = len(inputs.examples), model.targets.shape[1]
     example = math.prod(TYPICAL_NODES if length is None else length for length in inputs.examples.shape[1:])
@@ -245,7 +285,8 @@ def _check_disk(model: Model, inputs: Inputs, wanted: Wanted, folder: Path, rows
     own = count**2 // 2 * model.store.dtype.itemsize if wanted.samples else 0
     table = 8 * count * outputs * (1 + 2 * wanted.variance + wanted.samples)
     there = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
-    needed = 8 * count * example + kernel_rows + own + 2 * table - there
+    space = inverse.bytes_of_space(model.n) if many else 0
+    needed = 8 * count * example + kernel_rows + own + space + 2 * table - there
     planning.check_room(folder, needed, f"the predictions of {count} inputs, while they are made,")
 
 
@@ -253,12 +294,12 @@ def _iterative(model: Model) -> bool:
     return model.study.method(model.n) == "iterative"
 
 
-def _chunk_rows(model: Model, wanted: Wanted, settings: solvers.Settings, masks: int) -> int:
+def _chunk_rows(model: Model, wanted: Wanted, settings: solvers.Settings, masks: int, many: bool) -> int:
     """Inputs in a chunk: as many as the memory holds the kernel rows of a few times."""
     budget, most = settings.memory_budget, CHUNK_ROWS
     if wanted.covariance and _iterative(model):
         # The other half is the solver's.
-        budget, most = budget // 2, ITERATIVE_CHUNK_ROWS
+        budget, most = budget // 2, CHUNK_ROWS if many else ITERATIVE_CHUNK_ROWS
     elif wanted.covariance:
         budget -= cholesky.working_bytes(
             model.n, 0, labels_missing=masks > 1 or bool(np.isnan(model.targets).any())
@@ -300,16 +341,22 @@ def _groups(model: Model, settings: solvers.Settings, masks: list[np.ndarray]) -
 
 
 def _uncertainty(
-    model: Model, predicted: Predicted, masks: Sequence[tuple[np.ndarray, np.ndarray]]
+    model: Model, predicted: Predicted, masks: Sequence[tuple[np.ndarray, np.ndarray]], many: bool
 ) -> Uncertainty:
     """Posterior variances of all tasks in the units of the targets, and those of the noise."""
     amplitude = posterior.amplitudes(model.targets, model.solution.coefficients)
-    variance = np.empty(predicted.mean.shape)
+    # The more is explained, the less is left.
+    variance, least, most = np.empty((3, *predicted.mean.shape))
     for group, (_, tasks) in enumerate(masks):
         for task in tasks:
-            variance[:, task] = posterior.variances(
-                predicted.prior, predicted.explained[:, group], amplitude[task]
-            )
+            for found, explained in (
+                (variance, predicted.explained),
+                (least, predicted.most),
+                (most, predicted.least),
+            ):
+                found[:, task] = posterior.variances(predicted.prior, explained[:, group], amplitude[task])
+    if many:
+        return Uncertainty(variance, amplitude * model.solution.record.shift, None, (least, most))
     residuals = predicted.residuals if _iterative(model) else None
     tolerance = model.study.solver.tolerance
     if residuals is not None and (residuals > tolerance).any():

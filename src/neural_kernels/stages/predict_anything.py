@@ -18,6 +18,7 @@ def predict(
     variance: bool,
     samples: int,
     seed: int,
+    each_variance: bool,
     threads: int | None,
 ) -> str | None:
     """Predict; arguments as of ``predict.predict_inputs`` and ``fit.predict_table``.
@@ -35,6 +36,7 @@ def predict(
     assert given is not None
     if path.is_dir():
         found = {"--kernel": kernel, "--size": size, "--variance": variance, "--samples": samples}
+        found |= {"--each-variance": each_variance}
         if useless := [flag for flag, value in found.items() if value]:
             raise UserError(
                 f"{useless[0]} is for a study, but {path} is a folder: a model's predictions have their spread and a "
@@ -55,5 +57,17 @@ def predict(
 
     assert kernel is not None
     assert output is not None
-    predict_inputs(load_study(path), results, kernel, given, output, size, variance, samples, seed, threads)
+    predict_inputs(
+        load_study(path),
+        results,
+        kernel,
+        given,
+        output,
+        size,
+        variance,
+        samples,
+        seed,
+        each_variance,
+        threads,
+    )
     return None
