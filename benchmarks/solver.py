@@ -9,14 +9,15 @@ results/benchmarks/solver.json, a list of objects with name, value, unit, limit 
 of 1 is the limit, or as fast as the peer. A measurement that fails is a row that says so, the others go on,
 and the exit status is 1.
 
-GPyTorch's conjugate gradients are measured where linear_operator and torch can be imported; the project does
-not depend on them.
+Conjugate gradients of GPyTorch and of rlaopt are measured where torch with linear_operator or rlaopt can be imported;
+the project does not depend on them.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import json
 import os
 import subprocess
@@ -52,6 +53,8 @@ CHUNK = 16 * 2**20
 RIDGE = 1e-3
 RIDGES = (1e-8, 1e-4, 1e-2)
 STREAMED = "symmetric product streamed, cold cache"
+
+PEERS = (("GPyTorch's", "gpytorch_peer"), ("rlaopt's", "rlaopt_peer"))
 
 Row = dict[str, Any]
 
@@ -313,7 +316,8 @@ def solves(store: KernelStore, n: int, targets: np.ndarray, ridge: float) -> Ite
             yield row(name, found["seconds"], "s", peer=cholesky, note=found["note"]) | {
                 "iterations": found["iterations"]
             }
-    yield from against_gpytorch(store, matrix, shift, n, targets, ridge)
+    for peer in PEERS:
+        yield from against_peer(peer, store, matrix, shift, n, targets, ridge)
 
 
 def passes(
@@ -372,17 +376,28 @@ def timed(
     }
 
 
-def against_gpytorch(
-    store: KernelStore, matrix: np.ndarray, shift: float, n: int, targets: np.ndarray, ridge: float
+def against_peer(
+    peer: tuple[str, str],
+    store: KernelStore,
+    matrix: np.ndarray,
+    shift: float,
+    n: int,
+    targets: np.ndarray,
+    ridge: float,
 ) -> Iterable[Row]:
-    """GPyTorch's preconditioned conjugate gradients, then ours to the true residual that it reached."""
+    """Another program's preconditioned conjugate gradients, then ours to the true residual that it reached.
+
+    Args:
+        peer: its name, and the module here that calls it.
+    """
+    whose, module = peer
     try:
-        import gpytorch_peer
+        imported = importlib.import_module(module)
     except ImportError as error:
-        yield row("GPyTorch's conjugate gradients", None, "s", note=f"not installed: {error}")
+        yield row(f"{whose} conjugate gradients", None, "s", note=f"not installed: {error}")
         return
     solve = functools.partial(
-        gpytorch_peer.solve,
+        imported.solve,
         tolerance=TOLERANCE,
         most_iterations=MOST_ITERATIONS,
         threads=available_threads(),
@@ -392,15 +407,17 @@ def against_gpytorch(
     for rank in RANKS:
         begun = time.perf_counter()
         solution = solve(matrix, shift, targets, rank=rank)
-        peer = time.perf_counter() - begun
+        seconds = time.perf_counter() - begun
         reached = true_residual(matrix, shift, solution, targets)
-        name = f"GPyTorch's conjugate gradients, rank {rank}"
-        yield row(name, peer, "s", note=f"true residual {reached:.1e}")
+        name = f"{whose} conjugate gradients, rank {rank}"
+        yield row(name, seconds, "s", note=f"true residual {reached:.1e}")
         if not 0 < reached < 1:
             yield row(f"ours to that residual, rank {rank}", None, "s", note="there is no residual to reach")
             continue
         found = timed(store, n, targets, ridge, "conjugate_gradients", "random", rank, reached)
-        yield row(f"ours to that residual, rank {rank}", found["seconds"], "s", peer=peer, note=found["note"])
+        yield row(
+            f"ours to that residual, rank {rank}", found["seconds"], "s", peer=seconds, note=found["note"]
+        )
 
 
 def true_residual(matrix: np.ndarray, shift: float, solution: np.ndarray, targets: np.ndarray) -> float:
