@@ -107,3 +107,19 @@ def test_test_targets_of_another_number_of_tasks(tmp_path: Path) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"mine\.npz: no such file, expected .*x_train"):
         arrays.open_dataset(arrays.Options(path=str(tmp_path / "mine.npz")))
+
+
+def test_a_value_of_several_may_be_missing(tmp_path: Path) -> None:
+    y = np.array([[1.5, np.nan], [2.0, 0.5], [np.nan, 0.25], [3.0, 1.0]])
+    others = {"x_train": np.eye(4), "x_test": np.eye(4), "y_test": y}
+    np.savez(tmp_path / "gaps.npz", y_train=y, **others)
+    dataset = arrays.open_dataset(arrays.Options(path=str(tmp_path / "gaps.npz")))
+    (chunk,) = dataset.train.chunks()
+    np.testing.assert_array_equal(chunk.y, y)
+    assert (dataset.task, dataset.outputs) == ("regression", 2)
+    np.savez(tmp_path / "empty.npz", y_train=y * [1, np.nan], **others)
+    with pytest.raises(UserError, match="target 1 has no value at all"):
+        arrays.open_dataset(arrays.Options(path=str(tmp_path / "empty.npz")))
+    np.savez(tmp_path / "one.npz", y_train=y[:, 0], **others | {"y_test": y[:, 1]})
+    with pytest.raises(UserError, match="the target of example 2 is nan"):
+        arrays.open_dataset(arrays.Options(path=str(tmp_path / "one.npz")))

@@ -41,7 +41,8 @@ ORIGIN = "you: an .npz file with x_train, y_train, x_<name> and y_<name> (numpy.
 class Options(DataOptions):
     """Your own .npz file.
 
-    Integer labels 0 to C-1, of which y_train has each, make a classification, floats a regression.
+    Integer labels 0 to C-1, of which y_train has each, make a classification, floats a regression; of several targets
+    (n, C), NaN is one that was not measured.
     """
 
     name: Literal["arrays"] = Field("arrays", description="The data set arrays.")
@@ -67,6 +68,9 @@ def open_dataset(options: Options) -> Dataset:
         outputs = labels.shape[1] if labels.ndim == 2 else 1
         check = partial(_check_targets, outputs=outputs)
         check(y.source, labels)
+        gaps = int(np.isnan(labels).sum())
+        if gaps:
+            log.warning("%s: %d of %d values are NaN and taken as missing", y.source, gaps, labels.size)
         if (labels == np.round(labels)).all():
             log.warning(
                 "%s: whole numbers of %s, which make a regression: classes are labelled by integers",
@@ -123,7 +127,15 @@ def _check_targets(source: str, y: np.ndarray, outputs: int) -> None:
     if y.dtype.kind != "f" or y.ndim not in (1, 2) or y.size != len(y) * outputs or not outputs:
         expected = "(n,)" if outputs <= 1 else f"(n, {outputs})"
         raise UserError(f"{source}: found {y.shape} of {y.dtype}, expected {expected} floats as in y_train")
-    check_finite(source, y, np.arange(len(y)), "the target")
+    # Of several targets one may not have been measured; a single one that is missing is a slip.
+    missing = np.isnan(y) if outputs > 1 else np.zeros(y.shape, bool)
+    check_finite(source, np.where(missing, y.dtype.type(0), y), np.arange(len(y)), "the target")
+    if missing.any():
+        empty = np.flatnonzero(missing.all(axis=0))
+        if len(empty):
+            raise UserError(
+                f"{source}: target {empty[0]} has no value at all, expected one, NaN where it is missing"
+            )
 
 
 def _class_names(path: Path) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -18,6 +17,15 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from neural_kernels.metrics import calibration
 from neural_kernels.reports import style
+from neural_kernels.reports.prediction_panels import (
+    confusion,
+    coverage,
+    error_against_spread,
+    measured_against_predicted,
+    residuals,
+    scores,
+    short,
+)
 from neural_kernels.reports.table_pages import Table, table_pages
 
 FOLDS = 5
@@ -29,8 +37,6 @@ TREES = 100
 """Of a forest."""
 WORST = 12
 """Examples that are listed."""
-MOST_CLASSES = 30
-"""Of a confusion matrix that can be read."""
 
 
 def write_report(
@@ -98,15 +104,15 @@ def _regression(
         style.draw_title(page, title, f"{target}: each example predicted by all others")
         axes = page.subplots(2, 2)
         page.subplots_adjust(left=0.07, right=0.97, top=0.86, bottom=0.13, hspace=0.42, wspace=0.24)
-        _measured_against_predicted(axes[0, 0], truth, found, spread, target)
-        _residuals(axes[0, 1], errors, target)
-        _coverage(axes[1, 0], errors / spread)
-        _error_against_spread(axes[1, 1], errors, spread)
+        measured_against_predicted(axes[0, 0], truth, found, spread, target, ", left out")
+        residuals(axes[0, 1], errors, target)
+        coverage(axes[1, 0], errors / spread)
+        error_against_spread(axes[1, 1], errors, spread)
         style.draw_notes(page, _how(model))
         pages.append(page)
         judged = baselines(flat[known], truth) if len(truth) >= FEWEST else {}
-        rows = [("Neural kernel, leave-one-out", *_scores(truth, found))]
-        rows += [(f"{name}, {FOLDS} folds", *_scores(*pair)) for name, pair in judged.items()]
+        rows = [("Neural kernel, leave-one-out", *scores(truth, found))]
+        rows += [(f"{name}, {FOLDS} folds", *scores(*pair)) for name, pair in judged.items()]
         inside = calibration.coverage(errors / spread, np.array(calibration.LEVELS))
         density = calibration.negative_log_density(errors, spread)
         held = ", ".join(
@@ -128,14 +134,6 @@ def _regression(
     return pages, tables, "; ".join(said)
 
 
-def _scores(truth: np.ndarray, found: np.ndarray) -> tuple[float, float, float, float]:
-    errors = truth - found
-    varied = np.ptp(found) > 0 and np.ptp(truth) > 0
-    rank = float(spearmanr(truth, found).statistic) if varied else float("nan")
-    explained = 1 - float((errors**2).mean()) / max(float(truth.var()), 1e-300)
-    return float(np.sqrt((errors**2).mean())), float(np.abs(errors).mean()), explained, rank
-
-
 def _sampled(flat: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     chosen = np.random.default_rng(0).permutation(len(truth))[:MOST_FOR_BASELINES]
     return flat[chosen], truth[chosen]
@@ -154,56 +152,6 @@ def baselines(flat: np.ndarray, truth: np.ndarray) -> dict[str, tuple[np.ndarray
     return {name: (y, cross_val_predict(method, x, y, cv=folds)) for name, method in methods.items()}
 
 
-def _measured_against_predicted(
-    ax: Axes, truth: np.ndarray, found: np.ndarray, spread: np.ndarray, target: str
-) -> None:
-    few = len(truth) <= 400
-    if few:
-        ax.errorbar(found, truth, xerr=spread, fmt="none", ecolor=style.RULE, elinewidth=0.6, zorder=1)
-    ax.plot(found, truth, ".", color=style.COLOURS[0], markersize=4 if few else 2, alpha=0.7, zorder=2)
-    low, high = min(truth.min(), found.min()), max(truth.max(), found.max())
-    ax.plot([low, high], [low, high], color=style.MUTED, linewidth=0.8)
-    ax.set_xlabel("predicted, left out" + (", one standard deviation" if few else ""))
-    ax.set_ylabel(f"measured {target}")
-    ax.set_title("Measured against predicted")
-
-
-def _residuals(ax: Axes, errors: np.ndarray, target: str) -> None:
-    ax.hist(errors, bins=min(60, max(10, len(errors) // 15)), color=style.COLOURS[4])
-    ax.axvline(0, color=style.MUTED, linewidth=0.8)
-    ax.set_xlabel(f"measured less predicted {target}")
-    ax.set_ylabel("examples")
-    ax.set_title("Residuals")
-
-
-def _coverage(ax: Axes, scores: np.ndarray) -> None:
-    levels = np.linspace(0.02, 0.98, 49)
-    ax.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.8)
-    ax.plot(levels, calibration.coverage(scores, levels), color=style.COLOURS[0], linewidth=1.4)
-    marked = np.array(calibration.LEVELS)
-    ax.plot(
-        marked, calibration.coverage(scores, marked), style.MARKERS[0], color=style.COLOURS[1], markersize=5
-    )
-    ax.set_xlabel("probability of the interval")
-    ax.set_ylabel("share of examples inside")
-    ax.set_title("Calibration (dots: 50, 80 and 95 %)")
-
-
-def _error_against_spread(ax: Axes, errors: np.ndarray, spread: np.ndarray) -> None:
-    order = np.argsort(spread)
-    groups = np.array_split(order, max(2, min(12, len(order) // 10)))
-    expected = [float(np.sqrt((spread[group] ** 2).mean())) for group in groups]
-    found = [float(np.sqrt((errors[group] ** 2).mean())) for group in groups]
-    top = 1.08 * max(*expected, *found)
-    ax.plot([0, top], [0, top], color=style.MUTED, linewidth=0.8)
-    ax.plot(expected, found, style.MARKERS[0], color=style.COLOURS[0], markersize=5)
-    ax.set_xlim(0, top)
-    ax.set_ylim(0, top)
-    ax.set_xlabel("predicted spread, groups of equally many")
-    ax.set_ylabel("root mean square error")
-    ax.set_title("Error against predicted spread")
-
-
 def _worst(
     model: Any,
     target: str,
@@ -217,21 +165,17 @@ def _worst(
     alike = model.neighbours(places[worst])
     rows = [
         (
-            _short(names[places[place]]),
+            short(names[places[place]]),
             f"{truth[place]:.4g}",
             f"{found[place]:.4g}",
             f"{spread[place]:.2g}",
-            _short(names[near]),
+            short(names[near]),
             f"{likeness:.3f}",
         )
         for place, near, likeness in zip(worst, *alike, strict=True)
     ]
     header = ("Example", "Measured", "Predicted", "Spread", "Nearest other example", "Likeness")
     return Table(f"{target}: the worst predictions", header, rows, numbers=frozenset({1, 2, 3, 5}))
-
-
-def _short(text: str, most: int = 44) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 # ----------------------------------------------------------------------------- classification
@@ -248,7 +192,7 @@ def _classification(
     style.draw_title(page, title, "Each example predicted by all others")
     left, right = page.subplots(1, 2)
     page.subplots_adjust(left=0.1, right=0.97, top=0.84, bottom=0.2, wspace=0.25)
-    _confusion(left, truth, found, classes)
+    confusion(left, truth, found, classes)
     _reliability(right, probabilities.max(axis=1), found == truth)
     style.draw_notes(page, _how(model))
     accuracy = float((found == truth).mean())
@@ -277,26 +221,6 @@ def _baselines(flat: np.ndarray, truth: np.ndarray) -> Iterator[tuple[str, float
     }
     for name, method in methods.items():
         yield name, float((cross_val_predict(method, x, y, cv=folds) == y).mean())
-
-
-def _confusion(ax: Axes, truth: np.ndarray, found: np.ndarray, classes: np.ndarray) -> None:
-    count = len(classes)
-    matrix = np.zeros((count, count), int)
-    np.add.at(matrix, (truth, found), 1)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if count <= MOST_CLASSES:
-        ax.set_xticks(
-            range(count), [_short(str(name), 14) for name in classes], rotation=90 if count > 4 else 0
-        )
-        ax.set_yticks(range(count), [_short(str(name), 14) for name in classes])
-    if count <= 12:
-        for i, j in np.ndindex(count, count):
-            colour = "white" if shares[i, j] > 0.5 else "black"
-            ax.text(j, i, f"{matrix[i, j]:,}", ha="center", va="center", size=style.SMALL, color=colour)
-    ax.set_xlabel("predicted")
-    ax.set_ylabel("true")
-    ax.set_title("Confusion matrix, shares of each true class")
 
 
 def _reliability(ax: Axes, probabilities: np.ndarray, right: np.ndarray) -> None:

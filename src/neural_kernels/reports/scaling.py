@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import style
+from neural_kernels.reports.example_pages import example_pages
 from neural_kernels.reports.predicted_curves import predicted_table, predictions
 from neural_kernels.reports.scaling_panels import scaling_figure
 from neural_kernels.reports.scaling_summary import (
@@ -43,6 +45,8 @@ def write_scaling_report(
     histories: pd.DataFrame | None = None,
     predicted: pd.DataFrame | None = None,
     ridges: pd.DataFrame | None = None,
+    examples: Mapping[str, pd.DataFrame] | None = None,
+    classes: Sequence[str] | None = None,
 ) -> None:
     """The report as a PDF of A4 pages: panels, exponents and results, how each solve went and converged, and what each
     ridge was worth.
@@ -53,6 +57,8 @@ def write_scaling_report(
         histories: residuals of the iterative solves (``reports.convergence``), for a page of their own.
         predicted: learning curves that kernel matrices predict (``reports.predicted_curves``).
         ridges: what each candidate of the ridge was worth (``reports.ridge_sweep``), for a page of its own.
+        examples: test examples of the largest n of each kernel (``prediction.example_table``), for pages of their own.
+        classes: their names, in a classification.
         out: path of the PDF; it appears whole or not at all, and equal tables give equal bytes.
 
     Raises:
@@ -61,6 +67,10 @@ def write_scaling_report(
     metrics = checked(metrics)
     with style.context():
         pages = report_figures(metrics, study, predicted)
+        if examples:
+            labels = kernel_labels(metrics, study)
+            sizes = {kernel: int(metrics.loc[metrics["kernel"] == kernel, "n"].max()) for kernel in examples}
+            pages += example_pages(examples, labels, sizes, classes, study.title, footer(metrics, study))
         pages += solve_pages(histories, ridges, kernel_labels(metrics, study), study.solver.tolerance)
         style.write_pdf(pages, Path(out), study.title)
 

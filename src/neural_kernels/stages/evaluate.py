@@ -16,6 +16,7 @@ from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics import task_scores
 from neural_kernels.metrics.evaluation import evaluate as score
 from neural_kernels.solvers import Record, solved_size
+from neural_kernels.stages import test_examples
 from neural_kernels.storage import locks, sealed_parquet
 from neural_kernels.study.folders import (
     metrics_file,
@@ -55,7 +56,9 @@ def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path)
     }
     problem = _evaluation_problem(facts, windows, solutions, parts, data)
     tasks_path = task_scores_file(study, results, kernel_name, n)
+    examples_path = test_examples.path_of(study, results, kernel_name, n)
     made = [path, tasks_path] if study.has_tasks else [path]
+    made += [] if examples_path is None else [examples_path]
     if all(sealed_parquet.has_problem(file, problem) for file in made):
         for store, targets, _ in parts.values():
             needed = store.grid.blocks(len(targets), windows[-1][1])
@@ -72,8 +75,10 @@ def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path)
             "ridges_passed_over": len(record.ridges_passed_over),
         }
         tables.append(metrics_table.rows(row, metrics_table.TRAIN, values))
+    first: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for part, (store, targets, labels) in parts.items():
         predictions = predict(store, len(labels), windows, [solution.coefficients for solution in solutions])
+        first[part] = (predictions[0], labels)
         for prediction, row in zip(predictions, facts, strict=True):
             values = score(prediction, targets, labels, task)
             if study.has_tasks:
@@ -87,6 +92,25 @@ def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path)
             tables.append(metrics_table.rows(row, part, values))
     if study.has_tasks:
         task_scores.write(scores_of_tasks, tasks_path, problem)
+    if examples_path is not None:
+        stores = {part: found.store for part, found in parts.items()}
+        stores["train"] = blocks.open_store(store_folder(study, results, kernel_name, "train"))
+        sizes = study.evaluation_sizes(kernel_name)
+        table = test_examples.table(
+            study,
+            kernel,
+            solutions[0],
+            features.load("train_targets.npy", n),
+            stores,
+            {
+                part: features.examples(f"{part}.npy", (0, sizes[part]))[: sizes[part]]
+                for part in parts
+                if part != metrics_table.VALIDATION and kernel.imported is None
+            },
+            first,
+            data,
+        )
+        sealed_parquet.write(examples_path, table, problem)
     metrics_table.write(metrics_table.concat(tables), path, problem)
 
 

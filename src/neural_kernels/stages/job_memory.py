@@ -31,6 +31,10 @@ MIB = 2**20
 PROGRAM = 2000
 """Of a job beside what it works on: Python with its libraries, and the Snakemake that runs it on a node."""
 
+SPREAD_UP_TO = 4096
+"""Training examples whose kernel is factorised again for the spread of test examples; of more, ``predict --variance``
+has it."""
+
 ENGINE = 2000
 """Of a block: examples of a panel and planes in work, whatever its edge. The native engine takes a twentieth."""
 
@@ -121,7 +125,9 @@ def evaluate_predictions(study: Study, kernel: str, n: int) -> int:
     known = _shape_and_outputs(study)
     outputs = USUAL_OUTPUTS if known is None else known[1]
     coefficients = 8 * n * study.draws(n, kernel) * outputs
-    return PROGRAM + 3 * _block(study, kernel) + math.ceil(3 * coefficients / MIB)
+    # A regression's spread factorises the kernel once more, beside a copy.
+    matrix = 2 * 8 * n**2 if n <= SPREAD_UP_TO else 0
+    return PROGRAM + 3 * _block(study, kernel) + math.ceil((3 * coefficients + matrix) / MIB)
 
 
 def _block(study: Study, kernel: str) -> int:

@@ -11,11 +11,13 @@ from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import ridge_sweep, scaling
 from neural_kernels.reports.convergence import COLUMNS
 from neural_kernels.reports.predicted_curves import COLUMNS as PREDICTED_COLUMNS
+from neural_kernels.reports.scaling_summary import task_of
 from neural_kernels.solvers import solved_size
+from neural_kernels.stages import test_examples
 from neural_kernels.storage import sealed_parquet
 from neural_kernels.storage.files import write_atomically
 from neural_kernels.study import folders
-from neural_kernels.study.folders import at, metrics_file, solution_folder
+from neural_kernels.study.folders import at, metrics_file, open_features_folder, solution_folder
 from neural_kernels.study.study import Study
 
 log = logging.getLogger(__name__)
@@ -75,11 +77,38 @@ def report_scaling(study: Study, results: Path) -> None:
     predicted = _predicted(study, results)
     scaling.write_scaling_figure(table, study, path(folders.figure("scaling")), predicted)
     ridges = sealed_parquet.read(path(folders.RIDGES))
-    scaling.write_scaling_report(table, study, path(folders.report("scaling")), histories, predicted, ridges)
+    examples, classes = _examples(study, results, table)
+    scaling.write_scaling_report(
+        table, study, path(folders.report("scaling")), histories, predicted, ridges, examples, classes
+    )
     write_table(path(folders.FITS), fits)
     write_table(path(folders.FINAL), scaling.final_table(table, study))
     write_table(path(folders.PREDICTED), scaling.predicted_table(table, study, predicted))
     log.info("%s", path(folders.report("scaling")))
+
+
+def _examples(
+    study: Study, results: Path, metrics: pd.DataFrame
+) -> tuple[dict[str, pd.DataFrame], list[str] | None]:
+    """Test examples of the largest n of each kernel, those that are there, and the names of classes.
+
+    Scores of tasks, of which each example has many, have a report of their own. Results of an earlier version have no
+    such rows.
+    """
+    task = task_of(metrics)
+    if task == "multilabel":
+        return {}, None
+    found = {}
+    for kernel in study.kernels:
+        path = test_examples.path_of(study, results, kernel, study.training_sizes(kernel)[-1])
+        if path is not None and path.exists():
+            found[kernel] = sealed_parquet.read(path)
+    classes = None
+    if task == "classification" and found:
+        features = open_features_folder(study, results, next(iter(study.kernels.values())))
+        count = features.summary["outputs"]
+        classes = list(features.summary["class_names"]) or [str(number) for number in range(count)]
+    return found, classes
 
 
 def _predicted(study: Study, results: Path) -> pd.DataFrame:

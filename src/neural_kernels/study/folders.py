@@ -22,6 +22,8 @@ PARTIAL_BLOCK = "{study}/kernels/{kernel}/{part}/partial/{i}-{j}.npy"
 SOLVED = "{study}/solutions/{kernel}/{method}/n{n}/solved.json"
 METRICS_OF_SIZE = "{study}/metrics/{kernel}/n{n}.parquet"
 TASK_SCORES = "{study}/metrics/{kernel}/n{n}.tasks.parquet"
+# Of the largest n alone, written with its metrics.
+EXAMPLES = "{study}/examples/{kernel}/n{n}.parquet"
 METRICS = "{study}/metrics.parquet"
 CONVERGENCE = "{study}/convergence.parquet"
 RIDGES = "{study}/ridges.parquet"

@@ -1,0 +1,95 @@
+"""Panels of how predictions compare with what was measured, which the reports of models and of studies share."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from scipy.stats import spearmanr
+
+from neural_kernels.metrics import calibration
+from neural_kernels.reports import style
+
+MOST_CLASSES = 30
+"""Of a confusion matrix that can be read."""
+
+
+def measured_against_predicted(
+    ax: Axes, truth: np.ndarray, found: np.ndarray, spread: np.ndarray | None, target: str, how: str = ""
+) -> None:
+    few = len(truth) <= 400
+    if few and spread is not None:
+        ax.errorbar(found, truth, xerr=spread, fmt="none", ecolor=style.RULE, elinewidth=0.6, zorder=1)
+    ax.plot(found, truth, ".", color=style.COLOURS[0], markersize=4 if few else 2, alpha=0.7, zorder=2)
+    low, high = min(truth.min(), found.min()), max(truth.max(), found.max())
+    ax.plot([low, high], [low, high], color=style.MUTED, linewidth=0.8)
+    ax.set_xlabel(f"predicted{how}" + (", one standard deviation" if few and spread is not None else ""))
+    ax.set_ylabel(f"measured {target}")
+    ax.set_title("Measured against predicted")
+
+
+def residuals(ax: Axes, errors: np.ndarray, target: str) -> None:
+    ax.hist(errors, bins=min(60, max(10, len(errors) // 15)), color=style.COLOURS[4])
+    ax.axvline(0, color=style.MUTED, linewidth=0.8)
+    ax.set_xlabel(f"measured less predicted {target}")
+    ax.set_ylabel("examples")
+    ax.set_title("Residuals")
+
+
+def coverage(ax: Axes, scores: np.ndarray) -> None:
+    levels = np.linspace(0.02, 0.98, 49)
+    ax.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.8)
+    ax.plot(levels, calibration.coverage(scores, levels), color=style.COLOURS[0], linewidth=1.4)
+    marked = np.array(calibration.LEVELS)
+    ax.plot(
+        marked, calibration.coverage(scores, marked), style.MARKERS[0], color=style.COLOURS[1], markersize=5
+    )
+    ax.set_xlabel("probability of the interval")
+    ax.set_ylabel("share of examples inside")
+    ax.set_title("Calibration (dots: 50, 80 and 95 %)")
+
+
+def error_against_spread(ax: Axes, errors: np.ndarray, spread: np.ndarray) -> None:
+    order = np.argsort(spread)
+    groups = np.array_split(order, max(2, min(12, len(order) // 10)))
+    expected = [float(np.sqrt((spread[group] ** 2).mean())) for group in groups]
+    found = [float(np.sqrt((errors[group] ** 2).mean())) for group in groups]
+    top = 1.08 * max(*expected, *found)
+    ax.plot([0, top], [0, top], color=style.MUTED, linewidth=0.8)
+    ax.plot(expected, found, style.MARKERS[0], color=style.COLOURS[0], markersize=5)
+    ax.set_xlim(0, top)
+    ax.set_ylim(0, top)
+    ax.set_xlabel("predicted spread, groups of equally many")
+    ax.set_ylabel("root mean square error")
+    ax.set_title("Error against predicted spread")
+
+
+def confusion(ax: Axes, truth: np.ndarray, found: np.ndarray, classes: np.ndarray) -> None:
+    count = len(classes)
+    matrix = np.zeros((count, count), int)
+    np.add.at(matrix, (truth, found), 1)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if count <= MOST_CLASSES:
+        ax.set_xticks(
+            range(count), [short(str(name), 14) for name in classes], rotation=90 if count > 4 else 0
+        )
+        ax.set_yticks(range(count), [short(str(name), 14) for name in classes])
+    if count <= 12:
+        for i, j in np.ndindex(count, count):
+            colour = "white" if shares[i, j] > 0.5 else "black"
+            ax.text(j, i, f"{matrix[i, j]:,}", ha="center", va="center", size=style.SMALL, color=colour)
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("true")
+    ax.set_title("Confusion matrix, shares of each true class")
+
+
+def scores(truth: np.ndarray, found: np.ndarray) -> tuple[float, float, float, float]:
+    errors = truth - found
+    varied = np.ptp(found) > 0 and np.ptp(truth) > 0
+    rank = float(spearmanr(truth, found).statistic) if varied else float("nan")
+    explained = 1 - float((errors**2).mean()) / max(float(truth.var()), 1e-300)
+    return float(np.sqrt((errors**2).mean())), float(np.abs(errors).mean()), explained, rank
+
+
+def short(text: str, most: int = 44) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"

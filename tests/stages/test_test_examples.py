@@ -1,0 +1,127 @@
+"""Test examples one by one: what is written beside the metrics agrees with them, and with ``predict --variance``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_studies import DIGITS, study_with_blocks
+
+from neural_kernels.metrics import table as metrics_table
+from neural_kernels.reports import example_pages, style
+from neural_kernels.stages import job_memory, test_examples
+from neural_kernels.stages.evaluate import evaluate_predictions
+from neural_kernels.stages.predict import predict_inputs
+from neural_kernels.stages.report import collect_metrics, report_scaling
+from neural_kernels.stages.solve import solve
+from neural_kernels.storage import sealed_parquet
+from neural_kernels.study.folders import metrics_file
+from neural_kernels.study.study import Study
+
+SIZES = 30, 50
+RANDOM = np.random.default_rng(3)
+X = RANDOM.normal(size=(105, 4))
+Y = 5 + np.stack([np.sin(X).sum(axis=1), X[:, 0] * X[:, 1]], axis=1) + 0.1 * RANDOM.normal(size=(105, 2))
+Y[::7, 1] = np.nan
+
+
+def run(folder: Path, changes: dict[str, Any]) -> tuple[Study, Path]:
+    study, results = study_with_blocks(
+        folder, DIGITS | {"training_sizes": {"sizes": list(SIZES)}, "draws": 1} | changes
+    )
+    for n in SIZES:
+        solve(study, results, "FC", n, threads=1)
+        evaluate_predictions(study, results, "FC", n)
+    collect_metrics(study, results)
+    return study, results
+
+
+@pytest.fixture(scope="module")
+def regression(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+    folder = tmp_path_factory.mktemp("regression")
+    np.savez(folder / "a.npz", x_train=X[:70], y_train=Y[:70], x_test=X[70:], y_test=Y[70:])
+    data = {"name": "arrays", "path": str(folder / "a.npz"), "train_examples": 50, "validation_examples": 15}
+    kernel = DIGITS["kernels"]["FC"] | {"test_examples": None}
+    return run(folder, {"data": data, "kernels": {"FC": kernel}})
+
+
+def test_values_and_spreads_are_those_of_predict(regression: tuple[Study, Path], tmp_path: Path) -> None:
+    study, results = regression
+    path = test_examples.path_of(study, results, "FC", 50)
+    assert path is not None
+    assert test_examples.path_of(study, results, "FC", 30) is None
+    table = sealed_parquet.read(path)
+    np.save(tmp_path / "new.npy", X[70:])
+    predict_inputs(
+        study, results, "FC", tmp_path / "new.npy", tmp_path / "out.parquet", variance=True, threads=1
+    )
+    predicted = pd.read_parquet(tmp_path / "out.parquet")
+    for output, task in enumerate(table["output"].unique()):
+        rows = table[table["output"] == task].sort_values("example")
+        np.testing.assert_array_equal(rows["measured"], Y[70:, output])
+        np.testing.assert_allclose(rows["predicted"], predicted[f"prediction_{task}"], rtol=1e-8)
+        np.testing.assert_allclose(rows["spread"], predicted[f"std_{task}"], rtol=1e-7)
+    metrics = metrics_table.read(metrics_file(study, results, "FC", 50))
+    found = metrics[(metrics["split"] == "test") & (metrics["metric"] == "mse")]["value"].item()
+    scaled = pd.concat(
+        [
+            (rows["predicted"] - rows["measured"]) / np.nanstd(_train_targets(study, results)[:, output])
+            for output, (_, rows) in enumerate(table.groupby("output", sort=False))
+        ]
+    )
+    np.testing.assert_allclose(np.nanmean(scaled**2), found, rtol=0.2)
+
+
+def _train_targets(study: Study, results: Path) -> np.ndarray:
+    return np.load(results / "tiny/data/train_y.npy")
+
+
+def test_larger_kernels_are_not_factorised_again(
+    regression: tuple[Study, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, results = regression
+    monkeypatch.setattr(test_examples, "SPREAD_UP_TO", 49)
+    for path in (metrics_file(study, results, "FC", 50), test_examples.path_of(study, results, "FC", 50)):
+        assert path is not None
+        path.unlink()
+    evaluate_predictions(study, results, "FC", 50)
+    path = test_examples.path_of(study, results, "FC", 50)
+    assert path is not None
+    assert sealed_parquet.read(path)["spread"].isna().all()
+    report_scaling(study, results)
+    assert (results / "tiny_scaling.pdf").stat().st_size > 10_000
+    assert job_memory.evaluate_predictions(study, "FC", 4096) > 256 + job_memory.PROGRAM
+    assert job_memory.evaluate_predictions(study, "FC", 4097) < 64 + job_memory.PROGRAM
+
+
+def test_a_matrix_of_classes_has_what_the_metrics_count(tmp_path: Path) -> None:
+    study, results = run(tmp_path, {})
+    path = test_examples.path_of(study, results, "FC", 50)
+    assert path is not None
+    table = sealed_parquet.read(path)
+    metrics = metrics_table.read(metrics_file(study, results, "FC", 50))
+    accuracy = metrics[(metrics["split"] == "digits") & (metrics["metric"] == "accuracy")]["value"].item()
+    assert len(table) == 33
+    assert np.mean(table["predicted"] == table["measured"]) == pytest.approx(accuracy)
+    report_scaling(study, results)
+
+
+@pytest.mark.parametrize("outputs", [1, 20])
+def test_pages_are_as_many_as_can_be_read(outputs: int) -> None:
+    count = 40
+    rows = pd.DataFrame(
+        {
+            "split": "test",
+            "example": np.tile(np.arange(count), outputs),
+            "output": np.repeat([f"t{k}" for k in range(outputs)], count),
+            "predicted": RANDOM.normal(size=count * outputs),
+            "measured": RANDOM.normal(size=count * outputs),
+            "spread": 1.0,
+        }
+    )
+    with style.context():
+        pages = example_pages.example_pages({"FC": rows}, {"FC": "FC NTK"}, {"FC": 50}, None, "title", "foot")
+    assert len(pages) == min(outputs, example_pages.MOST_PAGES)
