@@ -111,7 +111,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_a_value_of_several_may_be_missing(tmp_path: Path) -> None:
     y = np.array([[1.5, np.nan], [2.0, 0.5], [np.nan, 0.25], [3.0, 1.0]])
-    others = {"x_train": np.eye(4), "x_test": np.eye(4), "y_test": y}
+    others: dict[str, Any] = {"x_train": np.eye(4), "x_test": np.eye(4), "y_test": y}
     np.savez(tmp_path / "gaps.npz", y_train=y, **others)
     dataset = arrays.open_dataset(arrays.Options(path=str(tmp_path / "gaps.npz")))
     (chunk,) = dataset.train.chunks()
