@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -72,6 +73,32 @@ def test_every_tutorial_is_run_or_says_that_it_is_not() -> None:
     }
     assert set(TUTORIALS) == pages.keys() - unrun
     assert not any("```python" in pages[name] for name in unrun)
+
+
+# ----------------------------------------------------------------------------- troubleshooting
+
+
+def said_by_the_package() -> list[str]:
+    """Every text in the code, those between the values of an f-string too."""
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "src" / "neural_kernels").rglob("*.py")]
+    constants = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return [node.value for node in constants if isinstance(node.value, str)]
+
+
+def test_every_sentence_in_troubleshooting_is_one_that_the_code_says() -> None:
+    page = (
+        (ROOT / "docs" / "how-to" / "troubleshooting.md").read_text().partition("## What no sentence says")[0]
+    )
+    sentences = re.findall(r"^\| ([^|]*) \|", page, re.MULTILINE)
+    quoted = [
+        part.strip().replace("\\>", ">")
+        for text in sentences
+        if text != "it says"
+        for part in text.split("…")
+    ]
+    said = said_by_the_package()
+    assert len(sentences) > 20
+    assert [part for part in quoted if not any(part in text for text in said)] == []
 
 
 # ----------------------------------------------------------------------------- studies in the how-tos
