@@ -1,6 +1,7 @@
 # make demo   the whole workflow on data that ships with a package; ends with the path of a PDF
 # make test   every test
 # make lint   formatting, style, types, workflow lint
+# make docs   the documentation as a site, in build/site
 # Everything runs in a virtual environment of its own, .venv, with the versions of requirements.lock.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALLED := .venv/installed
 
-.PHONY: demo test lint format lock bench-kernels bench-solver clean
+.PHONY: demo test lint format docs lock bench-kernels bench-solver clean
 
 demo: $(INSTALLED)
 	snakemake --profile default results/demo_scaling.pdf
@@ -36,6 +37,11 @@ format: $(INSTALLED)
 	ruff format .
 	ruff check --fix .
 	snakefmt Snakefile workflow
+
+# A warning, as of a link to nowhere, ends it. The tests build it as well.
+docs: $(INSTALLED)
+	mkdocs build
+	@echo "$(CURDIR)/build/site/index.html"
 
 bench-kernels: $(INSTALLED)
 	python benchmarks/kernels.py $(ARGS)

@@ -53,7 +53,12 @@ def test_class_names_give_the_number_of_classes(tmp_path: Path) -> None:
     [
         ({"x_train": None}, "expected x_train"),
         ({"y_train": None}, "expected y_train"),
-        ({"x_test": None, "y_test": None}, "found no test set"),
+        (
+            {"x_test": None, "y_test": None},
+            "found no test set, expected x_<name> and y_<name> beside x_train$",
+        ),
+        ({"x_train": None, "X_train": X}, "expected x_train: X_train is spelled otherwise"),
+        ({"x_test": None, "X_test": X}, "beside x_train: X_test is spelled otherwise"),
         ({"y_train": Y[:5]}, r"key y_train: found 5 labels, expected one for each of the 6 examples"),
         ({"y_train": Y - 1}, r"y_train: the label of example 0 is -1"),
         (

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neural_kernels.command_line import verbs
 from neural_kernels.errors import DamagedFile, UserError
-from neural_kernels.storage.files import read_json, write_atomically, write_json, write_npy
+from neural_kernels.storage.files import MADE_BY, read_json, write_atomically, write_json, write_npy
+from neural_kernels.study import folders
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -28,6 +30,18 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_atomically(path, fail)
     assert read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_a_missing_file_of_a_study_names_the_verb_that_writes_it(tmp_path: Path) -> None:
+    known = {verb.name for verb in (*verbs.FOR_PEOPLE, *verbs.OF_RULES)}
+    patterns = {value for value in vars(folders).values() if isinstance(value, str)}
+    for name, verb in MADE_BY.items():
+        assert verb in known
+        assert any(pattern.endswith(f"/{name}") for pattern in patterns), name
+        with pytest.raises(UserError, match=rf"{name} is missing: neural-kernels {verb} writes it"):
+            read_json(tmp_path / name)
+    with pytest.raises(UserError, match=r"other\.json is missing$"):
+        read_json(tmp_path / "other.json")
 
 
 def test_json_refuses_nan(tmp_path: Path) -> None:

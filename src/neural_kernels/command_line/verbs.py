@@ -122,6 +122,11 @@ FOR_PEOPLE = (
                 choices=["regression", "classification"],
                 help="default: classification of texts, or of 0 and 1 alone",
             ),
+            _option(
+                "--folds",
+                metavar="COLUMN",
+                help="each row's fold, as fold_random_5: each is predicted from the others as well",
+            ),
             THREADS,
         ),
         reads="path",

@@ -52,10 +52,13 @@ class Options(DataOptions):
 def open_dataset(options: Options) -> Dataset:
     """The arrays of the file ``path``. All labels are read and checked; of the features, only the headers."""
     path = require_file(Path(options.path), ORIGIN)
-    names = [key.removeprefix("x_") for key in npz.keys(path) if key.startswith("x_") and key != "x_train"]
+    present = npz.keys(path)
+    names = [key.removeprefix("x_") for key in present if key.startswith("x_") and key != "x_train"]
     x, y = npz.open_member(path, "x_train"), npz.open_member(path, "y_train")
     if not names:
-        raise UserError(f"{path}: found no test set, expected x_<name> and y_<name> beside x_train")
+        capital = next((key for key in present if key.startswith("X_")), None)
+        hint = f": {capital} is spelled otherwise" if capital else ""
+        raise UserError(f"{path}: found no test set, expected x_<name> and y_<name> beside x_train{hint}")
     check_lengths(y.source, x.shape, y.shape)
     labels = npz.load(y)
     class_names = _class_names(path)

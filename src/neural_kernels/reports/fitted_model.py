@@ -47,6 +47,7 @@ def write_report(
     flat: np.ndarray,
     y: np.ndarray,
     names: Sequence[str],
+    further: Sequence[Table] = (),
 ) -> str:
     """Write the PDF, and return what it found in a sentence.
 
@@ -55,6 +56,7 @@ def write_report(
         flat: (n, features) what baselines are fitted to.
         y: as it was fitted to.
         names: of the examples, (n,).
+        further: tables that stand before those of left-out predictions.
     """
     with style.context():
         if hasattr(model, "classes_"):
@@ -62,7 +64,7 @@ def write_report(
         else:
             pages, tables, said = _regression(title, targets, model, flat, y, names)
         foot = _how(model)
-        pages += table_pages(tables, foot, len(pages) + 1)
+        pages += table_pages([*further, *tables], foot, len(pages) + 1)
         style.write_pdf(pages, out, title)
     return said
 

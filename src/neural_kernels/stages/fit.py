@@ -7,6 +7,7 @@ A model is a folder:
     store/              the kernel's blocks, from which an interrupted fit goes on and predictions are made
     left_out.csv        rows that could not be used, each with the reason
     report.pdf          what the left-out predictions say of it
+    folds.csv           the scores of each fold, where a column of folds is given
 """
 
 from __future__ import annotations
@@ -35,13 +36,19 @@ from neural_kernels.estimators.defaults import terms_for
 from neural_kernels.estimators.examples import Encoding
 from neural_kernels.machine.threads import thread_limit
 from neural_kernels.prediction.table import write as write_table
+from neural_kernels.stages.fit_folds import (
+    cross_validate,
+    fold_labels,
+    refuse_letters_of_one_fold,
+    write_scores,
+)
 from neural_kernels.storage import checksums, disk, locks
 from neural_kernels.storage.files import damaged, read_json, write_atomically, write_json
 
 log = logging.getLogger(__name__)
 
-MODEL, TRAINING, STORE, LEFT_OUT, REPORT = (
-    "model.json", "training.csv", "store", "left_out.csv", "report.pdf",
+MODEL, TRAINING, STORE, LEFT_OUT, REPORT, FOLDS = (
+    "model.json", "training.csv", "store", "left_out.csv", "report.pdf", "folds.csv",
 )  # fmt: skip
 SUFFIXES = (".csv", ".parquet")
 FEWEST = 20
@@ -97,6 +104,7 @@ def fit_table(
     output: Path,
     architecture: str | None,
     task: str | None,
+    folds: str | None,
     threads: int | None,
 ) -> str:
     """Fit a model to a table, write its folder, and return a sentence on it.
@@ -109,6 +117,7 @@ def fit_table(
         output: the folder; one with the same model goes on where it was.
         architecture: a name; None is what suits the inputs.
         task: "regression" or "classification"; None goes by the values.
+        folds: a column that says each row's fold; each is then predicted from the others as well, for the report.
 
     Raises:
         UserError: a mistake in the table or in what is asked for.
@@ -118,14 +127,20 @@ def fit_table(
     if (mutations is None) != (wild_type is None):
         raise UserError("--mutations and --wild-type are given together or not at all")
     given = {"--smiles": smiles, "--sequence": sequence, "--mutations": mutations, "--features": features}
-    columns = _columns(table, given, targets, task)
+    columns = _columns(table, given, targets, task, folds)
     if wild_type is not None:
         columns = replace(columns, wild_type=read_wild_type(wild_type))
-    usable, reasons = _usable(table, columns)
+    usable, reasons = _usable(table, columns, folds=folds)
     if len(usable) < FEWEST:
         raise UserError(
             f"{path}: {len(usable)} of {len(table.rows)} rows can be used, expected at least {FEWEST}"
         )
+    part = _part(table, usable)
+    labels = None
+    if folds is not None:
+        labels = fold_labels(part, folds, columns.targets)
+        if columns.inputs == "strings":
+            refuse_letters_of_one_fold(columns.texts(part), labels, folds)
     training = _written([table.header, *(table.rows[row] for row in usable)])
     record = {"version": 1, "columns": asdict(columns), "architecture": architecture}
     record |= {"training": checksums.of_bytes(np.frombuffer(training, np.uint8))}
@@ -138,20 +153,33 @@ def fit_table(
         for row, reason in reasons:
             log.warning("%s, line %d is left out: %s", path, table.lines[row], reason)
         with thread_limit(threads):
-            part = _part(table, usable)
             x, y = _inputs(part, columns), _values(part, columns)
             with one_sentence():
-                model = _estimator(record, output).fit(x, y)
+                model = _estimator(record, output / STORE).fit(x, y)
             found = {"ridge": model.ridge_, "weights": list(model.weights_)}
             write_json(output / MODEL, record | found)
-            from neural_kernels.reports import fitted_model
+            from neural_kernels.reports import fitted_model, fold_tables
 
+            # Of an earlier fit, which may have had other folds.
+            (output / FOLDS).unlink(missing_ok=True)
+            tables, said = [], ""
+            if folds is not None and labels is not None:
+                alone = _estimator(record, None)
+                if columns.inputs == "strings":
+                    alone.set_params(sequence_length=max(map(len, x)))
+                with one_sentence():
+                    scores = cross_validate(alone, x, y, labels, columns.targets)
+                write_scores(output / FOLDS, scores)
+                tables, said = (
+                    fold_tables.fold_tables(folds, scores),
+                    f"; {fold_tables.sentence(folds, scores)}",
+                )
             title = f"{', '.join(columns.targets)} from {path.name}"
             flat, names = _flat(x, columns), _names(part, columns)
             summary = fitted_model.write_report(
-                output / REPORT, title, columns.targets, model, flat, y, names
+                output / REPORT, title, columns.targets, model, flat, y, names, tables
             )
-    return f"{output / REPORT}: {summary}"
+    return f"{output / REPORT}: {summary}{said}"
 
 
 def predict_table(
@@ -193,7 +221,9 @@ def predict_table(
         part = _part(table, usable)
         own = pd.DataFrame(part.rows, columns=part.header, dtype=str)
         with one_sentence():
-            model = _estimator(record, folder).fit(_inputs(training, columns), _values(training, columns))
+            model = _estimator(record, folder / STORE).fit(
+                _inputs(training, columns), _values(training, columns)
+            )
             found = _predictions(model, _inputs(part, columns), columns, seed, training.lines)
     clash = sorted(set(own.columns) & set(found))
     own = own.rename(columns={name: f"{name}_given" for name in clash})
@@ -253,7 +283,9 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _columns(table: UserTable, given: dict[str, Any], targets: list[str], task: str | None) -> Columns:
+def _columns(
+    table: UserTable, given: dict[str, Any], targets: list[str], task: str | None, folds: str | None
+) -> Columns:
     """What the options say, by their flags."""
     named = [flag for flag, value in given.items() if value]
     if len(named) > 1:
@@ -263,7 +295,7 @@ def _columns(table: UserTable, given: dict[str, Any], targets: list[str], task: 
         seen = (given[named[0]],)
         table.texts(seen[0])
     else:
-        others = [name for name in table.header if name not in targets]
+        others = [name for name in table.header if name not in targets and name != folds]
         seen = tuple(given["--features"] or [name for name in others if table.is_numeric(name)])
         if not given["--features"]:
             _say_what_is_seen(table, seen, others)
@@ -275,6 +307,12 @@ def _columns(table: UserTable, given: dict[str, Any], targets: list[str], task: 
     for name in (*targets, *seen):
         if (*targets, *seen).count(name) > 1 and not (name in targets and name in seen):
             raise UserError(f"{name} is given twice, expected each column once")
+    if folds is not None:
+        table.texts(folds)
+        if folds in (*targets, *seen):
+            raise UserError(
+                f"{folds} is both the column of folds and a target or an input, expected one of them"
+            )
     for name in targets:
         table.texts(name)
         if name in seen:
@@ -284,6 +322,10 @@ def _columns(table: UserTable, given: dict[str, Any], targets: list[str], task: 
         raise UserError(
             f"the targets {', '.join(targets)} are classes, expected one column of them: fit each by itself, or say "
             "--task regression for numbers"
+        )
+    if classes and folds is not None:
+        raise UserError(
+            f"--folds gives scores of numbers, but {targets[0]} has classes: leave it out, or say --task regression"
         )
     kinds = {"--smiles": "molecules", "--sequence": "strings", "--mutations": "strings"}
     inputs = kinds.get(named[0], "table") if named else "table"
@@ -324,14 +366,21 @@ def _are_classes(table: UserTable, targets: Sequence[str]) -> bool:
 
 
 def _usable(
-    table: UserTable, columns: Columns, targets: bool = True, known: Encoding | None = None
+    table: UserTable,
+    columns: Columns,
+    targets: bool = True,
+    known: Encoding | None = None,
+    folds: str | None = None,
 ) -> tuple[list[int], list[tuple[int, str]]]:
     """Rows that can be used, and why the others cannot.
 
     Args:
         known: of the sequences that were trained on, which others have to be like.
+        folds: the column in which each has its fold, where there is one.
     """
     reasons: dict[int, str] = {}
+    if folds is not None:
+        reasons |= {row: f"no value for {folds}" for row, text in enumerate(table.texts(folds)) if not text}
     if targets:
         fields = [table.texts(name) for name in columns.targets]
         for row in range(len(table.rows)):
@@ -402,8 +451,8 @@ def _names(table: UserTable, columns: Columns) -> list[str]:
     return table.texts(columns.seen[0])
 
 
-def _estimator(record: dict[str, Any], folder: Path) -> Any:
-    """What is fitted: with the ridge and the weights that were chosen, where they were."""
+def _estimator(record: dict[str, Any], store: Path | None) -> Any:
+    """What is fitted: with the ridge and the weights that were chosen, where they were; in memory without a store."""
     columns, architecture = record["columns"], record["architecture"]
     inputs = columns["inputs"]
     if "weights" in record and len(record["weights"]) > 1:
@@ -413,7 +462,7 @@ def _estimator(record: dict[str, Any], folder: Path) -> Any:
     if inputs == "molecules":
         inputs = "auto" if architecture is None else inputs
     kind = NeuralKernelClassifier if columns["classes"] else NeuralKernelRegressor
-    return kind(architecture, inputs=inputs, ridge=record.get("ridge", "loo"), store=folder / STORE)
+    return kind(architecture, inputs=inputs, ridge=record.get("ridge", "loo"), store=store)
 
 
 def _predictions(

@@ -80,6 +80,23 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+MADE_BY = {
+    "data.json": "prepare-data",
+    "features.json": "preprocess-data",
+    "kernel.json": "declare-kernel",
+    "solved.json": "solve",
+    "started.json": "start-tuning",
+    "selected.json": "select-tuned",
+}
+"""The verb that writes a file of a study, for who runs verbs by hand."""
+
+
+def _missing(path: Path) -> UserError:
+    verb = MADE_BY.get(path.name)
+    made = f": neural-kernels {verb} writes it, and snakemake runs that before what needs it" if verb else ""
+    return UserError(f"{path} is missing{made}")
+
+
 def read_json(path: Path, *vouching: Path, unsealed: bool = False) -> dict[str, Any]:
     """What ``write_json`` wrote to ``path``.
 
@@ -94,7 +111,7 @@ def read_json(path: Path, *vouching: Path, unsealed: bool = False) -> dict[str, 
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
+        raise _missing(path) from None
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"is not valid JSON ({error})", *vouching) from None
     if not isinstance(value, dict):

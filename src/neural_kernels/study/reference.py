@@ -96,7 +96,12 @@ def _text(field: dict[str, Any], root: dict[str, Any]) -> str:
     """The description; of a key that says no more than its section does, that of the section."""
     if "description" not in field:
         field = root["$defs"][field["$ref"].rpartition("/")[2]]
-    return " ".join(str(field["description"]).split()).replace("<", "&lt;").replace(">", "&gt;")
+    return (
+        " ".join(str(field["description"]).split())
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+        .replace("*", "\\*")
+    )
 
 
 def _inner(field: dict[str, Any], root: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
