@@ -16,7 +16,7 @@ import numpy as np
 
 from neural_kernels.architectures import Architecture, output_shape
 from neural_kernels.errors import UserError
-from neural_kernels.graphs import Examples
+from neural_kernels.graphs import Examples, Graphs
 
 log = logging.getLogger(__name__)
 
@@ -130,12 +130,17 @@ def kernel_matrix(
         (n1, n2) array of dtype ``precision``; exactly symmetric where ``x2`` is None.
 
     Raises:
-        UserError: see ``select``; an unknown kind; or ``precision`` cannot hold an entry, or the variances that it is
-            made of.
+        UserError: see ``select``; an unknown kind; something else than an architecture and examples of one shape; or
+            ``precision`` cannot hold an entry, or the variances that it is made of.
     """
     from neural_kernels.engines import common_windows, representable
 
     _check_kind(kind)
+    if not isinstance(architecture, Architecture):
+        raise UserError(f"architecture is {architecture!r}, expected one as architectures.build gives")
+    x1, x2 = _as_examples("x1", x1), None if x2 is None else _as_examples("x2", x2)
+    if x2 is not None and x2.shape[1:] != x1.shape[1:]:
+        raise UserError(f"x2 has examples of shape {x2.shape[1:]}, expected {x1.shape[1:]} as x1 has")
     _, chosen = select(engine, architecture, x1.shape[1:])
     pairs = len(x1) * (len(x1) + 1) // 2 if x2 is None else len(x1) * len(x2)
     sets = [x1] if x2 is None else [x1, x2]
@@ -145,6 +150,19 @@ def kernel_matrix(
     entries = chosen.kernel(architecture, kind, left, right, precision)
     representable.refuse_untrusted(entries, precision)
     return entries
+
+
+def _as_examples(name: str, given: Examples) -> Examples:
+    """Graphs or an array as they are; a list of examples as the array that it makes."""
+    if isinstance(given, Graphs | np.ndarray):
+        return given
+    try:
+        examples = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        examples = np.array(np.nan)
+    if examples.ndim < 2:
+        raise UserError(f"{name} is a {type(given).__name__}, expected an array (n, ...) or Graphs")
+    return examples
 
 
 def _check_kind(kind: str) -> None:
