@@ -7,7 +7,7 @@ rule prepare_data:
     log:
         "results/{study}/logs/prepare_data.log",
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.prepare_data),
     params:
@@ -25,7 +25,7 @@ rule preprocess_data:
     log:
         "results/{study}/logs/preprocess_data/{preprocessing}.log",
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.preprocess_data),
     params:

@@ -9,7 +9,7 @@ rule declare_kernel:
     log:
         "results/{study}/logs/declare_kernel/{kernel}/{part}.log",
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
         kernel=of_wildcards(inputs.kernel_settings),
@@ -27,7 +27,7 @@ rule compute_block:
     log:
         "results/{study}/logs/compute_block/{kernel}/{part}/{i}-{j}.log",
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.compute_block),
     params:

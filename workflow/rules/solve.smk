@@ -9,8 +9,10 @@ rule solve_directly:
         at(folders.SOLVED, method="direct"),
     log:
         "results/{study}/logs/solve_directly/{kernel}/n{n}.log",
+    benchmark:
+        "results/{study}/logs/solve_directly/{kernel}/n{n}.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.solve),
     params:
@@ -29,8 +31,10 @@ rule solve_iteratively:
         at(folders.SOLVED, method="iterative"),
     log:
         "results/{study}/logs/solve_iteratively/{kernel}/n{n}.log",
+    benchmark:
+        "results/{study}/logs/solve_iteratively/{kernel}/n{n}.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.solve),
         mpi="",
@@ -52,8 +56,10 @@ rule predict_learning_curve:
         at(folders.LEARNING_CURVE),
     log:
         "results/{study}/logs/predict_learning_curve/{kernel}.log",
+    benchmark:
+        "results/{study}/logs/predict_learning_curve/{kernel}.tsv"
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.solve),
     params:
@@ -74,7 +80,7 @@ rule evaluate_predictions:
     log:
         "results/{study}/logs/evaluate_predictions/{kernel}/n{n}.log",
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.evaluate_predictions),
     params:
