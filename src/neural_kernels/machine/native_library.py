@@ -1,7 +1,7 @@
 """The one loader of compiled libraries: found beside the module that uses them, and of the version that it expects.
 
-Supported are Linux (``.so``) and macOS (``.so`` as well, by setuptools' convention); tested is Linux. A package
-without its libraries works all the same: what needs one says why it cannot run, or does without.
+Supported is Linux. A package without its libraries works all the same: what needs one says why it cannot run, or does
+without.
 """
 
 from __future__ import annotations
