@@ -40,7 +40,9 @@ TARGET = "results/tiny_scaling.pdf"
 
 
 def command(*arguments: str, sizes: Sequence[str] = SMALL_NODES) -> list[str]:
-    return [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments, *sizes]
+    # Small as the studies are, the tests are about jobs that are submitted.
+    every = ["--config", "local_seconds=0"]
+    return [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments, *sizes, *every]
 
 
 def environment(project: Project) -> dict[str, str]:

@@ -287,7 +287,7 @@ def test_the_profiles_of_clusters_give_every_job_that_is_submitted_the_same() ->
     submitted = {
         rule.partition(":")[0]
         for rule in re.split(r"^rule ", rules, flags=re.M)[1:]
-        if "localrule" not in rule
+        if "localrule: True" not in rule
     }
     # Of a kernel's declaration the default is enough.
     assert set(slurm["set-resources"]) == submitted - {"declare_kernel"}

@@ -10,6 +10,7 @@ rule approximate_solution:
         "results/{study}/logs/approximate_solution/{kernel}/{method}/size{size}.log",
     benchmark:
         "results/{study}/logs/approximate_solution/{kernel}/{method}/size{size}.tsv"
+    localrule: SMALL
     conda:
         "../envs/neural-kernels.yaml"
     resources:

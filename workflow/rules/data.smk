@@ -6,6 +6,7 @@ rule prepare_data:
         at(folders.DATA),
     log:
         "results/{study}/logs/prepare_data.log",
+    localrule: SMALL
     conda:
         "../envs/neural-kernels.yaml"
     resources:
@@ -24,6 +25,7 @@ rule preprocess_data:
         at(folders.FEATURES),
     log:
         "results/{study}/logs/preprocess_data/{preprocessing}.log",
+    localrule: SMALL
     conda:
         "../envs/neural-kernels.yaml"
     resources:

@@ -8,6 +8,7 @@ rule declare_kernel:
         at(folders.KERNEL),
     log:
         "results/{study}/logs/declare_kernel/{kernel}/{part}.log",
+    localrule: SMALL
     conda:
         "../envs/neural-kernels.yaml"
     params:

@@ -11,6 +11,7 @@ rule solve_directly:
         "results/{study}/logs/solve_directly/{kernel}/n{n}.log",
     benchmark:
         "results/{study}/logs/solve_directly/{kernel}/n{n}.tsv"
+    localrule: SMALL
     conda:
         "../envs/neural-kernels.yaml"
     resources:
@@ -23,6 +24,12 @@ rule solve_directly:
         "--threads {threads:q}"
 
 
+# Where a profile gives a launcher, its processes belong on the cluster's nodes, however small the study.
+ON_SEVERAL_NODES = "mpi" in workflow.resource_settings.overwrite_resources.get(
+    "solve_iteratively", {}
+)
+
+
 # Conjugate gradients, in one process or, where the profile sets tasks and the launcher mpi, in several.
 rule solve_iteratively:
     input:
@@ -33,6 +40,7 @@ rule solve_iteratively:
         "results/{study}/logs/solve_iteratively/{kernel}/n{n}.log",
     benchmark:
         "results/{study}/logs/solve_iteratively/{kernel}/n{n}.tsv"
+    localrule: SMALL and not ON_SEVERAL_NODES
     conda:
         "../envs/neural-kernels.yaml"
     resources:
@@ -58,6 +66,7 @@ rule predict_learning_curve:
         "results/{study}/logs/predict_learning_curve/{kernel}.log",
     benchmark:
         "results/{study}/logs/predict_learning_curve/{kernel}.tsv"
+    localrule: SMALL
     conda:
         "../envs/neural-kernels.yaml"
     resources:
@@ -79,6 +88,7 @@ rule evaluate_predictions:
         at(folders.METRICS_OF_SIZE),
     log:
         "results/{study}/logs/evaluate_predictions/{kernel}/n{n}.log",
+    localrule: SMALL
     conda:
         "../envs/neural-kernels.yaml"
     resources:

@@ -9,6 +9,7 @@ rule predict_tests:
         at(folders.TEST_PREDICTIONS),
     log:
         "results/{study}/logs/predict_tests/{kernel}/n{n}.log",
+    localrule: SMALL
     conda:
         "../envs/neural-kernels.yaml"
     resources:
