@@ -188,6 +188,12 @@ FOR_PEOPLE = (
         writes=False,
     ),
     Verb(
+        "status",
+        "status:study_status",
+        "say how far a study is: blocks, their rate, what is left, what failed, why jobs wait in Slurm's queue",
+        writes=False,
+    ),
+    Verb(
         "predict",
         "predict_anything:predict",
         "predict new inputs without labels, by a study or by a model of fit, and write a table, CSV or Parquet",
