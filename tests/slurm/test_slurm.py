@@ -12,14 +12,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from slurm_cluster import Cluster
 from workflow_projects import Project
 
 from neural_kernels.stages.data import prepare_data, preprocess_data
 from neural_kernels.stages.kernels import compute_block, declare_kernel
 from neural_kernels.study.study import load_study
 
-# The profile's sizes are a site's; these fit the test's nodes. A block starts with 300 MB and gets as much
-# again with each attempt.
+# The profile's sizes are a site's; these fit the test's nodes. A block starts with 1000 MB and gets as much
+# again with each attempt. What takes more is killed.
 SMALL_NODES = [
     *(
         "--set-threads",
@@ -28,15 +29,18 @@ SMALL_NODES = [
         "solve_iteratively=1",
         "predict_learning_curve=1",
     ),
-    *("--default-resources", "mem_mb=300", "runtime=10"),
-    *("--set-resources", "compute_block:mem_mb=attempt*300", "compute_block:runtime=10"),
-    *("solve_directly:mem_mb=600", "solve_iteratively:mem_mb=600", "evaluate_predictions:mem_mb=300"),
-    *("prepare_data:mem_mb=300", "preprocess_data:mem_mb=300", "predict_learning_curve:mem_mb=600"),
+    *("--default-resources", "mem_mb=1000", "runtime=10"),
+    *("--set-resources", "compute_block:mem_mb=attempt*1000", "compute_block:runtime=10"),
+    *("solve_directly:mem_mb=1500", "solve_iteratively:mem_mb=1500", "evaluate_predictions:mem_mb=1000"),
+    *("prepare_data:mem_mb=1000", "preprocess_data:mem_mb=1000", "predict_learning_curve:mem_mb=1500"),
     *("--latency-wait", "10", "--seconds-between-status-checks", "1"),
     *("--slurm-init-seconds-before-status-checks", "1"),
 ]
 
 TARGET = "results/tiny_scaling.pdf"
+
+# For which the controller answers nobody. NEURAL_KERNELS_SLURM_TESTS=long has it away for longer than a minute.
+SECONDS_AWAY = 70 if os.environ.get("NEURAL_KERNELS_SLURM_TESTS") == "long" else 5
 
 
 def command(*arguments: str, sizes: Sequence[str] = SMALL_NODES) -> list[str]:
@@ -100,24 +104,106 @@ def jobs(output: str) -> dict[str, int]:
 
 
 def test_a_study_runs_and_a_block_that_fails_is_tried_again_with_more_memory(project: Project) -> None:
-    # The first attempt of one block dies as if it had run out of the memory it was given.
+    # The first attempt of one block takes more than it was given, in its job step: Slurm kills it.
     (project.folder / "before").write_text(
         f"""
 if [[ "$*" == *"compute-block"*"--part train --block 0-1"* ]]; then
     memory=$(scontrol show job "$SLURM_JOB_ID" | grep -oP 'MinMemoryNode=\\K[0-9]+')
     echo "$memory" >>{project.folder}/attempts
-    [ "$memory" -ge 600 ] || kill -KILL $$
+    [ "$memory" -ge 2000 ] || {sys.executable} -c 'import time; x = bytearray(2000 << 20); time.sleep(60)'
 fi
 """
     )
     run = snakemake(project, TARGET)
     assert run.returncode == 0, run.stdout
     assert (project.folder / TARGET).read_bytes().startswith(b"%PDF")
-    assert (project.folder / "attempts").read_text().split() == ["300", "600"]
+    assert (project.folder / "attempts").read_text().split() == ["1000", "2000"]
     assert jobs(run.stdout)["compute_block"] == 7
     submitted = re.findall(r"has been submitted with SLURM jobid (\d+)", run.stdout)
     # Seven blocks and the one that failed; every rule that is not local is a job.
     assert len(set(submitted)) == len(submitted) >= 7 + 1 + 3 + 2
+    assert "Exceeded job memory limit" in run.stdout or "exceeded memory limit" in run.stdout
+
+
+def blocks_of(project: Project) -> dict[str, bytes]:
+    """Content of all blocks of the tiny study, by their paths."""
+    folder = project.folder / "results/tiny/kernels"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("*/*/blocks/*.npy")}
+
+
+def test_a_refused_submission_costs_no_block_and_is_no_end(project: Project) -> None:
+    """The partition gives no job so much time; Snakemake has deleted the block before it asks."""
+    (project.folder / "before").write_text("")
+    before = blocks_of(project)
+    block = "results/tiny/kernels/FC/train/blocks/0-1.npy"
+    refused = [*SMALL_NODES, "--default-resources", "slurm_partition=short", "mem_mb=1000", "runtime=10"]
+    place = refused.index("compute_block:runtime=10")
+    refused[place] = "compute_block:runtime=20"
+    run = snakemake(project, block, "--force", "--retries", "0", sizes=refused)
+    assert run.returncode != 0
+    assert "SLURM sbatch failed" in run.stdout
+    assert "time limit" in run.stdout
+    run = snakemake(project, block)
+    assert run.returncode == 0, run.stdout
+    assert blocks_of(project) == before
+    log = (project.folder / "results/tiny/logs/compute_block/FC/train/0-1.log").read_text()
+    assert "there already, whole" in log
+
+
+def test_a_run_goes_on_after_snakemake_was_killed_and_the_controller_was_away(
+    project: Project, slurm: Cluster
+) -> None:
+    """Its job lives on; the next run's job for the same block waits for it and takes over what it finished."""
+    before = blocks_of(project)
+    folder = project.folder / "results/tiny/kernels/FC/train"
+    for name in ("blocks", "kept"):
+        (folder / name / "0-1.npy").unlink()
+    go = project.folder / "go"
+    (project.folder / "before").write_text(
+        f'if [[ "$*" == *"compute-block"* ]]; then until [ -e {go} ]; do sleep 0.1; done; fi\n'
+    )
+    first = start(project, TARGET)
+    orphan = wait_for(lambda: running_job("compute_block", "FC_train_0_1"), "the block's job")
+    first.kill()
+    first.communicate()
+    assert snakemake(project, "--unlock", TARGET).returncode == 0
+    second = start(project, TARGET)
+    wait_for(lambda: waiting_or_running("FC_train_0_1") == 2, "a second job for the block")
+    slurm.do("controller", "stop").check_returncode()
+    go.touch()
+    time.sleep(SECONDS_AWAY)
+    slurm.do("controller", "start").check_returncode()
+    output, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, output
+    assert orphan not in re.findall(r"SLURM jobid (\d+)", output)
+    assert jobs(output)["compute_block"] == 1
+    assert blocks_of(project) == before
+
+
+def waiting_or_running(wildcards: str) -> int:
+    """How many jobs of these wildcards Slurm has that have not ended."""
+    states = "--states=PENDING,RUNNING"
+    command = ["squeue", "--noheader", states, "--format=%k"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return sum(line.endswith(wildcards) for line in said.splitlines())
+
+
+def test_two_studies_that_share_kernels_may_be_started_together(project: Project) -> None:
+    """The second run is refused as long as the first one has its lock; without locks, both finish."""
+    project.write_study("guest", "title: Guest\nkernels_from: tiny\ntraining_sizes: {sizes: [32]}\n")
+    (project.folder / "before").write_text("")
+    before = blocks_of(project)
+    folder = project.folder / "results/tiny/kernels/FC/train"
+    for name in ("blocks", "kept"):
+        (folder / name / "0-0.npy").unlink()
+    both = [
+        start(project, "--nolock", f"results/{study}/solutions/FC/direct/n{n}/solved.json")
+        for study, n in (("tiny", 64), ("guest", 32))
+    ]
+    for process in both:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    assert blocks_of(project) == before
 
 
 def test_a_cancelled_block_is_computed_again_alone(project: Project) -> None:
@@ -262,7 +348,7 @@ fi
 """
     )
     sizes = [size for size in SMALL_NODES if not size.startswith("solve_iteratively:mem")]
-    place = sizes.index("solve_directly:mem_mb=600")
+    place = sizes.index("solve_directly:mem_mb=1500")
     sizes[place:place] = TWO_NODES
     run = snakemake(project, solved, sizes=sizes)
     assert run.returncode == 0, run.stdout

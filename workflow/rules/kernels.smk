@@ -1,5 +1,8 @@
 # Features to kernel blocks. One job, one file and one unit of retry is one block.
 
+# No parameter of the rule: a block that is finished is what it is, whatever computed it.
+REQUIRED = " --require-accelerator" if accelerator_required() else ""
+
 
 rule declare_kernel:
     input:
@@ -36,3 +39,4 @@ rule compute_block:
     shell:
         "neural-kernels --log {log:q} compute-block {params.config:q} --kernel {wildcards.kernel:q} "
         "--part {wildcards.part:q} --block {wildcards.i:q}-{wildcards.j:q} --threads {threads:q}"
+        + REQUIRED

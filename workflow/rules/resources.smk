@@ -10,6 +10,17 @@ except UserError as error:
     stop(error)
 
 
+def accelerator_required() -> bool:
+    """Whether a profile asks for blocks on a GPU or TPU or not at all."""
+    if config.get("accelerator") not in (None, "required"):
+        stop(
+            UserError(
+                f"config: accelerator is {config['accelerator']!r}, expected required, or to be left out"
+            )
+        )
+    return config.get("accelerator") == "required"
+
+
 def memory(function: Callable) -> Callable:
     """The resource mem_mb of a rule, from a function of ``job_memory``."""
     needed = of_wildcards(function)

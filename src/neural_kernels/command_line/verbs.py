@@ -352,6 +352,11 @@ OF_RULES = (
                 action="store_true",
                 help="compute a block that is there again, and replace it once it is whole",
             ),
+            _option(
+                "--require-accelerator",
+                action="store_true",
+                help="refuse to compute on the processor where no GPU or TPU was started",
+            ),
         ),
     ),
     Verb(
