@@ -122,7 +122,9 @@ fi
     submitted = re.findall(r"has been submitted with SLURM jobid (\d+)", run.stdout)
     # Seven blocks and the one that failed; every rule that is not local is a job.
     assert len(set(submitted)) == len(submitted) >= 7 + 1 + 3 + 2
-    assert "Exceeded job memory limit" in run.stdout or "exceeded memory limit" in run.stdout
+    folder = project.folder / ".snakemake/slurm_logs/rule_compute_block/tiny_FC_train_0_1"
+    (kept,) = folder.glob("*.log")
+    assert "memory limit" in kept.read_text()
 
 
 def blocks_of(project: Project) -> dict[str, bytes]:

@@ -31,6 +31,7 @@ SLURM_LOGS = Path(".snakemake/slurm_logs")
 # What Slurm writes into the output of a job that it ends.
 ENDED_BY_SLURM = {
     "oom": "killed for its memory",
+    "memory limit": "killed for its memory",
     "DUE TO TIME LIMIT": "killed for its time",
     "DUE TO PREEMPTION": "preempted",
     "DUE TO NODE FAILURE": "lost with its node",
