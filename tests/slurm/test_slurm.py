@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from slurm_cluster import Cluster
 from workflow_projects import Project
 
@@ -40,7 +42,8 @@ SMALL_NODES = [
 TARGET = "results/tiny_scaling.pdf"
 
 # For which the controller answers nobody. NEURAL_KERNELS_SLURM_TESTS=long has it away for longer than a minute.
-SECONDS_AWAY = 70 if os.environ.get("NEURAL_KERNELS_SLURM_TESTS") == "long" else 5
+LONG = os.environ.get("NEURAL_KERNELS_SLURM_TESTS") == "long"
+SECONDS_AWAY = 70 if LONG else 5
 
 
 def command(*arguments: str, sizes: Sequence[str] = SMALL_NODES) -> list[str]:
@@ -180,6 +183,35 @@ def test_a_run_goes_on_after_snakemake_was_killed_and_the_controller_was_away(
     assert orphan not in re.findall(r"SLURM jobid (\d+)", output)
     assert jobs(output)["compute_block"] == 1
     assert blocks_of(project) == before
+
+
+@pytest.mark.skipif(not LONG, reason="set NEURAL_KERNELS_SLURM_TESTS=long")
+def test_snakemake_may_run_in_a_job_whose_end_ends_what_it_submitted(project: Project) -> None:
+    before = blocks_of(project)
+    folder = project.folder / "results/tiny/kernels/FC/train"
+    block = "results/tiny/kernels/FC/train/blocks/0-1.npy"
+    for name in ("blocks", "kept"):
+        (folder / name / "0-1.npy").unlink()
+    go = project.folder / "went"
+    (project.folder / "before").write_text(
+        f'if [[ "$*" == *"compute-block"* ]]; then until [ -e {go} ]; do sleep 0.1; done; fi\n'
+    )
+
+    def submit() -> str:
+        said = subprocess.run(
+            ["sbatch", "--parsable", "--mem=1000", "--output=master-%j.log", f"--wrap={shlex.join(command(block))}"],
+            cwd=project.folder, env=environment(project), check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+        return said.strip()
+
+    master = submit()
+    wait_for(lambda: running_job("compute_block", "FC_train_0_1"), "the block's job")
+    subprocess.run(["scancel", master], check=True)
+    wait_for(lambda: waiting_or_running("FC_train_0_1") == 0, "the end of the block's job", seconds=60)
+    go.touch()
+    snakemake(project, "--unlock", block)
+    master = submit()
+    wait_for(lambda: blocks_of(project) == before, "the block", seconds=120)
 
 
 def waiting_or_running(wildcards: str) -> int:

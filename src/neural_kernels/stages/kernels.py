@@ -107,16 +107,16 @@ def compute_block(
         return
     if part != "train" or not is_flip_symmetric(kernel.architecture):
         flipped_images = 0
-    rows = features.examples(f"{part}.npy", store.grid.row_range(i))
+    examples = features.examples(f"{part}.npy", store.grid.row_range(i))
     if require_accelerator:
-        engines.check_accelerated(engines.select(study.engine, kernel.architecture, rows.shape[1:])[0])
+        engines.check_accelerated(engines.select(study.engine, kernel.architecture, examples.shape[1:])[0])
     with thread_limit(threads):
         block_computation.compute_block(
             store,
             i,
             j,
             kernel.architecture,
-            rows,
+            examples,
             features.examples("train.npy", store.grid.column_range(j)),
             kind=kernel.kind,
             engine=study.engine,

@@ -48,12 +48,9 @@ def studies_of_target(target: str, config: Path) -> list[str]:
         return []
     name = parts[0] if len(parts) > 1 else os.path.splitext(parts[0])[0]
     whole = _by_suffix(parts[0], config) if len(parts) == 1 else None
-    if whole is not None and whole[1].is_file():
-        path = whole[1]
-    else:
-        path = next(
-            (p for p in (config / f"{name}.yaml", config / COMPARISONS / f"{name}.yaml") if p.is_file()), None
-        )
+    makers = [whole[1]] if whole is not None else []
+    makers += [config / f"{name}.yaml", config / COMPARISONS / f"{name}.yaml"]
+    path = next((maker for maker in makers if maker.is_file()), None)
     if path is None:
         return []
     if config_files.kind(path) == "comparison":
