@@ -38,6 +38,8 @@ SMALL_NODES = [
     *("--latency-wait", "10", "--seconds-between-status-checks", "1"),
     *("--slurm-init-seconds-before-status-checks", "1"),
 ]
+# Small as the studies are, most tests are about jobs that are submitted.
+EVERY_JOB = [*SMALL_NODES, "--config", "local_seconds=0"]
 
 TARGET = "results/tiny_scaling.pdf"
 
@@ -46,10 +48,8 @@ LONG = os.environ.get("NEURAL_KERNELS_SLURM_TESTS") == "long"
 SECONDS_AWAY = 70 if LONG else 5
 
 
-def command(*arguments: str, sizes: Sequence[str] = SMALL_NODES) -> list[str]:
-    # Small as the studies are, the tests are about jobs that are submitted.
-    every = ["--config", "local_seconds=0"]
-    return [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments, *sizes, *every]
+def command(*arguments: str, sizes: Sequence[str] = EVERY_JOB) -> list[str]:
+    return [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments, *sizes]
 
 
 def environment(project: Project) -> dict[str, str]:
@@ -58,7 +58,7 @@ def environment(project: Project) -> dict[str, str]:
 
 
 def snakemake(
-    project: Project, *arguments: str, sizes: Sequence[str] = SMALL_NODES
+    project: Project, *arguments: str, sizes: Sequence[str] = EVERY_JOB
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*arguments, sizes=sizes), cwd=project.folder, env=environment(project), text=True,
@@ -66,9 +66,9 @@ def snakemake(
     )  # fmt: skip
 
 
-def start(project: Project, *arguments: str) -> subprocess.Popen[str]:
+def start(project: Project, *arguments: str, sizes: Sequence[str] = EVERY_JOB) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command(*arguments), cwd=project.folder, env=environment(project), text=True,
+        command(*arguments, sizes=sizes), cwd=project.folder, env=environment(project), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -141,7 +141,7 @@ def test_a_refused_submission_costs_no_block_and_is_no_end(project: Project) -> 
     (project.folder / "before").write_text("")
     before = blocks_of(project)
     block = "results/tiny/kernels/FC/train/blocks/0-1.npy"
-    refused = [*SMALL_NODES, "--default-resources", "slurm_partition=short", "mem_mb=1000", "runtime=10"]
+    refused = [*EVERY_JOB, "--default-resources", "slurm_partition=short", "mem_mb=1000", "runtime=10"]
     place = refused.index("compute_block:runtime=10")
     refused[place] = "compute_block:runtime=20"
     run = snakemake(project, block, "--force", "--retries", "0", sizes=refused)
@@ -231,8 +231,8 @@ def test_two_studies_that_share_kernels_may_be_started_together(project: Project
     for name in ("blocks", "kept"):
         (folder / name / "0-0.npy").unlink()
     both = [
-        start(project, "--nolock", f"results/{study}/solutions/FC/direct/n{n}/solved.json")
-        for study, n in (("tiny", 64), ("guest", 32))
+        start(project, "--nolock", f"results/{solution}/solved.json", sizes=SMALL_NODES)
+        for solution in ("tiny/solutions/FC/iterative/n64", "guest/solutions/FC/direct/n32")
     ]
     for process in both:
         output, _ = process.communicate(timeout=300)
@@ -381,7 +381,7 @@ if [[ "$*" == *"--tasks 2"* ]] && [ ! -e {project.folder}/killed ]; then
 fi
 """
     )
-    sizes = [size for size in SMALL_NODES if not size.startswith("solve_iteratively:mem")]
+    sizes = [size for size in EVERY_JOB if not size.startswith("solve_iteratively:mem")]
     place = sizes.index("solve_directly:mem_mb=1500")
     sizes[place:place] = TWO_NODES
     run = snakemake(project, solved, sizes=sizes)
