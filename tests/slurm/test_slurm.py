@@ -167,12 +167,12 @@ def test_a_run_goes_on_after_snakemake_was_killed_and_the_controller_was_away(
     (project.folder / "before").write_text(
         f'if [[ "$*" == *"compute-block"* ]]; then until [ -e {go} ]; do sleep 0.1; done; fi\n'
     )
-    first = start(project, TARGET)
+    first = start(project, TARGET, sizes=SMALL_NODES)
     orphan = wait_for(lambda: running_job("compute_block", "FC_train_0_1"), "the block's job")
     first.kill()
     first.communicate()
     assert snakemake(project, "--unlock", TARGET).returncode == 0
-    second = start(project, TARGET)
+    second = start(project, TARGET, sizes=SMALL_NODES)
     wait_for(lambda: waiting_or_running("FC_train_0_1") == 2, "a second job for the block")
     slurm.do("controller", "stop").check_returncode()
     go.touch()
@@ -243,14 +243,14 @@ def test_two_studies_that_share_kernels_may_be_started_together(project: Project
 def test_a_cancelled_block_is_computed_again_alone(project: Project) -> None:
     (project.folder / "results/tiny/kernels/FC/train/blocks/0-1.npy").unlink()
     (project.folder / "before").write_text('[[ "$*" != *"compute-block"* ]] || sleep 30\n')
-    process = start(project, TARGET, "--retries", "0")
+    process = start(project, TARGET, "--retries", "0", sizes=SMALL_NODES)
     job = wait_for(lambda: running_job("compute_block", "FC_train_0_1"), "the block's job")
     subprocess.run(["scancel", job], check=True)
     output, _ = process.communicate()
     assert process.returncode != 0, output
     (project.folder / "before").write_text("")
     before = project.files()
-    run = snakemake(project, TARGET)
+    run = snakemake(project, TARGET, sizes=SMALL_NODES)
     assert run.returncode == 0, run.stdout
     assert jobs(run.stdout)["compute_block"] == 1
     blocks = {name for name in project.files() if "/blocks/" in name and name.endswith(".npy")}
