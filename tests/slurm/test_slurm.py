@@ -198,15 +198,17 @@ def test_snakemake_may_run_in_a_job_whose_end_ends_what_it_submitted(project: Pr
     )
 
     def submit() -> str:
+        wrapped = f"--wrap=exec {shlex.join(command(block))}"
         said = subprocess.run(
-            ["sbatch", "--parsable", "--mem=1000", "--output=master-%j.log", f"--wrap={shlex.join(command(block))}"],
+            ["sbatch", "--parsable", "--mem=1000", "--output=master-%j.log", wrapped],
             cwd=project.folder, env=environment(project), check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
         return said.strip()
 
     master = submit()
     wait_for(lambda: running_job("compute_block", "FC_train_0_1"), "the block's job")
-    subprocess.run(["scancel", master], check=True)
+    # As --signal=B:TERM@300 does before the time limit. A plain scancel leaves Snakemake only KillWait seconds.
+    subprocess.run(["scancel", "--batch", "--signal=TERM", master], check=True)
     wait_for(lambda: waiting_or_running("FC_train_0_1") == 0, "the end of the block's job", seconds=60)
     go.touch()
     snakemake(project, "--unlock", block)

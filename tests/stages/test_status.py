@@ -20,15 +20,21 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     Path("config").mkdir()
+    # In the place of a real one, if this machine has one.
+    program("exit 1")
     blocks = {"edge": 20, "tile": 10}
     Path("config/tiny.yaml").write_text(yaml.safe_dump(DIGITS | {"blocks": blocks}))
     return load_study(Path("config/tiny.yaml"))
 
 
-def queue(lines: str) -> None:
-    Path("bin").mkdir()
-    Path("bin/squeue").write_text(f"#!/bin/sh\ncat <<'END'\n{lines}END\n")
+def program(text: str) -> None:
+    Path("bin").mkdir(exist_ok=True)
+    Path("bin/squeue").write_text(f"#!/bin/sh\n{text}\n")
     Path("bin/squeue").chmod(0o755)
+
+
+def queue(lines: str) -> None:
+    program(f"cat <<'END'\n{lines}END")
 
 
 def finish(block: str, seconds_ago: float, part: str = "train") -> None:
@@ -141,8 +147,13 @@ def test_jobs_wait_for_reasons_that_are_explained(study: Study, tmp_path: Path) 
     assert said[place + 3] == "  1 for Odd (7 prepare_data tiny)"
 
 
-def test_without_a_slurm_nothing_is_said_of_a_queue(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(Path("bin").absolute()))
+@pytest.mark.parametrize("answers", [True, False])
+def test_without_a_slurm_that_answers_nothing_is_said_of_a_queue(
+    study: Study, answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not answers:
+        Path("bin/squeue").unlink()
+        monkeypatch.setenv("PATH", str(Path("bin").absolute()))
     assert not [line for line in status(study) if line.startswith("queue")]
 
 
