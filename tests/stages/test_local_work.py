@@ -13,6 +13,7 @@ from neural_kernels.errors import UserError
 from neural_kernels.planning.small_work import LOGIN, seconds_beside_blocks
 from neural_kernels.stages.local_work import SECONDS, all_small, local_seconds
 from neural_kernels.stages.targets import studies_of_target
+from neural_kernels.study.config_files import names
 from neural_kernels.study.study import Study, load_study
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -37,9 +38,7 @@ def test_a_study_whose_data_is_not_at_hand_is_not(tmp_path: Path) -> None:
     assert not all_small([tiny], 0)
 
 
-@pytest.mark.parametrize(
-    "name", [path.stem for path in sorted(CONFIG.glob("*.yaml")) if path.stem != "config"]
-)
+@pytest.mark.parametrize("name", names(CONFIG))
 def test_of_what_ships_studies_are_small_up_to_a_thousand_examples_and_not_from_five(name: str) -> None:
     found = load_study(CONFIG / f"{name}.yaml")
     if found.tuning is not None:
