@@ -38,7 +38,7 @@ def test_a_study_whose_data_is_not_at_hand_is_not(tmp_path: Path) -> None:
     assert not all_small([tiny], 0)
 
 
-@pytest.mark.parametrize("name", names(CONFIG))
+@pytest.mark.parametrize("name", list(names(CONFIG)))
 def test_of_what_ships_studies_are_small_up_to_a_thousand_examples_and_not_from_five(name: str) -> None:
     found = load_study(CONFIG / f"{name}.yaml")
     if found.tuning is not None:
