@@ -34,7 +34,7 @@ def memory(function: Callable) -> Callable:
 def small() -> bool:
     """Whether the studies that were asked for take so little beside their blocks that it is done where Snakemake runs.
 
-    A rule is local or is not, whatever its job: so it is decided by the targets, once, and not by the jobs.
+    What is local is so for all jobs of a rule, and is decided once, by the targets.
     """
     if not workflow.is_main_process:
         return False
