@@ -157,7 +157,7 @@ def test_a_refused_submission_costs_no_block_and_is_no_end(project: Project) -> 
 
 
 def without_a_block(project: Project, go: Path) -> dict[str, bytes]:
-    """Delete block 0-1 under both its names, have its job wait for the file ``go``, and give all blocks as they were."""
+    """Delete block 0-1 under both its names, have its job wait for the file ``go``; all blocks as they were."""
     before = blocks_of(project)
     folder = project.folder / "results/tiny/kernels/FC/train"
     for name in ("blocks", "kept"):
