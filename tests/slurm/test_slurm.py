@@ -163,7 +163,7 @@ def without_a_block(project: Project, go: Path) -> dict[str, bytes]:
     for name in ("blocks", "kept"):
         (folder / name / "0-1.npy").unlink()
     (project.folder / "before").write_text(
-        f'if [[ "$*" == *"compute-block"* ]]; then until [ -e {go} ]; do sleep 0.1; done; fi\n'
+        f'if [[ "$*" == *"compute-block"* ]]; then touch {go}.began; until [ -e {go} ]; do sleep 0.1; done; fi\n'
     )
     return before
 
@@ -201,12 +201,13 @@ def test_a_controller_that_is_away_while_snakemake_asks_costs_a_second_run_and_n
             command(TARGET, sizes=SMALL_NODES), cwd=project.folder, env=environment(project), text=True,
             stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
-    wait_for(lambda: running_job("compute_block", "FC_train_0_1"), "the block's job")
+    # Not only the job but its step, which takes a controller to begin.
+    wait_for(go.with_name("back.began").exists, "the block's program")
     slurm.do("controller", "stop").check_returncode()
     go.touch()
     time.sleep(70)
-    assert (project.folder / "results/tiny/kernels/FC/train/kept/0-1.npy").exists()
     slurm.do("controller", "start").check_returncode()
+    assert (project.folder / "results/tiny/kernels/FC/train/kept/0-1.npy").exists()
     try:
         first.wait(timeout=60)
     except subprocess.TimeoutExpired:
