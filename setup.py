@@ -3,6 +3,9 @@
 They are optional: where no compiler is found the installation goes on without them.
 ``neural_kernels.engines.native_engine.unavailable()`` says so of the engine; products with the kernel in the
 solvers then run in NumPy.
+
+They know nothing of Python, so that one wheel serves every version of it. What was compiled before lies in
+build/native/, and is compiled anew where something that it is made from is newer.
 """
 
 import os
@@ -12,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 # Of each library: its folder, and the source that is compiled for every instruction set.
@@ -52,20 +56,28 @@ def is_gcc(compiler: str) -> bool:
     return "__GNUC__" in macros and "__clang__" not in macros
 
 
+def is_newer(file: Path, sources: list[str]) -> bool:
+    """Whether ``file`` is there, and none of what it is made from was changed after it."""
+    return file.exists() and all(file.stat().st_mtime > Path(path).stat().st_mtime for path in sources)
+
+
 class BuildNative(build_ext):
     """A plain shared library, opened with ctypes: no Python headers, hence no module to initialise."""
 
     def build_extension(self, ext: Extension) -> None:
         dispatch, source = ext.sources
-        folder = Path(self.build_temp) / ext.name
+        folder = Path("build/native") / platform.machine() / ext.name
 
         def compiled(name: str) -> list[str]:
+            output = str(folder / name)
+            made = self.compiler.object_filenames([source], output_dir=output)
+            if all(is_newer(Path(file), [source, *ext.depends, __file__]) for file in made):
+                return made
             return self.compiler.compile(
                 [source],
-                output_dir=str(folder / name),
+                output_dir=output,
                 macros=[("NK_ISA", name)],
                 extra_postargs=FLAGS + INSTRUCTION_SETS[name],
-                depends=ext.depends,
             )
 
         objects = self.compiler.compile([dispatch], output_dir=str(folder), extra_postargs=FLAGS)
@@ -75,8 +87,18 @@ class BuildNative(build_ext):
                 objects += of_one_set
         self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), target_lang="c++")
 
+    def get_ext_filename(self, fullname: str) -> str:
+        return f"{fullname.replace('.', os.sep)}.so"
+
     def get_export_symbols(self, ext: Extension) -> list[str]:
         return []
+
+
+class OfEveryPython(bdist_wheel):
+    """Tagged for its platform alone."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
 
 
 setup(
@@ -90,5 +112,5 @@ setup(
         )
         for name, (folder, source) in LIBRARIES.items()
     ],
-    cmdclass={"build_ext": BuildNative},
+    cmdclass={"build_ext": BuildNative, "bdist_wheel": OfEveryPython},
 )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 
@@ -32,9 +36,9 @@ def required() -> dict[str, Requirement]:
     return {requirement.name: requirement for requirement in map(Requirement, texts)}
 
 
-def conda() -> dict[str, str]:
-    """The pins of environment.yml."""
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+def conda(file: str = "environment.yml") -> dict[str, str]:
+    """The pins of a conda environment."""
+    environment = yaml.safe_load((ROOT / file).read_text())
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     return dict(line.split("==") for line in pip)
 
@@ -46,10 +50,37 @@ def test_the_lock_satisfies_pyproject() -> None:
         assert all(requirement.specifier.contains(version) for version in pins[name]), name
 
 
-def test_conda_installs_what_the_lock_does() -> None:
+JOBS = "workflow/envs/neural-kernels.yaml"
+PLANNING = "workflow/envs/planning.yaml"
+
+
+@pytest.mark.parametrize("file", ["environment.yml", JOBS, PLANNING])
+def test_conda_installs_what_the_lock_does(file: str) -> None:
     pins = locked()
-    for name, version in conda().items():
+    for name, version in conda(file).items():
         assert version in pins[name], name
+
+
+def test_the_environment_of_jobs_has_what_they_may_load_and_what_the_package_is_built_with() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    needed = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    needed += [text for extra in ("mpi", "tuning", "molecules") for text in extras[extra]]
+    assert {Requirement(text).name for text in needed} == conda(JOBS).keys()
+
+
+def test_the_environment_of_planning_has_what_the_functions_of_rules_load() -> None:
+    """And no Python, which Snakemake adds in its own version, and refuses where there is one."""
+    script = (
+        "import sys; before = set(sys.modules); import neural_kernels.stages.inputs, "
+        "neural_kernels.stages.job_memory, neural_kernels.stages.targets; print(*set(sys.modules) - before)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    modules = {name.partition(".")[0] for name in loaded.split()}
+    distributions = packages_distributions()
+    needed = {name.lower() for module in modules for name in distributions.get(module, ())}
+    assert needed & required().keys() == conda(PLANNING).keys()
+    assert "python=" not in (ROOT / PLANNING).read_text()
 
 
 def test_conda_installs_every_requirement_but_the_one_that_needs_no_deps() -> None:

@@ -1,4 +1,5 @@
-"""Snakemake with the arguments of this program; at its end, how often it parsed each YAML text, as JSON."""
+"""Snakemake with the arguments of this program; at its end, how often it parsed each YAML text, and how many jobs of
+each rule it would submit, as JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml
 from snakemake.cli import main
+from snakemake.workflow import Workflow
 
 counts: collections.Counter[str] = collections.Counter()
 compose = yaml.compose
@@ -20,6 +22,18 @@ def counted(text: Any, loader: Any) -> Any:
     return compose(text, loader)
 
 
+def kept_workflow(self: Any, *arguments: Any, **options: Any) -> Any:
+    found = execute(self, *arguments, **options)
+    # A dry run executes everything here, and has finished it all.
+    names = (job.rule.name for job in self.dag.needrun_jobs(exclude_finished=False) if not job.rule.norun)
+    submitted.update(name for name in names if name not in self._localrules)
+    return found
+
+
+submitted: collections.Counter[str] = collections.Counter()
+execute = Workflow.execute
+Workflow.execute = kept_workflow
 yaml.compose = counted  # type: ignore[assignment]
 atexit.register(lambda: print("PARSES", json.dumps(counts)))
+atexit.register(lambda: print("SUBMITTED", json.dumps(submitted)))
 main(sys.argv[1:])

@@ -94,8 +94,7 @@ class Project:
 
 
 def make_project(folder: Path) -> Project:
-    for name in ("Snakefile", "environment.yml"):
-        shutil.copy(ROOT / name, folder)
+    shutil.copy(ROOT / "Snakefile", folder)
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     shutil.copytree(ROOT / "profiles", folder / "profiles")
     # What --profile is given: the profiles' names in the root, as in a fresh clone.

@@ -2,7 +2,9 @@
 # A real Slurm with several nodes on this one host, for the tests. Debian or Ubuntu, root, no systemd needed.
 #
 #   cluster.sh install            the packages, where they are missing
-#   cluster.sh start NODES        nodes n1 ... nNODES; partitions main (preemptable) and urgent
+#   cluster.sh start NODES        nodes n1 ... nNODES; partitions main (preemptable), urgent, and short: ten minutes
+#   cluster.sh controller stop    end the controller alone; nodes and what runs on them stay
+#   cluster.sh controller start   and have it back, with what it knew
 #   cluster.sh stop               end the daemons that start started, and forget their state
 #
 # State lives in $SLURM_TEST_CLUSTER; daemons are ended by their recorded process ids only.
@@ -90,6 +92,10 @@ ReturnToService=2
 MinJobAge=300
 KillWait=2
 MailProg=/bin/true
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
+EnforcePartLimits=ALL
 AccountingStorageType=accounting_storage/none
 CONFIG
     local k
@@ -98,7 +104,20 @@ CONFIG
             >>"$STATE/slurm.conf"
     done
     echo "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1" >>"$STATE/slurm.conf"
+    echo "PartitionName=short Nodes=ALL MaxTime=10 State=UP PriorityTier=1" >>"$STATE/slurm.conf"
     echo "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF" >>"$STATE/slurm.conf"
+}
+
+start_controller() { # options; -i to begin without the state of an earlier one
+    run_daemon slurmctld /usr/sbin/slurmctld -D "$@"
+    wait_until 20 scontrol ping
+}
+
+stop_controller() {
+    local pid
+    pid=$(cat "$STATE/pids/slurmctld")
+    kill -TERM "$pid"
+    wait_until 20 ended "$pid"
 }
 
 start() {
@@ -113,12 +132,11 @@ start() {
         exit 3
     fi
     ln -sfn "$STATE/slurm.conf" /etc/slurm/slurm.conf
-    run_daemon slurmctld /usr/sbin/slurmctld -D -i
-    wait_until 20 scontrol ping
+    start_controller -i
     for k in $(seq "$nodes"); do
         run_daemon "slurmd-n$k" /usr/sbin/slurmd -D -N "n$k"
     done
-    wait_until 30 sh -c "sinfo -h -N -o %T | grep -c idle | grep -qx $((2 * nodes))"
+    wait_until 30 sh -c "sinfo -h -N -o %T | grep -c idle | grep -qx $((3 * nodes))"
 }
 
 running() { # pid; a zombie that nobody has reaped yet is not
@@ -147,8 +165,14 @@ case "${1:-}" in
 install) install_packages ;;
 start) start "${2:?number of nodes}" ;;
 stop) stop ;;
+controller)
+    case "${2:-}" in
+    stop) stop_controller ;;
+    *) start_controller ;;
+    esac
+    ;;
 *)
-    sed -n '2,9p' "$0" >&2
+    sed -n '2,11p' "$0" >&2
     exit 2
     ;;
 esac

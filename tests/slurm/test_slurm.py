@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -12,14 +13,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+from slurm_cluster import Cluster
 from workflow_projects import Project
 
 from neural_kernels.stages.data import prepare_data, preprocess_data
 from neural_kernels.stages.kernels import compute_block, declare_kernel
 from neural_kernels.study.study import load_study
 
-# The profile's sizes are a site's; these fit the test's nodes. A block starts with 300 MB and gets as much
-# again with each attempt.
+# The profile's sizes are a site's; these fit the test's nodes. A block starts with 1000 MB and gets as much
+# again with each attempt. What takes more is killed.
 SMALL_NODES = [
     *(
         "--set-threads",
@@ -28,18 +31,25 @@ SMALL_NODES = [
         "solve_iteratively=1",
         "predict_learning_curve=1",
     ),
-    *("--default-resources", "mem_mb=300", "runtime=10"),
-    *("--set-resources", "compute_block:mem_mb=attempt*300", "compute_block:runtime=10"),
-    *("solve_directly:mem_mb=600", "solve_iteratively:mem_mb=600", "evaluate_predictions:mem_mb=300"),
-    *("prepare_data:mem_mb=300", "preprocess_data:mem_mb=300", "predict_learning_curve:mem_mb=600"),
+    *("--default-resources", "mem_mb=1000", "runtime=10"),
+    *("--set-resources", "compute_block:mem_mb=attempt*1000", "compute_block:runtime=10"),
+    *("solve_directly:mem_mb=1500", "solve_iteratively:mem_mb=1500", "evaluate_predictions:mem_mb=1000"),
+    *("prepare_data:mem_mb=1000", "preprocess_data:mem_mb=1000", "predict_learning_curve:mem_mb=1500"),
     *("--latency-wait", "10", "--seconds-between-status-checks", "1"),
     *("--slurm-init-seconds-before-status-checks", "1"),
 ]
+# Small as the studies are, most tests are about jobs that are submitted.
+EVERY_JOB = [*SMALL_NODES, "--config", "local_seconds=0"]
 
 TARGET = "results/tiny_scaling.pdf"
 
+# Tests of minutes run where somebody asks for them.
+LONG = pytest.mark.skipif(
+    os.environ.get("NEURAL_KERNELS_SLURM_TESTS") != "long", reason="set NEURAL_KERNELS_SLURM_TESTS=long"
+)
 
-def command(*arguments: str, sizes: Sequence[str] = SMALL_NODES) -> list[str]:
+
+def command(*arguments: str, sizes: Sequence[str] = EVERY_JOB) -> list[str]:
     return [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments, *sizes]
 
 
@@ -49,7 +59,7 @@ def environment(project: Project) -> dict[str, str]:
 
 
 def snakemake(
-    project: Project, *arguments: str, sizes: Sequence[str] = SMALL_NODES
+    project: Project, *arguments: str, sizes: Sequence[str] = EVERY_JOB
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*arguments, sizes=sizes), cwd=project.folder, env=environment(project), text=True,
@@ -57,9 +67,9 @@ def snakemake(
     )  # fmt: skip
 
 
-def start(project: Project, *arguments: str) -> subprocess.Popen[str]:
+def start(project: Project, *arguments: str, sizes: Sequence[str] = EVERY_JOB) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command(*arguments), cwd=project.folder, env=environment(project), text=True,
+        command(*arguments, sizes=sizes), cwd=project.folder, env=environment(project), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -98,37 +108,178 @@ def jobs(output: str) -> dict[str, int]:
 
 
 def test_a_study_runs_and_a_block_that_fails_is_tried_again_with_more_memory(project: Project) -> None:
-    # The first attempt of one block dies as if it had run out of the memory it was given.
+    # The first attempt of one block takes more than it was given, in its job step: Slurm kills it.
     (project.folder / "before").write_text(
         f"""
 if [[ "$*" == *"compute-block"*"--part train --block 0-1"* ]]; then
     memory=$(scontrol show job "$SLURM_JOB_ID" | grep -oP 'MinMemoryNode=\\K[0-9]+')
     echo "$memory" >>{project.folder}/attempts
-    [ "$memory" -ge 600 ] || kill -KILL $$
+    [ "$memory" -ge 2000 ] || {sys.executable} -c 'import time; x = bytearray(2000 << 20); time.sleep(60)'
 fi
 """
     )
     run = snakemake(project, TARGET)
     assert run.returncode == 0, run.stdout
     assert (project.folder / TARGET).read_bytes().startswith(b"%PDF")
-    assert (project.folder / "attempts").read_text().split() == ["300", "600"]
+    assert (project.folder / "attempts").read_text().split() == ["1000", "2000"]
     assert jobs(run.stdout)["compute_block"] == 7
     submitted = re.findall(r"has been submitted with SLURM jobid (\d+)", run.stdout)
     # Seven blocks and the one that failed; every rule that is not local is a job.
     assert len(set(submitted)) == len(submitted) >= 7 + 1 + 3 + 2
+    folder = project.folder / ".snakemake/slurm_logs/rule_compute_block/tiny_FC_train_0_1"
+    (kept,) = folder.glob("*.log")
+    assert "memory limit" in kept.read_text()
+
+
+def blocks_of(project: Project) -> dict[str, bytes]:
+    """Content of all blocks of the tiny study, by their paths."""
+    folder = project.folder / "results/tiny/kernels"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("*/*/blocks/*.npy")}
+
+
+def test_a_refused_submission_costs_no_block_and_is_no_end(project: Project) -> None:
+    """The partition gives no job so much time; Snakemake has deleted the block before it asks."""
+    (project.folder / "before").write_text("")
+    before = blocks_of(project)
+    block = "results/tiny/kernels/FC/train/blocks/0-1.npy"
+    refused = [*EVERY_JOB, "--default-resources", "slurm_partition=short", "mem_mb=1000", "runtime=10"]
+    place = refused.index("compute_block:runtime=10")
+    refused[place] = "compute_block:runtime=20"
+    run = snakemake(project, block, "--force", "--retries", "0", sizes=refused)
+    assert run.returncode != 0
+    assert "SLURM sbatch failed" in run.stdout
+    assert "time limit" in run.stdout
+    run = snakemake(project, block)
+    assert run.returncode == 0, run.stdout
+    assert blocks_of(project) == before
+    log = (project.folder / "results/tiny/logs/compute_block/FC/train/0-1.log").read_text()
+    assert "there already, whole" in log
+
+
+def without_a_block(project: Project, go: Path) -> dict[str, bytes]:
+    """Delete block 0-1 under both its names, have its job wait for the file ``go``; all blocks as they were."""
+    before = blocks_of(project)
+    folder = project.folder / "results/tiny/kernels/FC/train"
+    for name in ("blocks", "kept"):
+        (folder / name / "0-1.npy").unlink()
+    (project.folder / "before").write_text(
+        f'if [[ "$*" == *"compute-block"* ]]; then touch {go}.began; until [ -e {go} ]; do sleep 0.1; done; fi\n'
+    )
+    return before
+
+
+def test_a_run_goes_on_after_snakemake_was_killed(project: Project) -> None:
+    """Its job lives on; the next run's job for the same block waits for it and takes over what it finished."""
+    go = project.folder / "go"
+    before = without_a_block(project, go)
+    first = start(project, TARGET, sizes=SMALL_NODES)
+    orphan = wait_for(lambda: running_job("compute_block", "FC_train_0_1"), "the block's job")
+    first.kill()
+    first.communicate()
+    assert snakemake(project, "--unlock", TARGET).returncode == 0
+    second = start(project, TARGET, sizes=SMALL_NODES)
+    wait_for(lambda: waiting_or_running("FC_train_0_1") == 2, "a second job for the block")
+    go.touch()
+    output, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, output
+    assert orphan not in re.findall(r"SLURM jobid (\d+)", output)
+    assert jobs(output)["compute_block"] == 1
+    assert blocks_of(project) == before
+
+
+@LONG
+def test_a_controller_that_is_away_while_snakemake_asks_costs_a_second_run_and_no_block(
+    project: Project, slurm: Cluster
+) -> None:
+    """The job ends without the controller. The executor's plugin 2.8 forgets jobs of which it heard nothing in all of
+    its attempts, and waits for ever: what helps is to end Snakemake and to give the same command again."""
+    go = project.folder / "back"
+    before = without_a_block(project, go)
+    said = project.folder / "said"
+    with said.open("w") as file:
+        first = subprocess.Popen(
+            command(TARGET, sizes=SMALL_NODES), cwd=project.folder, env=environment(project), text=True,
+            stdout=file, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    # Not only the job but its step, which takes a controller to begin.
+    wait_for(go.with_name("back.began").exists, "the block's program")
+    slurm.do("controller", "stop").check_returncode()
+    go.touch()
+    time.sleep(70)
+    slurm.do("controller", "start").check_returncode()
+    assert (project.folder / "results/tiny/kernels/FC/train/kept/0-1.npy").exists()
+    try:
+        first.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        first.terminate()
+        first.wait(timeout=60)
+    run = snakemake(project, TARGET, sizes=SMALL_NODES)
+    assert run.returncode == 0, run.stdout
+    assert blocks_of(project) == before
+
+
+@LONG
+def test_snakemake_may_run_in_a_job_whose_end_ends_what_it_submitted(project: Project) -> None:
+    block = "results/tiny/kernels/FC/train/blocks/0-1.npy"
+    go = project.folder / "went"
+    before = without_a_block(project, go)
+
+    def submit() -> str:
+        wrapped = f"--wrap=exec {shlex.join(command(block))}"
+        said = subprocess.run(
+            ["sbatch", "--parsable", "--mem=1000", "--output=master-%j.log", wrapped],
+            cwd=project.folder, env=environment(project), check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+        return said.strip()
+
+    master = submit()
+    wait_for(lambda: running_job("compute_block", "FC_train_0_1"), "the block's job")
+    # As --signal=B:TERM@300 does before the time limit. A plain scancel leaves Snakemake only KillWait seconds.
+    subprocess.run(["scancel", "--batch", "--signal=TERM", master], check=True)
+    wait_for(lambda: waiting_or_running("FC_train_0_1") == 0, "the end of the block's job", seconds=60)
+    go.touch()
+    snakemake(project, "--unlock", block)
+    master = submit()
+    wait_for(lambda: blocks_of(project) == before, "the block", seconds=120)
+
+
+def waiting_or_running(wildcards: str) -> int:
+    """How many jobs of these wildcards Slurm has that have not ended."""
+    states = "--states=PENDING,RUNNING"
+    command = ["squeue", "--noheader", states, "--format=%k"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return sum(line.endswith(wildcards) for line in said.splitlines())
+
+
+def test_two_studies_that_share_kernels_may_be_started_together(project: Project) -> None:
+    """The second run is refused as long as the first one has its lock; without locks, both finish."""
+    project.write_study("guest", "title: Guest\nkernels_from: tiny\ntraining_sizes: {sizes: [32]}\n")
+    (project.folder / "before").write_text("")
+    before = blocks_of(project)
+    folder = project.folder / "results/tiny/kernels/FC/train"
+    for name in ("blocks", "kept"):
+        (folder / name / "0-0.npy").unlink()
+    both = [
+        start(project, "--nolock", f"results/{solution}/solved.json", sizes=SMALL_NODES)
+        for solution in ("tiny/solutions/FC/iterative/n64", "guest/solutions/FC/direct/n32")
+    ]
+    for process in both:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    assert blocks_of(project) == before
 
 
 def test_a_cancelled_block_is_computed_again_alone(project: Project) -> None:
     (project.folder / "results/tiny/kernels/FC/train/blocks/0-1.npy").unlink()
     (project.folder / "before").write_text('[[ "$*" != *"compute-block"* ]] || sleep 30\n')
-    process = start(project, TARGET, "--retries", "0")
+    process = start(project, TARGET, "--retries", "0", sizes=SMALL_NODES)
     job = wait_for(lambda: running_job("compute_block", "FC_train_0_1"), "the block's job")
     subprocess.run(["scancel", job], check=True)
     output, _ = process.communicate()
     assert process.returncode != 0, output
     (project.folder / "before").write_text("")
     before = project.files()
-    run = snakemake(project, TARGET)
+    run = snakemake(project, TARGET, sizes=SMALL_NODES)
     assert run.returncode == 0, run.stdout
     assert jobs(run.stdout)["compute_block"] == 1
     blocks = {name for name in project.files() if "/blocks/" in name and name.endswith(".npy")}
@@ -259,8 +410,8 @@ if [[ "$*" == *"--tasks 2"* ]] && [ ! -e {project.folder}/killed ]; then
 fi
 """
     )
-    sizes = [size for size in SMALL_NODES if not size.startswith("solve_iteratively:mem")]
-    place = sizes.index("solve_directly:mem_mb=600")
+    sizes = [size for size in EVERY_JOB if not size.startswith("solve_iteratively:mem")]
+    place = sizes.index("solve_directly:mem_mb=1500")
     sizes[place:place] = TWO_NODES
     run = snakemake(project, solved, sizes=sizes)
     assert run.returncode == 0, run.stdout

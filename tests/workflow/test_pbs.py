@@ -34,6 +34,8 @@ solver: {direct_up_to: 0, preconditioner: {rank: 10}}
 """
 TARGET = "results/tiny_scaling.pdf"
 QUICK = ["--latency-wait=10", "--seconds-between-status-checks=1", "--max-status-checks-per-second=50"]
+# Small as the study is, the tests are about jobs that are submitted.
+EVERY = ["--config", "local_seconds=0"]
 
 
 def heed_interrupts() -> None:
@@ -70,7 +72,7 @@ class Pbs:
         path.chmod(0o755)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "snakemake", "--profile", "pbs", *QUICK, *arguments]
+        command = [sys.executable, "-m", "snakemake", "--profile", "pbs", *QUICK, *arguments, *EVERY]
         path = os.pathsep.join([str(self.binaries), Project.search_path()])
         return subprocess.Popen(
             command, cwd=self.project.folder, env={**os.environ, "PATH": path}, text=True,

@@ -28,13 +28,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+def counted(what: str, folder: Path, *arguments: str) -> dict[str, int]:
+    """What the helper counted in a dry run."""
+    command = [sys.executable, str(PROGRAM), "--dry-run", *arguments]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    [line] = [line for line in run.stdout.splitlines() if line.startswith(what)]
+    found: dict[str, int] = json.loads(line.removeprefix(what))
+    return found
+
+
 def parses(project: Project, *targets: str) -> dict[str, int]:
     """How often each config was parsed in a dry run."""
-    command = [sys.executable, str(PROGRAM), "--profile", "default", "--dry-run", *targets]
-    run = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    [line] = [line for line in run.stdout.splitlines() if line.startswith("PARSES")]
-    counts = json.loads(line.removeprefix("PARSES"))
+    counts = counted("PARSES", project.folder, "--profile", "default", *targets)
     configs = (project.folder / "config").rglob("*.yaml")
     return {path.stem: counts.get(path.read_text(), 0) for path in configs}
 
@@ -42,6 +48,51 @@ def parses(project: Project, *targets: str) -> dict[str, int]:
 def test_each_config_is_parsed_once_and_none_that_is_not_asked_for(project: Project) -> None:
     found = parses(project, "results/several_splits.pdf", "results/approximated.pdf")
     assert found == {"several": 1, "tiny": 1, "mine": 1, "guest": 1, "approximated": 1, "unasked": 0}
+
+
+def submitted(project: Project, *arguments: str) -> dict[str, int]:
+    """How many jobs of each rule Slurm would get."""
+    return counted("SUBMITTED", project.folder, "--profile", "slurm", *arguments)
+
+
+def test_a_small_study_submits_its_blocks_and_nothing_else(project: Project) -> None:
+    assert submitted(project, "results/tiny_scaling.pdf") == {"compute_block": 7}
+    assert submitted(project, "results/approximated.pdf").keys() == {"compute_block"}
+    # What a comparison asks for are its studies.
+    assert submitted(project, "results/several_splits.pdf").keys() == {"compute_block"}
+
+
+def test_the_demo_submits_its_blocks_and_nothing_else(project: Project) -> None:
+    project.write_study("demo", (ROOT / "config/demo.yaml").read_text())
+    # It is what is made without a target.
+    assert submitted(project) == {"compute_block": 21}
+
+
+def test_every_job_is_submitted_where_the_limit_is_none_the_study_is_large_or_is_asked_for_with_one(
+    project: Project,
+) -> None:
+    every = submitted(project, "--config", "local_seconds=0", "--", "results/tiny_scaling.pdf")
+    assert every == {
+        "prepare_data": 1, "preprocess_data": 1, "declare_kernel": 3, "compute_block": 7, "solve_directly": 2,
+        "solve_iteratively": 1, "predict_learning_curve": 1, "evaluate_predictions": 3,
+    }  # fmt: skip
+    project.write_study("large", TINY.replace("train_examples: 64", "train_examples: 1700"))
+    large = ("--config", "local_seconds=0.02", "--", "results/large_scaling.pdf")
+    assert submitted(project, *large)["solve_directly"] == 2
+    assert submitted(project, *large, "results/tiny_scaling.pdf")["solve_directly"] == 4
+
+
+def test_a_solve_over_several_nodes_is_submitted_however_small(project: Project) -> None:
+    several = ("--set-resources", "solve_iteratively:mpi=mpiexec", "solve_iteratively:tasks=2")
+    found = submitted(project, *several, "--", "results/tiny_scaling.pdf")
+    assert found == {"compute_block": 7, "solve_iteratively": 1}
+
+
+@pytest.mark.parametrize("value", ["much", "-1", "true"])
+def test_a_limit_that_is_no_number_is_refused(project: Project, value: str) -> None:
+    run = project.snakemake("-n", "--config", f"local_seconds={value}", "--", "results/tiny_scaling.pdf")
+    assert run.returncode != 0
+    assert "error: config: local_seconds is" in run.stdout
 
 
 def test_a_short_name_is_a_copy_of_the_report_that_its_study_has(project: Project) -> None:

@@ -287,12 +287,23 @@ def test_the_profiles_of_clusters_give_every_job_that_is_submitted_the_same() ->
     submitted = {
         rule.partition(":")[0]
         for rule in re.split(r"^rule ", rules, flags=re.M)[1:]
-        if "localrule" not in rule
+        if "localrule: True" not in rule
     }
     # Of a kernel's declaration the default is enough.
     assert set(slurm["set-resources"]) == submitted - {"declare_kernel"}
     for key in ("set-threads", "set-resources"):
         assert slurm[key] == pbs[key]
+
+
+def test_the_profile_of_gpus_differs_from_that_of_slurm_by_its_gpus_alone() -> None:
+    slurm, gpus = (
+        yaml.safe_load((ROOT / f"profiles/{name}/config.v8+.yaml").read_text())
+        for name in ("slurm", "slurm-gpu")
+    )
+    assert gpus.pop("config") == {"accelerator": "required"}
+    for rule in ("compute_block", "run_trial", "transfer_trial", "test_tuned"):
+        assert gpus["set-resources"][rule].pop("gpu") == 1
+    assert gpus == slurm
 
 
 def test_a_training_set_of_images_and_flips_copies_half_its_blocks(

@@ -8,8 +8,11 @@ rule approximate_solution:
         at(folders.APPROXIMATION),
     log:
         "results/{study}/logs/approximate_solution/{kernel}/{method}/size{size}.log",
+    benchmark:
+        "results/{study}/logs/approximate_solution/{kernel}/{method}/size{size}.tsv"
+    localrule: SMALL
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.solve),
     params:
@@ -29,13 +32,14 @@ rule collect_approximations:
             at(folders.APPROXIMATIONS),
             caption="../report/metrics.rst",
             category="{study}",
+            subcategory="approximations",
             labels={"content": "approximations, every number", "format": "Parquet"},
         ),
     log:
         "results/{study}/logs/collect_approximations.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
     shell:
@@ -50,19 +54,21 @@ rule report_approximations:
             at(folders.report("approximations")),
             caption="../report/approximations.rst",
             category="{study}",
+            subcategory="approximations",
             labels={"content": "approximations", "format": "PDF"},
         ),
         figure=report(
             at(folders.figure("approximations")),
             caption="../report/approximations.rst",
             category="{study}",
+            subcategory="approximations",
             labels={"content": "approximations", "format": "picture"},
         ),
     log:
         "results/{study}/logs/report_approximations.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
         settings=of_wildcards(inputs.settings("title", "ridge", "approximations")),

@@ -9,19 +9,21 @@ rule report_augmentation:
             at(folders.report("augmentation")),
             caption="../report/augmentation.rst",
             category="{study}",
+            subcategory="augmentation",
             labels={"content": "data augmentation", "format": "PDF"},
         ),
         figure=report(
             at(folders.figure("augmentation")),
             caption="../report/augmentation.rst",
             category="{study}",
+            subcategory="augmentation",
             labels={"content": "data augmentation", "format": "picture"},
         ),
     log:
         "results/{study}/logs/report_augmentation.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
         settings=of_wildcards(inputs.settings("title", "ridge")),

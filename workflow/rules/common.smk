@@ -20,8 +20,8 @@ from neural_kernels.study.published_table import load_table
 from neural_kernels.study.split_comparison import load_comparison
 from neural_kernels.study.study import load_study
 
-# As a person in the project's folder writes it, for the same sentences.
-CONFIG = Path(os.path.relpath(Path(workflow.basedir) / "config"))
+# Of the working directory, wherever the workflow lies: beside a clone, in a deployment or in a module.
+CONFIG = Path("config")
 
 
 def one_of(names) -> str:
@@ -57,9 +57,9 @@ def stop(error: UserError) -> NoReturn:
 
 
 # Words of the command line that are targets are checked here, before Snakemake looks for rules: a study that there
-# is not has none, of which Snakemake says no more.
+# is not has none, of which Snakemake says no more. Those of a workflow that has this one as a module may be its own.
 for word in sys.argv[1:]:
-    if "results/" in word:
+    if "results/" in word and workflow.modifier.is_main_snakefile():
         try:
             check_target(word, CONFIG)
         except UserError as error:

@@ -10,6 +10,7 @@ rule report_comparison:
             at(folders.TABLE_REPORT),
             caption="../report/comparison.rst",
             category="comparisons",
+            subcategory="what was run beside what is published",
             labels={"content": "{table}", "format": "PDF"},
         ),
         markdown=at(folders.TABLE_TEXT),
@@ -17,7 +18,7 @@ rule report_comparison:
         "results/logs/report_comparison/{table}.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         studies=of_wildcards(inputs.compared_studies),
     shell:

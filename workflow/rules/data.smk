@@ -6,8 +6,9 @@ rule prepare_data:
         at(folders.DATA),
     log:
         "results/{study}/logs/prepare_data.log",
+    localrule: SMALL
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.prepare_data),
     params:
@@ -24,8 +25,9 @@ rule preprocess_data:
         at(folders.FEATURES),
     log:
         "results/{study}/logs/preprocess_data/{preprocessing}.log",
+    localrule: SMALL
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.preprocess_data),
     params:

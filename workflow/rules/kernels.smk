@@ -1,5 +1,8 @@
 # Features to kernel blocks. One job, one file and one unit of retry is one block.
 
+# No parameter of the rule: a block that is finished is what it is, whatever computed it.
+REQUIRED = " --require-accelerator" if accelerator_required() else ""
+
 
 rule declare_kernel:
     input:
@@ -8,8 +11,9 @@ rule declare_kernel:
         at(folders.KERNEL),
     log:
         "results/{study}/logs/declare_kernel/{kernel}/{part}.log",
+    localrule: SMALL
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
         kernel=of_wildcards(inputs.kernel_settings),
@@ -27,7 +31,7 @@ rule compute_block:
     log:
         "results/{study}/logs/compute_block/{kernel}/{part}/{i}-{j}.log",
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.compute_block),
     params:
@@ -35,3 +39,4 @@ rule compute_block:
     shell:
         "neural-kernels --log {log:q} compute-block {params.config:q} --kernel {wildcards.kernel:q} "
         "--part {wildcards.part:q} --block {wildcards.i:q}-{wildcards.j:q} --threads {threads:q}"
+        + REQUIRED

@@ -9,6 +9,7 @@ rule collect_metrics:
             at(folders.METRICS),
             caption="../report/metrics.rst",
             category="{study}",
+            subcategory="every number",
             labels={"content": "every number", "format": "Parquet"},
         ),
         at(folders.CONVERGENCE),
@@ -17,7 +18,7 @@ rule collect_metrics:
         "results/{study}/logs/collect_metrics.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
         sizes=of_wildcards(
@@ -38,37 +39,42 @@ rule report_scaling:
             at(folders.report("scaling")),
             caption="../report/scaling.rst",
             category="{study}",
+            subcategory="scaling laws",
             labels={"content": "scaling laws", "format": "PDF"},
         ),
         figure=report(
             at(folders.figure("scaling")),
             caption="../report/scaling.rst",
             category="{study}",
+            subcategory="scaling laws",
             labels={"content": "scaling laws", "format": "picture"},
         ),
         fits=report(
             at(folders.FITS),
             caption="../report/fits.rst",
             category="{study}",
+            subcategory="scaling laws",
             labels={"content": "exponents", "format": "table"},
         ),
         final=report(
             at(folders.FINAL),
             caption="../report/final.rst",
             category="{study}",
+            subcategory="scaling laws",
             labels={"content": "results at the largest n", "format": "table"},
         ),
         predicted=report(
             at(folders.PREDICTED),
             caption="../report/learning_curves.rst",
             category="{study}",
+            subcategory="scaling laws",
             labels={"content": "predicted learning curves", "format": "table"},
         ),
     log:
         "results/{study}/logs/report_scaling.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
         settings=of_wildcards(inputs.settings("title", "fit")),
@@ -86,6 +92,6 @@ rule copy_report:
         "results/{reported}/logs/copy_report.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     shell:
         "cp {input:q} {output:q} 2> {log:q}"

@@ -9,8 +9,11 @@ rule solve_directly:
         at(folders.SOLVED, method="direct"),
     log:
         "results/{study}/logs/solve_directly/{kernel}/n{n}.log",
+    benchmark:
+        "results/{study}/logs/solve_directly/{kernel}/n{n}.tsv"
+    localrule: SMALL
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.solve),
     params:
@@ -21,6 +24,12 @@ rule solve_directly:
         "--threads {threads:q}"
 
 
+# Where a profile gives a launcher, its processes belong on the cluster's nodes, however small the study.
+ON_SEVERAL_NODES = "mpi" in workflow.resource_settings.overwrite_resources.get(
+    "solve_iteratively", {}
+)
+
+
 # Conjugate gradients, in one process or, where the profile sets tasks and the launcher mpi, in several.
 rule solve_iteratively:
     input:
@@ -29,8 +38,11 @@ rule solve_iteratively:
         at(folders.SOLVED, method="iterative"),
     log:
         "results/{study}/logs/solve_iteratively/{kernel}/n{n}.log",
+    benchmark:
+        "results/{study}/logs/solve_iteratively/{kernel}/n{n}.tsv"
+    localrule: SMALL and not ON_SEVERAL_NODES
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.solve),
         mpi="",
@@ -52,8 +64,11 @@ rule predict_learning_curve:
         at(folders.LEARNING_CURVE),
     log:
         "results/{study}/logs/predict_learning_curve/{kernel}.log",
+    benchmark:
+        "results/{study}/logs/predict_learning_curve/{kernel}.tsv"
+    localrule: SMALL
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.solve),
     params:
@@ -73,8 +88,9 @@ rule evaluate_predictions:
         at(folders.METRICS_OF_SIZE),
     log:
         "results/{study}/logs/evaluate_predictions/{kernel}/n{n}.log",
+    localrule: SMALL
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.evaluate_predictions),
     params:

@@ -9,8 +9,9 @@ rule predict_tests:
         at(folders.TEST_PREDICTIONS),
     log:
         "results/{study}/logs/predict_tests/{kernel}/n{n}.log",
+    localrule: SMALL
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     resources:
         mem_mb=memory(job_memory.evaluate_predictions),
     params:
@@ -27,25 +28,28 @@ rule report_splits:
             at(folders.SPLITS_REPORT),
             caption="../report/splits.rst",
             category="{comparison}",
+            subcategory="splits",
             labels={"content": "splits", "format": "PDF"},
         ),
         figure=report(
             at(folders.SPLITS_FIGURE),
             caption="../report/splits.rst",
             category="{comparison}",
+            subcategory="splits",
             labels={"content": "predicted against measured", "format": "picture"},
         ),
         table=report(
             at(folders.SPLITS_TABLE),
             caption="../report/splits.rst",
             category="{comparison}",
+            subcategory="splits",
             labels={"content": "every kernel on every split", "format": "table"},
         ),
     log:
         "results/{comparison}/logs/report_splits.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/comparisons/{comparison}.yaml",
         published=of_wildcards(inputs.published),

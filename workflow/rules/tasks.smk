@@ -9,19 +9,21 @@ rule report_tasks:
             at(folders.report("tasks")),
             caption="../report/tasks.rst",
             category="{study}",
+            subcategory="tasks",
             labels={"content": "each task", "format": "PDF"},
         ),
         figure=report(
             at(folders.figure("tasks")),
             caption="../report/tasks.rst",
             category="{study}",
+            subcategory="tasks",
             labels={"content": "each task", "format": "picture"},
         ),
     log:
         "results/{study}/logs/report_tasks.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
         settings=of_wildcards(inputs.settings("title", "tasks", "ridge")),

@@ -9,7 +9,7 @@ rule start_tuning:
     log:
         "results/{study}/logs/start_tuning.log",
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
         identity=of_wildcards(inputs.tuning_identity),
@@ -26,7 +26,7 @@ rule run_trial:
     log:
         "results/{study}/logs/run_trial/{trial}.log",
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
     shell:
@@ -41,12 +41,14 @@ rule select_tuned:
             at(folders.TUNED),
             caption="../report/tuned.rst",
             category="{study}",
+            subcategory="tuning",
             labels={"content": "the best trial", "format": "YAML"},
         ),
         trials=report(
             at(folders.TRIALS),
             caption="../report/trials.rst",
             category="{study}",
+            subcategory="tuning",
             labels={"content": "every trial", "format": "table"},
         ),
         selected=at(folders.SELECTED),
@@ -54,7 +56,7 @@ rule select_tuned:
         "results/{study}/logs/select_tuned.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
         settings=of_wildcards(inputs.settings("tuning")),
@@ -72,7 +74,7 @@ rule transfer_trial:
     log:
         "results/{study}/logs/transfer_trial/{place}.log",
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
         examples=of_wildcards(inputs.transfer_examples),
@@ -91,7 +93,7 @@ rule test_tuned:
     log:
         "results/{study}/logs/test_tuned/{candidate}.log",
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
         tests=of_wildcards(inputs.tested_sets),
@@ -107,19 +109,21 @@ rule report_tuning:
             at(folders.report("tuning")),
             caption="../report/tuning.rst",
             category="{study}",
+            subcategory="tuning",
             labels={"content": "tuning", "format": "PDF"},
         ),
         figure=report(
             at(folders.figure("tuning")),
             caption="../report/tuning.rst",
             category="{study}",
+            subcategory="tuning",
             labels={"content": "tuning", "format": "picture"},
         ),
     log:
         "results/{study}/logs/report_tuning.log",
     localrule: True
     conda:
-        "../../environment.yml"
+        "../envs/neural-kernels.yaml"
     params:
         config="config/{study}.yaml",
         settings=of_wildcards(inputs.settings("title", "tuning")),

@@ -193,6 +193,12 @@ FOR_PEOPLE = (
         writes=False,
     ),
     Verb(
+        "status",
+        "status:study_status",
+        "say how far a study is: blocks, their rate, what is left, what failed, why jobs wait in Slurm's queue",
+        writes=False,
+    ),
+    Verb(
         "predict",
         "predict_anything:predict",
         "predict new inputs without labels, by a study or by a model of fit, and write a table, CSV or Parquet",
@@ -355,6 +361,11 @@ OF_RULES = (
                 "--force",
                 action="store_true",
                 help="compute a block that is there again, and replace it once it is whole",
+            ),
+            _option(
+                "--require-accelerator",
+                action="store_true",
+                help="refuse to compute on the processor where no GPU or TPU was started",
             ),
         ),
     ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import platform
 from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
@@ -85,6 +86,27 @@ def select(name: str, architecture: Architecture, input_shape: tuple[int, ...]) 
             return candidate, engine
         passed_over.append(f"{candidate}: {reason}")
     raise UserError(f"no engine for architecture {architecture.name}: {'; '.join(passed_over)}")
+
+
+def check_accelerated(name: str) -> None:
+    """Refuse an engine, or several of a sum, as ``select`` calls them, that would compute on the processor.
+
+    Raises:
+        UserError: which one, and why.
+    """
+    from neural_kernels.engines import jax_engine
+
+    for part in name.split(" + "):
+        if part == "native":
+            why = "the engine native computes on the processor"
+        elif part in ("jax", "neural_tangents") and not jax_engine.has_accelerator():
+            why = f"JAX, which the engine {part} computes with, has started none on {platform.node()}"
+        else:
+            continue
+        raise UserError(
+            f"an accelerator is required, but {why}: install JAX for it, ask for a node that has one, or take "
+            "the requirement back"
+        )
 
 
 def _of_a_sum(name: str, architecture: Architecture, input_shape: tuple[int, ...]) -> tuple[str, Engine]:

@@ -1,7 +1,7 @@
 """The one loader of compiled libraries: found beside the module that uses them, and of the version that it expects.
 
-Supported are Linux (``.so``) and macOS (``.so`` as well, by setuptools' convention); tested is Linux. A package
-without its libraries works all the same: what needs one says why it cannot run, or does without.
+Supported is Linux. A package without its libraries works all the same: what needs one says why it cannot run, or does
+without.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-PATTERN = "_native*.so"
-"""What setup.py calls them."""
+NAME = "_native.so"
+"""What setup.py calls it: of no Python, so that one wheel serves all."""
 
 
 def load(folder: Path, version_function: str, version: int) -> ctypes.CDLL | str:
@@ -20,14 +20,14 @@ def load(folder: Path, version_function: str, version: int) -> ctypes.CDLL | str
         version_function: of the library, without arguments, that returns the version of its interface.
         version: of the interface that the caller knows.
     """
-    found = sorted(folder.glob(PATTERN))
-    if not found:
+    found = folder / NAME
+    if not found.exists():
         return "its library was not built (install a C++ compiler and reinstall the package)"
     try:
-        library = ctypes.CDLL(str(found[0]))
+        library = ctypes.CDLL(str(found))
         interface = getattr(library, version_function)()
     except (OSError, AttributeError) as error:
-        return f"its library {found[0].name} does not load ({error})"
+        return f"its library {found.name} does not load ({error})"
     if interface != version:
-        return f"its library {found[0].name} is of another version (reinstall the package)"
+        return f"its library {found.name} is of another version (reinstall the package)"
     return library

@@ -99,7 +99,7 @@ def prepare_data(study: Study) -> int:
 
 
 def preprocess_data(study: Study, preprocessing: str) -> int:
-    known = _shape_and_outputs(study)
+    known = shape_and_outputs(study)
     if known is None or preprocessing not in study.preprocessing:
         return PROGRAM + MOST_FEATURES
     shape, outputs = known
@@ -122,7 +122,7 @@ def solve(study: Study) -> int:
 
 
 def evaluate_predictions(study: Study, kernel: str, n: int) -> int:
-    known = _shape_and_outputs(study)
+    known = shape_and_outputs(study)
     outputs = USUAL_OUTPUTS if known is None else known[1]
     coefficients = 8 * n * study.draws(n, kernel) * outputs
     # A regression's spread factorises the kernel once more, beside a copy.
@@ -138,7 +138,7 @@ def _block(study: Study, kernel: str) -> int:
     return math.ceil(edge**2 * np.dtype(study.precision).itemsize / MIB)
 
 
-def _shape_and_outputs(study: Study) -> tuple[tuple[int, ...], int] | None:
+def shape_and_outputs(study: Study) -> tuple[tuple[int, ...], int] | None:
     """The shape of an example and the number of targets, None where the data is not at hand."""
     described: Path = data_folder(study, RESULTS) / "data.json"
     try:

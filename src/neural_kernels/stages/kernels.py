@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from neural_kernels import blocks, sealed_arrays
+from neural_kernels import blocks, engines, sealed_arrays
 from neural_kernels.architectures import is_flip_symmetric
 from neural_kernels.blocks import Grid, KernelStore, kernel_features
 from neural_kernels.blocks import computation as block_computation
@@ -71,11 +71,13 @@ def compute_block(
     block: tuple[int, int],
     threads: int | None,
     force: bool = False,
+    require_accelerator: bool = False,
 ) -> None:
     """Compute one block; tiles, and a whole block, that an earlier run finished are kept.
 
     Args:
         force: compute a block that is there whole again, too.
+        require_accelerator: refuse to compute on the processor, where it would take days that nobody asked for.
     """
     check_owner(study)
     kernel = kernel_named(study, kernel_name)
@@ -109,13 +111,16 @@ def compute_block(
         return
     if part != "train" or not is_flip_symmetric(kernel.architecture):
         flipped_images = 0
+    examples = features.examples(f"{part}.npy", store.grid.row_range(i))
+    if require_accelerator:
+        engines.check_accelerated(engines.select(study.engine, kernel.architecture, examples.shape[1:])[0])
     with thread_limit(threads):
         block_computation.compute_block(
             store,
             i,
             j,
             kernel.architecture,
-            features.examples(f"{part}.npy", store.grid.row_range(i)),
+            examples,
             features.examples("train.npy", store.grid.column_range(j)),
             kind=kernel.kind,
             engine=study.engine,

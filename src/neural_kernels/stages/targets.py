@@ -40,6 +40,24 @@ def check_target(target: str, config: Path) -> None:
         _check_below(parts[0], "/".join(parts[1:]), config)
 
 
+def studies_of_target(target: str, config: Path) -> list[str]:
+    """Names of the studies whose results a target is made from; none of a word that is no target, or of a table, which
+    starts no study."""
+    folder, *parts = Path(os.path.relpath(target)).parts
+    if folder != "results" or not parts:
+        return []
+    name = parts[0] if len(parts) > 1 else os.path.splitext(parts[0])[0]
+    whole = _by_suffix(parts[0], config) if len(parts) == 1 else None
+    makers = [whole[1]] if whole is not None else []
+    makers += [config / f"{name}.yaml", config / COMPARISONS / f"{name}.yaml"]
+    path = next((maker for maker in makers if maker.is_file()), None)
+    if path is None:
+        return []
+    if config_files.kind(path) == "comparison":
+        return [study.name for study in load_comparison(path).run.values()]
+    return [path.stem]
+
+
 def short_names(config: Path) -> list[str]:
     """Studies and comparisons whose report may be asked for as results/<name>.pdf.
 

@@ -1,7 +1,8 @@
 """The files of a config folder as they are written, before anything in them is checked.
 
 A study is config/<study>.yaml, a comparison of several splits' studies config/comparisons/<comparison>.yaml, and a
-table of what was run beside what is published config/tables/<table>.yaml.
+table of what was run beside what is published config/tables/<table>.yaml. config/config.yaml is none of them: it has
+what Snakemake is told of all.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from neural_kernels.storage.strict_yaml import read_yaml, shown
 
 COMPARISONS, TABLES = "comparisons", "tables"
 """Folders in that of the studies."""
+
+WORKFLOW = "config"
+"""The file beside the studies that is none, by the name that Snakemake's tools expect."""
 
 Kind = Literal["study", "comparison", "table"]
 _KINDS: dict[str, Kind] = {COMPARISONS: "comparison", TABLES: "table"}
@@ -61,12 +65,15 @@ def read(path: Path, expected: Kind, prefix: str = "") -> Any:
     """
     config = read_yaml(path, f"{prefix}there is no {expected} {path.stem}: {path} is missing{_similar(path)}")
     check_name(f"{prefix}{path}", path.stem)
+    if expected == "study" and path.stem == WORKFLOW:
+        raise UserError(f"{prefix}{path} is what Snakemake is told of all studies: give a study another name")
     return config
 
 
 def names(directory: Path) -> Iterator[str]:
     """Names of all studies, comparisons or tables in their folder; a file that cannot be named is none."""
-    return (path.stem for path in sorted(directory.glob("*.yaml")) if is_name(path.stem))
+    stems = (path.stem for path in sorted(directory.glob("*.yaml")))
+    return (stem for stem in stems if is_name(stem) and stem != WORKFLOW)
 
 
 def _similar(path: Path) -> str:
