@@ -214,4 +214,10 @@ struct Exponential {
 enum ActivationCode { NK_ACTIVATIONS(NK_CODE) };
 #undef NK_CODE
 
+template <int code> struct ActivationOf;
+#define NK_FORMULA(code, Act) \
+    template <> struct ActivationOf<code> { using Formula = Act; };
+NK_ACTIVATIONS(NK_FORMULA)
+#undef NK_FORMULA
+
 }  // namespace
