@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+from collections.abc import Callable
 from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
@@ -126,7 +127,13 @@ def provenance(name: str) -> dict[str, str]:
 
 def tile_entries(name: str) -> int:
     """Covariances of positions in a tile of pairs that keeps an engine busy for seconds."""
-    return max(getattr(load(part), "TILE_ENTRIES", TILE_ENTRIES) for part in name.split(" + "))
+    return max(entries_of(load(part)) for part in name.split(" + "))
+
+
+def entries_of(engine: Engine) -> int:
+    """``tile_entries`` of one engine: a module may have a function of that name."""
+    own: Callable[[], int] | None = getattr(engine, "tile_entries", None)
+    return TILE_ENTRIES if own is None else own()
 
 
 def kernel_matrix(

@@ -17,15 +17,17 @@ from neural_kernels.engines.cuda import computation, driver
 from neural_kernels.engines.cuda.computation import Prepared, provenance, unavailable, uncovered
 from neural_kernels.graphs import Examples
 
-__all__ = ["TILE_ENTRIES", "has_no_card", "kernel", "prepare", "provenance", "unavailable", "uncovered"]
-
-TILE_ENTRIES = 2**38
-"""Covariances of a tile: seconds of one card."""
+__all__ = ["has_no_card", "kernel", "prepare", "provenance", "tile_entries", "unavailable", "uncovered"]
 
 
 def has_no_card() -> bool:
     """Whether this machine has no NVIDIA card; one on which the engine lacks its compiler counts."""
     return driver.unavailable() is not None
+
+
+def tile_entries() -> int:
+    """Covariances of a tile of pairs: seconds of one card."""
+    return 2**38
 
 
 def prepare(architecture: Architecture, x: Examples, precision: Precision) -> Prepared:

@@ -13,11 +13,11 @@ from neural_kernels.architectures import Architecture
 from neural_kernels.engines import Kind, Precision
 from neural_kernels.engines.cuda import computation
 from neural_kernels.engines.cuda.computation import Prepared, provenance, unavailable, uncovered
-from neural_kernels.engines.cuda_engine import TILE_ENTRIES
+from neural_kernels.engines.cuda_engine import tile_entries
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples
 
-__all__ = ["TILE_ENTRIES", "kernel", "prepare", "provenance", "unavailable", "uncovered"]
+__all__ = ["kernel", "prepare", "provenance", "tile_entries", "unavailable", "uncovered"]
 
 
 def prepare(architecture: Architecture, x: Examples, precision: Precision) -> Prepared:

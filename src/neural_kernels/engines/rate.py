@@ -25,7 +25,7 @@ def measure_rate(
     random ones; without what an example costs once.
     """
     edge = 4
-    entries = getattr(engine, "TILE_ENTRIES", engines.TILE_ENTRIES)
+    entries = engines.entries_of(engine)
     if examples is None or len(examples) < 2 * edge:
         examples, largest = None, default_tile(architecture, input_shape, entries)
     else:
