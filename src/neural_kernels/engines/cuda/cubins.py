@@ -1,4 +1,7 @@
-"""What a cubin says of its functions: registers, spilled bytes, shared memory. Read from the ELF file itself."""
+"""What a cubin says of its functions: registers, spilled bytes, shared memory, loops. Read from the ELF file itself.
+
+With it the figures of docs/performance.md are counted where there is neither a card nor the toolkit.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,11 @@ from dataclasses import dataclass
 
 # Attributes of .nv.info, as the toolkit's own tools read them: pairs of a symbol and a number.
 REGISTERS, FRAME = 0x2F, 0x11
+INSTRUCTION_BYTES = 16
+BRANCH = 0x947
+# Of an instruction, whatever the form of its operands: DMUL, DADD, DSETP, DFMA.
+OPERATION, FLOAT64 = 0x1FF, (0x28, 0x29, 0x2A, 0x2B)
+SHORTEST_LOOP = 64
 WITH_VALUES = 4  # format of an attribute that a number of bytes follows
 SYMBOLS = 2
 
@@ -51,6 +59,48 @@ def resources(cubin: bytes) -> dict[str, Resources]:
         for name in registers
         if f".text.{name}" in sizes
     }
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Instructions from the target of a backward branch to the branch itself, and those of them in float64."""
+
+    instructions: int
+    float64: int
+
+
+def loops(cubin: bytes, function: str, capability: int) -> list[Loop]:
+    """The innermost loops of ``function``, but for the shortest, in the order of the code.
+
+    Compilers put what is rarely needed behind the rest; from there, too, branches lead back, which look like loops.
+    """
+    code = _sections(cubin)[f".text.{function}"]
+    words = [
+        struct.unpack_from("<QQ", cubin, code.begin + at) for at in range(0, code.size, INSTRUCTION_BYTES)
+    ]
+    operations = [low & 0xFFF for low, _ in words]
+    found = []
+    for end, (low, high) in enumerate(words):
+        if operations[end] == BRANCH:
+            begin = end + 1 + _distance(low, high, capability) // INSTRUCTION_BYTES
+            if begin <= end and end - begin >= SHORTEST_LOOP:
+                found.append((begin, end))
+    inner = [
+        (begin, end)
+        for begin, end in found
+        if not any(begin <= b and e <= end for b, e in found if (b, e) != (begin, end))
+    ]
+    return [
+        Loop(end + 1 - begin, sum(o & OPERATION in FLOAT64 for o in operations[begin : end + 1]))
+        for begin, end in sorted(inner)
+    ]
+
+
+def _distance(low: int, high: int, capability: int) -> int:
+    """Bytes that a branch goes ahead, from the instruction behind it."""
+    words = (low >> 34) | (high & 0x3FFFF) << 30
+    words -= (words >> 47) << 48
+    return 4 * (words << 8 | (low >> 16 & 0xFF)) if capability >= 90 else 4 * words
 
 
 @dataclass(frozen=True)
