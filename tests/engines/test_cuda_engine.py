@@ -93,9 +93,10 @@ def test_a_driver_that_shows_no_card_is_said(stub: Any) -> None:
 
 def test_auto_prefers_the_card_and_leaves_to_others_what_it_does_not_cover(stub: Any) -> None:
     assert engines.select("auto", NETWORK, (4, 4, 2))[0] == "cuda"
-    assert engines.select("auto", arch.build("FC3"), (4, 4, 2))[0] in engines.ON_PROCESSORS
-    with pytest.raises(UserError, match="cuda: networks on a single position"):
-        engines.select("cuda", arch.build("FC3"), (4, 4, 2))
+    graphs = arch.build("SimpleGNN")
+    assert engines.select("auto", graphs, (None, 5))[0] in engines.ON_PROCESSORS
+    with pytest.raises(UserError, match="cuda: graphs"):
+        engines.select("cuda", graphs, (None, 5))
 
 
 def test_the_mixed_recipe_makes_float64_only(stub: Any) -> None:

@@ -5,6 +5,7 @@ What this does not exercise: races, barriers, and a card's own root of 20 bits, 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import cuda_stub
@@ -129,6 +130,7 @@ SHAPES = {
         ),
         (40, 130),
     ),
+    "fully connected": (arch.build("FC", depth=2, activation="gelu"), (10, 5, 3)),
     "equal positions of sequences": (
         network(
             arch.Conv(5),
@@ -208,12 +210,15 @@ def test_degenerate_images_agree_with_the_native_engine(
 # -------------------------------------------------------------------------- one value whatever the company
 
 
-@pytest.mark.parametrize("name", ["three resolutions", "equal positions, several pairs a warp"])
+COMPANIES = ["three resolutions", "equal positions, several pairs a warp", "fully connected"]
+
+
+@pytest.mark.parametrize("name", COMPANIES)
 def test_entries_are_the_same_bits_in_every_call_and_on_any_number_of_cards(
     name: str, compute: Kernel
 ) -> None:
     architecture, shape = SHAPES[name]
-    x = normal(11, *shape)
+    x = normal(150 if name == "fully connected" else 11, *shape)
     whole = compute(cuda_engine, architecture, "ntk", x)
     np.testing.assert_array_equal(whole, whole.T)
     np.testing.assert_array_equal(
@@ -226,17 +231,19 @@ def test_entries_are_the_same_bits_in_every_call_and_on_any_number_of_cards(
             assert all(stub.stub_launches(card) for card in range(cards))
 
 
-@pytest.mark.parametrize("name", ["three resolutions", "equal positions, several pairs a warp"])
+@pytest.mark.parametrize("name", COMPANIES)
 @pytest.mark.parametrize("factor", [1e200, 1e-170])
 def test_an_example_that_cannot_be_held_spoils_its_own_entries_only(
     name: str, factor: float, compute: Kernel
 ) -> None:
     architecture, shape = SHAPES[name]
     if factor < 1:
-        layers = [
-            arch.Conv(k.filter_size, 1.4, 0.0) if isinstance(k, arch.Conv) else k for k in architecture.layers
-        ]
-        architecture = network(*layers)
+        architecture = network(
+            *(
+                dataclasses.replace(layer, b_std=0.0) if isinstance(layer, arch.Conv | arch.Dense) else layer
+                for layer in architecture.layers
+            )
+        )
     x, y = normal(5, *shape), normal(3, *shape, seed=1)
     expected = compute(cuda_engine, architecture, "ntk", x, y)
     x[3] *= factor
@@ -284,7 +291,6 @@ def test_offsets_that_no_entry_needs_are_not_computed() -> None:
 @pytest.mark.parametrize(
     ("architecture", "shape", "reason"),
     [
-        (arch.build("FC3"), (8, 8, 3), "networks on a single position"),
         (arch.build("SimpleGNN"), (None, 5), "graphs"),
         (arch.build("CV8"), (8, 65, 3), "images of more than 64 columns"),
         (network(*(arch.Conv(), arch.Relu()) * 81, arch.Flatten()), (4, 4, 1), "more than 80 layers"),

@@ -326,6 +326,14 @@ def test_the_cuda_kernel_on_this_processor_is_right_at_every_scale(
         chain_pairs(name, chain).check("cuda", precision)
 
 
+@pytest.mark.parametrize(("name", "precision"), [("relu", "float64"), ("gelu", "float32")])
+def test_the_cuda_kernel_of_fully_connected_networks_is_right_at_every_scale(
+    name: str, precision: Precision
+) -> None:
+    with cuda_stub.installed():
+        dense_pairs(name, 3, 0.0).check("cuda", precision)
+
+
 @fast_engine
 @both_precisions
 def test_sequences_within_a_window_are_right(engine: str, precision: Precision) -> None:

@@ -62,7 +62,7 @@ def prepare(architecture: Architecture, x: Examples, recipe: Recipe) -> Prepared
         raise UserError("the CUDA engine does not cover graphs")
     shape = x.shape[1:]
     first = _specialised(architecture, shape, None, recipe, 0)
-    inputs = rounded(x, _precision(first.stages[0].dtype))
+    inputs = rounded(x, _precision(first.inputs))
     data = np.empty((len(x), first.example_bytes), np.uint8)
     step = max(1, CHUNK_BYTES // first.example_bytes)
 

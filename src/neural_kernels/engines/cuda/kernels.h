@@ -1,213 +1,11 @@
-// Pairs of examples, and examples' tables: the two functions that are launched.
-//
-// A block of warps computes one pair at a time; where only equal positions meet (DIAGONAL) a warp computes some, by
-// itself. Blocks go round the pairs, each with scratch memory of its own.
+// The two functions that are launched: kernels between examples, and the tables of examples.
 #pragma once
 
-#include "pooling.h"
-
-namespace {
-
-template <class T> NK_INLINE T *at_byte(const void *from, int64_t bytes) { return (T *)((char *)from + bytes); }
-
-// What all functions of one block share.
-struct Work {
-    char *shared;   // of the block: a stage's inputs and tables, then rows on their way to pooling, then sums
-    char *scratch;  // of the block: slots
-    const AllNumbers &numbers;
-};
-
-template <int s> NK_INLINE const typename Before<s>::T *slots_of(const Work &work, bool tangent) {
-    return at_byte<typename Before<s>::T>(work.scratch, Before<s>::scratch + (tangent ? Before<s>::scratch_half : 0));
-}
-
-// Copies bytes, all threads of the block together.
-NK_INLINE void copy(char *to, const char *from, int64_t bytes) {
-#if defined(NK_GPU)
-    for (int64_t i = threadIdx.x; i < bytes / 8; i += blockDim.x) ((int64_t *)to)[i] = ((const int64_t *)from)[i];
+#if defined(NK_FEATURES)
+#include "features.h"
 #else
-    memcpy(to, from, bytes);
+#include "positions.h"
 #endif
-}
-
-// Stage s of one pair: fills the slots of the next one, or gives the block's sums.
-template <int s, int mode, bool in_shared>
-NK_INLINE void stage(const Work &work, const char *left, const char *right) {
-    using G = Groups<s>;
-    using T = typename G::T;
-    const char *own_left = left + G::bytes_before, *own_right = right + G::bytes_before;
-    if constexpr (in_shared) {
-        copy(work.shared, own_left, G::bytes);
-        copy(work.shared + G::bytes, own_right, G::bytes);
-        own_left = work.shared, own_right = work.shared + G::bytes;
-        sync_block();
-    }
-    each_warp(WARPS, [&](int warp) {
-        Vec<double> sum_k = splat(0.0), sum_t = sum_k;
-        for (int task = warp; task < G::tasks; task += WARPS)
-            for (int r_y = G::window_y - 1; r_y >= 0; r_y--)
-                for (int r_x = 0; r_x < G::window_x; r_x += G::chunk) {
-                    Ints plane = lane_numbers() / G::lanes, group = plane / G::chunk, all = task * G::groups + group;
-                    Truth real = (plane < ints(G::groups * G::chunk)) & (all < ints(G::count));
-                    all = choose(real, all, ints(0));
-                    Place<s> at;
-                    at.left = (const T *)own_left, at.right = (const T *)own_right;
-                    if constexpr (s > 0) at.slots_k = slots_of<s>(work, false), at.slots_t = slots_of<s>(work, true);
-                    Ints d_y = G::row_of(all) * G::window_y + r_y;
-                    Ints d_x = G::column_of(all) * G::window_x + plane % G::chunk + r_x;
-                    at.set(d_y, d_x % G::width, ints(0));
-                    if constexpr (G::end == AVERAGE) {
-                        Pooling<s, mode> out;
-                        out.staging = at_byte<T>(work.shared, SHARED_STAGING + warp * STAGING);
-                        out.slots_k = (T *)slots_of<s + 1>(work, false);
-                        out.slots_t = (T *)slots_of<s + 1>(work, true);
-                        out.set(at, task, r_y, r_x, r_y == G::window_y - 1 && r_x == 0);
-                        march<s, mode>(at, work.numbers, out);
-                    } else {
-                        Sum<s, mode> out{at, splat(T(0)), splat(T(0))};
-                        march<s, mode>(at, work.numbers, out);
-                        sum_k = sum_k + choose(real, converted<double>(out.k), splat(0.0));
-                        sum_t = sum_t + choose(real, converted<double>(out.t), splat(0.0));
-                    }
-                }
-        if constexpr (G::end != AVERAGE) {
-            double *sums = at_byte<double>(work.shared, SHARED_SUMS) + 2 * warp;
-            Truth one = lane_numbers() == ints(0);
-            put(sums, ints(0), over_lanes(sum_k, ints(0), 32), one);
-            put(sums, ints(1), over_lanes(sum_t, ints(0), 32), one);
-        }
-    });
-}
-
-// Layers on a single position, from l on; every lane does the same, unless they are of different pairs.
-template <int l, int mode, bool past = (l >= LAYERS)> struct Tail {
-    using L = Layer<l>;
-    using T = typename L::T;
-    struct Tables {
-        const T *from_left, *from_right;
-        Ints shift;
-        NK_METHOD P<T, 1> left(int table) const { return P<T, 1>::each(take(from_left + L::table + table, ints(0))); }
-        NK_METHOD P<T, 1> right(int table) const { return P<T, 1>::each(take(from_right + L::table + table, shift)); }
-    };
-    NK_INLINE void run(const AllNumbers &numbers, const char *left, const char *right, Ints shift, P<T, 1> &k, P<T, 1> &t) {
-        const auto &step = step_of<l>(numbers);
-        const T *own = (const T *)(left + TAIL_BYTES_BEFORE);
-        if constexpr (mode == OWN) {
-            Vec<T> values[3];
-            tables_of<typename L::Act, T>(step, k.v[0], values);
-            OwnTables<P<T, 1>> tables;
-            for (int i = 0; i < L::tables; i++) {
-                tables.values[i].v[0] = values[i];
-                put((T *)own + L::table + i, ints(0), values[i], lane_numbers() == ints(0));
-            }
-            layer_entries<typename L::Act, false, false>(step, tables, k, t);
-        } else {
-            layer_entries<typename L::Act, mode == NTK, false>(
-                step, Tables{own, (const T *)(right + TAIL_BYTES_BEFORE), shift}, k, t);
-        }
-        Tail<l + 1, mode>::run(numbers, left, right, shift, k, t);
-    }
-};
-template <int l, int mode> struct Tail<l, mode, true> {
-    NK_INLINE void run(const AllNumbers &, const char *, const char *, Ints, P<Result, 1> &, P<Result, 1> &) {}
-};
-
-// The block's sums, warp after warp.
-NK_INLINE Vec<double> block_sum(const Work &work, int which) {
-    const double *sums = at_byte<double>(work.shared, SHARED_SUMS);
-    auto total = take(sums + which, ints(0));
-    for (int warp = 1; warp < WARPS; warp++) total = total + take(sums + which, ints(2 * warp));
-    return total;
-}
-
-template <int s, int mode, bool shared> NK_INLINE void stages(const Work &work, const char *left, const char *right) {
-    if constexpr (s < STAGES) {
-        stage<s, mode, shared && Stage<s>::in_shared>(work, left, right);
-        stages<s + 1, mode, shared>(work, left, right);
-    }
-}
-
-NK_INLINE Vec<Result> result_of(const AllNumbers &numbers, P<Result, 1> k, P<Result, 1> t) {
-    return (TANGENT ? t : k).v[0] * splat(Result(numbers.raw[6 * LAYERS]));
-}
-
-// All pairs of `n_left` with `n_right` examples; with from >= 0 those of row i on from column from + i.
-NK_INLINE void pairs_of_blocks(const Work &work, int block, int blocks, const char *left, const char *right, int n_left,
-                               int n_right, int from, Result *out) {
-    constexpr int mode = TANGENT ? NTK : NNGP;
-    for (int64_t pair = block; pair < (int64_t)n_left * n_right; pair += blocks) {
-        const int i = (int)(pair / n_right), j = (int)(pair % n_right);
-        if (from >= 0 && j < from + i) continue;
-        const char *one = left + i * EXAMPLE_BYTES, *other = right + j * EXAMPLE_BYTES;
-        stages<0, mode, true>(work, one, other);
-        each_warp(1, [&](int warp) {
-            if (warp > 0) return;
-            auto k = P<Result, 1>::each(converted<Result>(block_sum(work, 0)));
-            auto t = P<Result, 1>::each(converted<Result>(block_sum(work, 1)));
-            Tail<TAIL, mode>::run(work.numbers, one, other, ints(0), k, t);
-            put(out + pair, ints(0), result_of(work.numbers, k, t), lane_numbers() == ints(0));
-        });
-    }
-}
-
-// The same where only equal positions meet: the planes of a warp are of one row and neighbouring columns.
-NK_INLINE void pairs_of_warps(const Work &work, int warp, int warps, const char *left, const char *right, int n_left,
-                              int n_right, int from, Result *out) {
-    using G = Grid<0>;
-    using T = G::T;
-    constexpr int mode = TANGENT ? NTK : NNGP;
-    const int across_row = (n_right + G::planes - 1) / G::planes;
-    for (int64_t item = warp; item < (int64_t)n_left * across_row; item += warps) {
-        const int i = (int)(item / across_row), j = (int)(item % across_row) * G::planes;
-        if (from >= 0 && j + G::planes <= from + i) continue;
-        const char *one = left + i * EXAMPLE_BYTES, *other = right + j * EXAMPLE_BYTES;
-        Ints plane = lane_numbers() / G::lanes;
-        Truth real = (plane < ints(G::planes)) & (j + plane < ints(n_right));
-        plane = choose(real, plane, ints(0));
-        Place<0> at;
-        at.left = (const T *)one, at.right = (const T *)other;
-        at.set(ints(0), ints(0), plane * (int)(EXAMPLE_BYTES / sizeof(T)));
-        Sum<0, mode> sum{at, splat(T(0)), splat(T(0))};
-        march<0, mode>(at, work.numbers, sum);
-        auto total_k = over_lanes(converted<double>(sum.k), plane * G::lanes, G::lanes);
-        auto total_t = over_lanes(converted<double>(sum.t), plane * G::lanes, G::lanes);
-        auto k = P<Result, 1>::each(converted<Result>(total_k)), t = P<Result, 1>::each(converted<Result>(total_t));
-        Tail<TAIL, mode>::run(work.numbers, one, other, plane * (int)(EXAMPLE_BYTES / sizeof(Result)), k, t);
-        put(out + (int64_t)i * n_right + j, plane, result_of(work.numbers, k, t),
-            real & (lane_numbers() == plane * G::lanes));
-    }
-}
-
-// An example's tables, stage by stage, by the arithmetic of the pairs: it meets itself with a correlation of exactly 1.
-template <int s> NK_INLINE void tables_from(const Work &work, char *example) {
-    if constexpr (s >= STAGES_WITH_TABLES) {
-        return;
-    } else if constexpr (s < STAGES) {
-        each_warp(1, [&](int warp) {
-            if (warp > 0) return;
-            Place<s> at;
-            at.left = at.right = at_byte<typename Grid<s>::T>(example, Stage<s>::bytes_before);
-            if constexpr (s > 0) at.slots_k = slots_of<s>(work, false), at.slots_t = at.slots_k;
-            at.set(ints(0), ints(0), ints(0));
-            Nothing out;
-            march<s, OWN>(at, work.numbers, out);
-        });
-        if constexpr (s + 1 < STAGES_WITH_TABLES) stage<s, NNGP, false>(work, example, example);
-        tables_from<s + 1>(work, example);
-    } else {
-        each_warp(1, [&](int warp) {
-            if (warp > 0) return;
-            auto k = P<Result, 1>::each(converted<Result>(block_sum(work, 0))), t = k;
-            Tail<TAIL, OWN>::run(work.numbers, example, example, ints(0), k, t);
-        });
-    }
-}
-
-NK_INLINE void tables_of_blocks(const Work &work, int block, int blocks, char *examples, int n) {
-    for (int i = block; i < n; i += blocks) tables_from<0>(work, examples + i * EXAMPLE_BYTES);
-}
-
-}  // namespace
 
 #if defined(NK_GPU)
 
@@ -218,17 +16,13 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS)
 nk_pairs(const char *left, const char *right, int n_left, int n_right, int from, Result *out, char *scratch,
          const __grid_constant__ AllNumbers numbers) {
     Work work{nk_shared, scratch + (int64_t)blockIdx.x * SCRATCH_BYTES, numbers};
-    if constexpr (DIAGONAL)
-        pairs_of_warps(work, blockIdx.x * WARPS + (threadIdx.x >> 5), gridDim.x * WARPS, left, right, n_left, n_right,
-                       from, out);
-    else
-        pairs_of_blocks(work, blockIdx.x, gridDim.x, left, right, n_left, n_right, from, out);
+    all_pairs(work, blockIdx.x, gridDim.x, left, right, n_left, n_right, from, out);
 }
-
 #else
 extern "C" __global__ void __launch_bounds__(32 * WARPS)
 nk_tables(char *examples, int n, char *scratch, const __grid_constant__ AllNumbers numbers) {
-    tables_of_blocks(Work{nk_shared, scratch + (int64_t)blockIdx.x * SCRATCH_BYTES, numbers}, blockIdx.x, gridDim.x, examples, n);
+    Work work{nk_shared, scratch + (int64_t)blockIdx.x * SCRATCH_BYTES, numbers};
+    all_tables(work, blockIdx.x, gridDim.x, examples, n);
 }
 #endif
 
@@ -241,22 +35,16 @@ template <class T> static T parameter(void **parameters, int i) { return *(T *)p
 extern "C" __attribute__((visibility("default"))) void nk_pairs(int blocks, char *shared, void **p) {
     for (int block = 0; block < blocks; block++) {
         Work work{shared, parameter<char *>(p, 6) + block * SCRATCH_BYTES, *(const AllNumbers *)p[7]};
-        auto left = parameter<const char *>(p, 0), right = parameter<const char *>(p, 1);
-        int n_left = parameter<int>(p, 2), n_right = parameter<int>(p, 3), from = parameter<int>(p, 4);
-        auto out = parameter<Result *>(p, 5);
-        if constexpr (DIAGONAL)
-            for (int warp = 0; warp < WARPS; warp++)
-                pairs_of_warps(work, block * WARPS + warp, blocks * WARPS, left, right, n_left, n_right, from, out);
-        else
-            pairs_of_blocks(work, block, blocks, left, right, n_left, n_right, from, out);
+        all_pairs(work, block, blocks, parameter<const char *>(p, 0), parameter<const char *>(p, 1),
+                  parameter<int>(p, 2), parameter<int>(p, 3), parameter<int>(p, 4), parameter<Result *>(p, 5));
     }
 }
-
 #else
 extern "C" __attribute__((visibility("default"))) void nk_tables(int blocks, char *shared, void **p) {
-    for (int block = 0; block < blocks; block++)
-        tables_of_blocks(Work{shared, parameter<char *>(p, 2) + block * SCRATCH_BYTES, *(const AllNumbers *)p[3]}, block,
-                         blocks, parameter<char *>(p, 0), parameter<int>(p, 1));
+    for (int block = 0; block < blocks; block++) {
+        Work work{shared, parameter<char *>(p, 2) + block * SCRATCH_BYTES, *(const AllNumbers *)p[3]};
+        all_tables(work, block, blocks, parameter<char *>(p, 0), parameter<int>(p, 1));
+    }
 }
 #endif
 

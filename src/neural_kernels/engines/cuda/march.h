@@ -6,21 +6,9 @@
 // it; what waits, sums of rows over the filter, is in registers, and nothing of a stage is in memory.
 #pragma once
 
-#include "layers.h"
+#include "tail.h"
 
 namespace {
-
-enum Mode { NNGP, NTK, OWN };
-enum End { AVERAGE, SUM_ALL_PAIRS, SUM_DIAGONAL, OUTPUT };
-
-// The numbers of layer l as `layer_entries` reads them. They are parameters of the launch: the compiled code depends
-// on an architecture's structure alone.
-template <class T> struct Numbers { T scale, bias, epsilon, parameter[3]; };
-template <int l> struct Step : Numbers<typename Layer<l>::T> {
-    static constexpr int affine = Layer<l>::affine, normalised = Layer<l>::normalised;
-};
-struct AllNumbers { double raw[6 * LAYERS + 1]; };  // 48 bytes a layer; the last one scales the result
-template <int l> NK_INLINE const Step<l> &step_of(const AllNumbers &all) { return *(const Step<l> *)(all.raw + 6 * l); }
 
 template <int s> struct Grid : Stage<s> {
     using S = Stage<s>;
@@ -187,12 +175,6 @@ template <int s, int l> struct PairTables {
     }
 };
 
-template <class Values> struct OwnTables {
-    Values values[3];
-    NK_METHOD Values left(int table) const { return values[table]; }
-    NK_METHOD Values right(int table) const { return values[table]; }
-};
-
 // Layer l of all, of stage s, and the layers of the stage behind it.
 template <int s, int l, int mode, bool past = (l >= Stage<s>::first + Stage<s>::layers)> struct Layers {
     using G = Grid<s>;
@@ -266,7 +248,6 @@ template <int mode> NK_INLINE typename Grid<0>::Values input_row(const Place<0> 
     for (int begin = 0; begin < CHANNELS; begin += 128) {
         auto sum = G::Values::each(splat(T(0)));
         const int end = begin + 128 < CHANNELS ? begin + 128 : CHANNELS;
-        NK_UNROLLED_CHANNELS
         for (int c = begin; c < end; c++) sum = fma(at.left_values(c, i), at.right_values(c, right_row), sum);
         total = begin ? total + sum : sum;
     }

@@ -8,6 +8,7 @@ that differ in those alone share one compilation. Sequences lie along the rows: 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from neural_kernels.engines.cuda.stages import (
     Recipe,
     Stage,
     aligned,
+    layers_of,
     stages_of,
     waiting_registers,
 )
@@ -27,7 +29,7 @@ from neural_kernels.engines.native.plan import AVERAGE, SUM_DIAGONAL, Plan, comp
 from neural_kernels.graphs import is_graphs
 
 WIDEST_IMAGE = 64
-UNROLLED_CHANNELS = 4
+STAGED = 16 * (65 + 8)  # numbers of a warp, see features.h
 MOST_LAYERS = 80  # whose numbers fit into the arguments of a launch
 
 
@@ -38,6 +40,8 @@ class Specialisation:
     Attributes:
         header: C++ text that the kernel source includes.
         numbers: (6 * layers + 1,) float64 whose bytes are the numbers of the layers and the scale of the result.
+        stages: none where the network works on a single position.
+        inputs, result: the type of the inputs on a card, and that of the entries.
         example_bytes: of an example with its tables, the inputs first, channel by channel.
         shared_bytes, scratch_bytes: of a block.
     """
@@ -45,6 +49,7 @@ class Specialisation:
     header: str
     numbers: np.ndarray
     stages: tuple[Stage, ...]
+    inputs: np.dtype
     result: np.dtype
     warps: int
     example_bytes: int
@@ -53,16 +58,21 @@ class Specialisation:
 
     def laid_out(self, x: np.ndarray) -> np.ndarray:
         """Examples (n, *space, channels) as (n, example_bytes) bytes, their tables still empty."""
+        examples = np.zeros((len(x), self.example_bytes), np.uint8)
+        numbers = x.astype(self.inputs) if not self.stages else self._by_channels(x)
+        flat = numbers.reshape(len(x), -1).view(np.uint8)
+        examples[:, : flat.shape[1]] = flat
+        return examples
+
+    def _by_channels(self, x: np.ndarray) -> np.ndarray:
+        """(n, channels, height, columns, lanes), see ``Grid::place`` of march.h."""
         stage = self.stages[0]
         x = x.reshape(len(x), stage.height, stage.width, -1)
         rows = np.zeros((len(x), x.shape[3], stage.height, stage.columns, stage.lanes), stage.dtype)
         for column in range(stage.columns):
             part = np.moveaxis(x[:, :, column :: stage.columns], 3, 1)
             rows[:, :, :, column, : part.shape[3]] = part
-        examples = np.zeros((len(x), self.example_bytes), np.uint8)
-        flat = rows.reshape(len(x), -1).view(np.uint8)
-        examples[:, : flat.shape[1]] = flat
-        return examples
+        return rows
 
 
 @functools.lru_cache(maxsize=64)
@@ -89,6 +99,8 @@ def specialise(
     reason = _uncovered(plan, input_shape)
     if reason is not None:
         return reason
+    if plan.dense:
+        return _of_features(plan, kind, recipe, shared_bytes)
     transposed = len(input_shape) == 2
     stages, tail = stages_of(plan, transposed, input_shape[-1], recipe)
     result = np.dtype("float32" if recipe == "float32" else "float64")
@@ -100,13 +112,11 @@ def _uncovered(plan: Plan, input_shape: tuple[int, ...]) -> str | None:
     stages = plan.structure.stages[: plan.structure.n_stages]
     if is_graphs(input_shape):
         return "graphs"
-    if plan.dense:
-        return "networks on a single position"
-    if len(input_shape) == 3 and input_shape[1] > WIDEST_IMAGE:
+    if not plan.dense and len(input_shape) == 3 and input_shape[1] > WIDEST_IMAGE:
         return f"images of more than {WIDEST_IMAGE} columns"
     if sum(stage.steps for stage in stages) > MOST_LAYERS:
         return f"more than {MOST_LAYERS} layers"
-    if len(stages) < 2 or stages[-2].end == AVERAGE:
+    if not plan.dense and (len(stages) < 2 or stages[-2].end == AVERAGE):
         return "networks whose result has positions"
     return None
 
@@ -134,13 +144,11 @@ def _written(
     layers = [(layer, stage.dtype) for stage in stages for layer in stage.layers]
     first_of_tail = len(layers)
     layers += [(layer, result) for layer in tail]
-    constants = {
+    constants: dict[str, int | str] = {
         "bool DIAGONAL": str(diagonal).lower(),
-        "bool TANGENT": str(kind == "ntk").lower(),
         "int WARPS": warps,
         "int STAGES": len(stages),
         "int STAGES_WITH_TABLES": _stages_with_tables(stages, tail),
-        "int LAYERS": len(layers),
         "int TAIL": first_of_tail,
         "int CHANNELS": stages[0].inputs,
         "int STAGING": staging,
@@ -150,28 +158,63 @@ def _written(
         "int64_t TAIL_BYTES_BEFORE": before[-1],
         "int64_t SCRATCH_BYTES": scratch,
     }
-    header = [
-        "#pragma once",
-        f"#define NK_UNROLLED_CHANNELS {'NK_UNROLLED' if stages[0].inputs <= UNROLLED_CHANNELS else ''}",
-        f"#define NK_{'TABLES' if kind is None else 'PAIRS'}",
-        "namespace {",
-        "template <int s> struct Stage; template <int s> struct Before; template <int l> struct Layer;",
-        f"using Result = {_c_name(result)};",
-        *(f"static constexpr {name} = {value};" for name, value in constants.items()),
-        *lines,
-        *(_layer(number, layer, dtype) for number, (layer, dtype) in enumerate(layers)),
-        "}",
-    ]
     return Specialisation(
-        "\n".join(header) + "\n",
+        _header(kind, result, constants, lines, layers),
         _numbers(layers, plan.structure.output_scale),
         stages,
+        stages[0].dtype,
         result,
         warps,
         example,
         tables + own,
         scratch,
     )
+
+
+def _of_features(plan: Plan, kind: Kind | None, recipe: Recipe, shared_bytes: int) -> Specialisation:
+    """Of a network on a single position, where both recipes with float64 are float64 throughout."""
+    result = np.dtype("float32" if recipe == "float32" else "float64")
+    stage = plan.structure.stages[0]
+    layers = [(layer, result) for layer in layers_of(plan.structure.steps[: stage.steps], 0, False)]
+    before = aligned(plan.inputs * result.itemsize)
+    example = before + aligned(sum(layer.step.tables for layer, _ in layers) * result.itemsize)
+    staged = STAGED * result.itemsize
+    warps = max((warps for warps in (8, 16) if warps * staged <= shared_bytes), default=4)
+    constants: dict[str, int | str] = {
+        "int WARPS": warps,
+        "int CHANNELS": plan.inputs,
+        "int64_t EXAMPLE_BYTES": example,
+        "int64_t TAIL_BYTES_BEFORE": before,
+        "int64_t SCRATCH_BYTES": 0,
+    }
+    header = _header(kind, result, constants, [], layers, ["#define NK_FEATURES"])
+    numbers = _numbers(layers, plan.structure.output_scale)
+    return Specialisation(header, numbers, (), result, result, warps, example, warps * staged, 0)
+
+
+def _header(
+    kind: Kind | None,
+    result: np.dtype,
+    constants: dict[str, int | str],
+    stages: list[str],
+    layers: list[tuple[Layer, np.dtype]],
+    defines: Sequence[str] = (),
+) -> str:
+    lines = [
+        "#pragma once",
+        f"#define NK_{'TABLES' if kind is None else 'PAIRS'}",
+        *defines,
+        "namespace {",
+        "template <int s> struct Stage; template <int s> struct Before; template <int l> struct Layer;",
+        f"using Result = {_c_name(result)};",
+        f"static constexpr bool TANGENT = {str(kind == 'ntk').lower()};",
+        f"static constexpr int LAYERS = {len(layers)};",
+        *(f"static constexpr {name} = {value};" for name, value in constants.items()),
+        *stages,
+        *(_layer(number, layer, dtype) for number, (layer, dtype) in enumerate(layers)),
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _stages_with_tables(stages: tuple[Stage, ...], tail: tuple[Layer, ...]) -> int:

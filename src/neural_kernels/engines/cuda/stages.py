@@ -90,7 +90,7 @@ def stages_of(
         single = recipe == "float32" or (recipe == "mixed" and number < 2)
         inputs = channels if number == 0 else 0
         dtype = np.dtype(np.float32 if single else np.float64)
-        layers = _layers(steps, inputs, transposed)
+        layers = layers_of(steps, inputs, transposed)
         columns = _columns(width, layers, dtype)
         starts, counts = zip(*groups, strict=True)
         stages.insert(
@@ -106,7 +106,7 @@ def stages_of(
         )
     last = structures[-1]
     steps = plan.structure.steps[last.first_step : last.first_step + last.steps]
-    return tuple(stages), _layers(steps, 0, False)
+    return tuple(stages), layers_of(steps, 0, False)
 
 
 def _groups(
@@ -126,7 +126,8 @@ def _groups(
     return groups
 
 
-def _layers(steps: Sequence[StepStructure], inputs: int, transposed: bool) -> tuple[Layer, ...]:
+def layers_of(steps: Sequence[StepStructure], inputs: int, transposed: bool) -> tuple[Layer, ...]:
+    """``steps`` with the places of their tables, behind ``inputs`` channels."""
     layers, table = [], inputs
     for step in steps:
         halves = (step.half_height, step.half_width)
