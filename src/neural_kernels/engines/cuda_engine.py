@@ -27,8 +27,8 @@ def has_no_card() -> bool:
 
 
 def tile_entries() -> int:
-    """Covariances of a tile of pairs: seconds of one card."""
-    return 2**38
+    """Covariances of a tile of pairs: tenths of a second of a card, some 30 pairs for each of its processors."""
+    return 2**34
 
 
 def prepare(architecture: Architecture, x: Examples, precision: Precision) -> Prepared:
