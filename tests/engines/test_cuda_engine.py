@@ -94,9 +94,10 @@ def test_a_driver_that_shows_no_card_is_said(stub: Any) -> None:
 def test_auto_prefers_the_card_and_leaves_to_others_what_it_does_not_cover(stub: Any) -> None:
     assert engines.select("auto", NETWORK, (4, 4, 2))[0] == "cuda"
     graphs = arch.build("SimpleGNN")
-    assert engines.select("auto", graphs, (None, 5))[0] in engines.ON_PROCESSORS
+    shape: Any = (None, 5)
+    assert engines.select("auto", graphs, shape)[0] in engines.ON_PROCESSORS
     with pytest.raises(UserError, match="cuda: graphs"):
-        engines.select("cuda", graphs, (None, 5))
+        engines.select("cuda", graphs, shape)
 
 
 def test_the_mixed_recipe_makes_float64_only(stub: Any) -> None:

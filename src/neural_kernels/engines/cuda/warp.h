@@ -82,7 +82,6 @@ template <class T> NK_INLINE void put(T *to, Ints index, T x, Truth where) {
     if (where) to[index] = x;
 }
 template <class To, class From> NK_INLINE To converted(From x) { return (To)x; }
-NK_INLINE bool any(Truth x) { return __any_sync(0xffffffffu, x); }
 NK_INLINE void sync_warp() { __syncwarp(); }
 NK_INLINE void sync_block() { __syncthreads(); }
 // Each warp of the block does `work(its number)`; none goes on before all have.
@@ -198,11 +197,6 @@ template <class T> NK_INLINE void put(T *to, Ints index, typename Lanes<T>::V x,
 }
 template <class To, class From> NK_INLINE typename Lanes<To>::V converted(From x) {
     return by_lane<typename Lanes<To>::V>([&](int i) { return (To)x[i]; });
-}
-NK_INLINE bool any(Truth x) {
-    int found = 0;
-    for (int i = 0; i < 32; i++) found |= x[i];
-    return found != 0;
 }
 NK_INLINE void sync_warp() {}
 NK_INLINE void sync_block() {}
