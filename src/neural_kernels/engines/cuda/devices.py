@@ -65,28 +65,32 @@ Task = tuple[int, int]
 def spread(work: Callable[[Worker, Callable[[], Task | None]], None], tasks: Sequence[Task]) -> None:
     """``work(worker, next)`` on every card at once; ``next()`` gives tasks until none is left, each to one card.
 
+    The first task of every card is its own, so that none stays idle where there are as many tasks as cards.
+
     Raises:
         UserError: the first failure of a card; the others finish the task that they are at.
     """
+    working = workers()[: max(len(tasks), 1)]
     waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
-    for task in tasks:
+    for task in tasks[len(working) :]:
         waiting.put(task)
 
-    def following() -> Task | None:
+    def shared() -> Task | None:
         try:
             return waiting.get_nowait()
         except queue.Empty:
             return None
 
-    def run(worker: Worker) -> None:
+    def run(number: int) -> None:
+        own = list(tasks[number : number + 1])
         try:
-            work(worker, following)
+            work(working[number], lambda: own.pop() if own else shared())
         except BaseException:
-            while following() is not None:
+            while shared() is not None:
                 pass
             raise
 
-    running = [worker.thread.submit(run, worker) for worker in workers()[: max(len(tasks), 1)]]
+    running = [worker.thread.submit(run, number) for number, worker in enumerate(working)]
     failures = [failure for future in running if (failure := future.exception()) is not None]
     if failures:
         raise failures[0]
