@@ -111,7 +111,7 @@ def test_the_mixed_recipe_makes_float64_only(stub: Any) -> None:
 def test_all_cards_work_and_give_back_what_they_took() -> None:
     with cuda_stub.installed(cards=3) as stub:
         found = kernel_matrix(NETWORK, X, engine="cuda")
-        assert all(stub.stub_launches(card) > 1 for card in range(3))
+        assert all(stub.stub_launches(card) >= 2 for card in range(3))
         assert stub.stub_allocations() == 0
     np.testing.assert_allclose(found, kernel_matrix(NETWORK, X, engine="native"), rtol=1e-13)
 

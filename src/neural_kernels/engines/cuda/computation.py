@@ -64,7 +64,7 @@ def prepare(architecture: Architecture, x: Examples, recipe: Recipe) -> Prepared
     first = _specialised(architecture, shape, None, recipe, 0)
     inputs = rounded(x, _precision(first.inputs))
     data = np.empty((len(x), first.example_bytes), np.uint8)
-    step = max(1, CHUNK_BYTES // first.example_bytes)
+    step = max(1, min(CHUNK_BYTES // first.example_bytes, -(-len(x) // len(workers()))))
 
     def work(worker: Worker, following: Callable[[], Task | None]) -> None:
         made = _specialised(architecture, shape, None, recipe, worker.card.shared_bytes)
