@@ -1,7 +1,7 @@
 """The CUDA engine: convolutional and fully connected networks on NVIDIA's cards, all that are visible.
 
 The source, ``cuda/*.h``, is specialised to an architecture, compiled by NVRTC for the card that is there and launched
-through the driver; ``cuda/march.h`` has the method, ``cuda/features.h`` that without positions. Formulas are the
+through the driver; ``cuda/march.h`` has the method, ``cuda/products.h`` that without positions. Formulas are the
 native engine's own headers. An entry is bit for bit the same whatever the other examples of the call and the number
 of cards.
 

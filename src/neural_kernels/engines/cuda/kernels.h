@@ -2,7 +2,7 @@
 #pragma once
 
 #if defined(NK_FEATURES)
-#include "features.h"
+#include "products.h"
 #else
 #include "positions.h"
 #endif

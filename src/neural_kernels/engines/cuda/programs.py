@@ -19,7 +19,7 @@ from neural_kernels.storage.files import write_atomically
 
 log = logging.getLogger(__name__)
 
-OWN_HEADERS = ("warp.h", "tail.h", "march.h", "pooling.h", "positions.h", "features.h", "kernels.h")
+OWN_HEADERS = ("warp.h", "tail.h", "march.h", "pooling.h", "positions.h", "products.h", "kernels.h")
 SHARED_HEADERS = ("packs.h", "polynomials.h", "activations.h", "layers.h")
 """Of the native engine."""
 

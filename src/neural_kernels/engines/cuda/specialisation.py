@@ -29,7 +29,7 @@ from neural_kernels.engines.native.plan import AVERAGE, SUM_DIAGONAL, Plan, comp
 from neural_kernels.graphs import is_graphs
 
 WIDEST_IMAGE = 64
-STAGED = 16 * (65 + 8)  # numbers of a warp, see features.h
+STAGED = 16 * (65 + 8)  # numbers of a warp, see products.h
 MOST_LAYERS = 80  # whose numbers fit into the arguments of a launch
 
 
