@@ -8,6 +8,7 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,13 +27,19 @@ def locked() -> dict[str, set[str]]:
     return pins
 
 
+UNLOCKED = {"cuda"}
+"""Extras of some machines only."""
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
 def required() -> dict[str, Requirement]:
-    """What pyproject.toml asks for, in all extras."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    texts = [
-        *project["dependencies"],
-        *(t for extra in project["optional-dependencies"].values() for t in extra),
-    ]
+    """What pyproject.toml asks for, in all extras that are locked."""
+    extras = project()["optional-dependencies"]
+    texts = [*project()["dependencies"]]
+    texts += [text for name, extra in extras.items() if name not in UNLOCKED for text in extra]
     return {requirement.name: requirement for requirement in map(Requirement, texts)}
 
 
@@ -89,6 +96,15 @@ def test_conda_installs_every_requirement_but_the_one_that_needs_no_deps() -> No
     text = (ROOT / "environment.yml").read_text()
     (version,) = locked()["neural-tangents"]
     assert f"pip install --no-deps neural-tangents=={version}" in text
+
+
+def test_the_lock_is_made_of_all_other_extras() -> None:
+    recipe = re.search(r"addprefix --extra ,([a-z ]+)\)", (ROOT / "Makefile").read_text())
+    assert recipe is not None
+    assert set(recipe[1].split()) == project()["optional-dependencies"].keys() - UNLOCKED
+    for extra in UNLOCKED:
+        for requirement in map(Requirement, project()["optional-dependencies"][extra]):
+            assert requirement.name not in locked().keys() | conda().keys()
 
 
 def test_the_lock_has_a_hash_for_every_package() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import cuda_stub
 import mpmath as mp
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ ACTIVATIONS = {
 # Roundings that an engine may move a covariance before an activation by; native takes correlations within three
 # of 1 for 1, jax within eight. Neural Tangents' formulas see every covariance as rounded, that of an example with
 # itself too.
-NUDGE = {"native": 8, "jax": 16, "neural_tangents": 16}
+NUDGE = {"native": 8, "cuda": 8, "jax": 16, "neural_tangents": 16}
 ROUNDINGS = 16
 KINDS = ("nngp", "ntk")
 
@@ -306,6 +307,27 @@ def test_convolutional_kernels_are_right_at_every_scale(
     name: str, chain: str, precision: Precision, engine: str
 ) -> None:
     chain_pairs(name, chain).check(engine, precision)
+
+
+@pytest.mark.parametrize(
+    ("name", "chain", "precision"),
+    [
+        ("relu", "flattened", "float64"),
+        ("gelu", "flattened", "float64"),
+        ("erf", "pooled before an activation", "float64"),
+        ("exp_normalized", "pooled before an activation", "float32"),
+    ],
+)
+def test_the_cuda_kernel_on_this_processor_is_right_at_every_scale(
+    name: str, chain: str, precision: Precision
+) -> None:
+    with cuda_stub.installed():
+        chain_pairs(name, chain).check("cuda", precision)
+
+
+def test_the_cuda_kernel_of_fully_connected_networks_is_right_at_every_scale() -> None:
+    with cuda_stub.installed():
+        dense_pairs("leaky_relu", 3, 0.0).check("cuda", "float32")
 
 
 @fast_engine

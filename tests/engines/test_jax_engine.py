@@ -146,3 +146,40 @@ def test_without_accelerator_jax_is_not_imported() -> None:
         "sys.exit(jax_engine.has_accelerator() or 'jax' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+
+
+# ---------------------------------------------------------------------------------------- pieces of a kernel
+
+
+@pytest.mark.parametrize("widths", [(4096, 1024), (64, 16), (8,)])
+@pytest.mark.parametrize("upper", [False, True])
+@pytest.mark.parametrize("n", [1, 8, 300, 5000])
+def test_pieces_have_every_entry_once(n: int, upper: bool, widths: tuple[int, ...]) -> None:
+    covered = np.zeros((n, n + 5000), int)
+    for i, j, width in jax_engine.pieces(n, n, 256, widths, upper):
+        covered[i : i + 256, j : j + width] += 1
+    needed = covered[:, :n]
+    assert needed.max() == 1
+    assert (np.triu(needed) == np.triu(np.ones((n, n)))).all() if upper else needed.all()
+
+
+def test_little_of_an_accelerators_block_is_computed_for_nothing() -> None:
+    def entries(upper: bool) -> int:
+        return sum(256 * width for _, _, width in jax_engine.pieces(5000, 5000, 256, (4096, 1024), upper))
+
+    assert entries(upper=False) < 1.06 * 5000**2
+    assert entries(upper=True) < 1.3 * 5000**2 / 2
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 4, 1)])
+def test_narrow_pieces_beside_wide_ones_change_no_entry(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, compute: Kernel
+) -> None:
+    network = arch.build("FC", depth=1) if len(shape) == 1 else arch.build("CNNVec", depth=1)
+    x = np.random.default_rng(0).standard_normal((43, *shape))
+    plain = compute(jax_engine, network, "ntk", x), compute(jax_engine, network, "ntk", x, x[:30])
+    monkeypatch.setattr(jax_engine, "_widths", lambda tile: (tile.columns, 8))
+    monkeypatch.setattr(jax_engine, "_shrunk", lambda *_: jax_engine._Tile(16, 32))
+    cut = compute(jax_engine, network, "ntk", x), compute(jax_engine, network, "ntk", x, x[:30])
+    for whole, parts in zip(plain, cut, strict=True):
+        np.testing.assert_allclose(parts, whole, rtol=1e-14)

@@ -25,7 +25,7 @@ CNN, FC = build("CNNVec", depth=2), build("FC", depth=1, activation="erf")
 X = np.random.default_rng(0).normal(size=(9, 4, 4, 2))
 
 
-@pytest.mark.parametrize("engine", engines.ENGINES)
+@pytest.mark.parametrize("engine", engines.ON_PROCESSORS)
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_entries_are_the_weighted_sum(engine: str, kind: Any, precision: Any) -> None:

@@ -119,7 +119,8 @@ def _compute(
     sets = [rows[r0:r1]] if diagonal else [rows[r0:r1], columns[c0:c1]]
     pairs = (r1 - r0) * (c1 - c0) // (3 - len(sets))
     chosen = common_windows.cheapest(chosen, architecture, kind, precision, sets, pairs)
-    tile = tile or default_tile(architecture, common_windows.equivalent_shape(chosen, rows))
+    shape = common_windows.equivalent_shape(chosen, rows)
+    tile = tile or default_tile(architecture, shape, engines.tile_entries(engine_name))
     symmetric = is_symmetric_block(store.grid, i, j, flipped_images)
     tiles = _tiles((r1 - r0, c1 - c0), tile, symmetric)
     identity = f"{store.fingerprint} {engine_name} tile {tile}{common_windows.description(chosen)}"
@@ -161,6 +162,7 @@ def _compute(
         mirror_upper(block)
     facts = {
         "engine": engine_name,
+        **engines.provenance(engine_name),
         "seconds": round(seconds_before + time.monotonic() - started, 3),
         "tiles": len(tiles),
         "tile": tile,

@@ -1,8 +1,8 @@
 """Engines: from an architecture and examples to kernel entries.
 
 An engine is a module with the functions of :class:`Engine`. All engines take the same
-``Architecture`` and compute the same function, ``native`` and ``jax`` to rounding and ``neural_tangents`` to its
-own tolerance (see ``neural_tangents_engine``).
+``Architecture`` and compute the same function, ``native``, ``cuda`` and ``jax`` to rounding, ``neural_tangents`` to
+its own tolerance (see ``neural_tangents_engine``) and ``cuda_mixed`` to that of its recipe.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import functools
 import importlib
 import logging
 import platform
+from collections.abc import Callable
 from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
@@ -24,8 +25,12 @@ log = logging.getLogger(__name__)
 Kind = Literal["nngp", "ntk"]
 Precision = Literal["float64", "float32"]
 
+TILE_ENTRIES = 2**30
+
+ENGINES = ("native", "jax", "neural_tangents", "cuda", "cuda_mixed")
+
 # From the fastest to the slowest on a machine without an accelerator.
-ENGINES = ("native", "jax", "neural_tangents")
+ON_PROCESSORS = ("native", "jax", "neural_tangents")
 
 
 class Engine(Protocol):
@@ -124,9 +129,33 @@ def _say_once(choice: str) -> None:
 
 
 def _in_order() -> tuple[str, ...]:
-    from neural_kernels.engines import jax_engine
+    from neural_kernels.engines import cuda_engine, jax_engine
 
-    return ("jax", "native", "neural_tangents") if jax_engine.has_accelerator() else ENGINES
+    order = ("jax", "native", "neural_tangents") if jax_engine.has_accelerator() else ON_PROCESSORS
+    return order if cuda_engine.has_no_card() else ("cuda", *order)
+
+
+def provenance(name: str) -> dict[str, str]:
+    """What the record of a block says beside the engine's ``name``: of ``cuda``, the cards, the driver, the compiler.
+
+    Args:
+        name: as ``select`` gives it.
+    """
+    facts: dict[str, str] = {}
+    for part in name.split(" + "):
+        facts |= getattr(load(part), "provenance", dict)()
+    return facts
+
+
+def tile_entries(name: str) -> int:
+    """Covariances of positions in a tile of pairs that keeps an engine busy for seconds."""
+    return max(entries_of(load(part)) for part in name.split(" + "))
+
+
+def entries_of(engine: Engine) -> int:
+    """``tile_entries`` of one engine: a module may have a function of that name."""
+    own: Callable[[], int] | None = getattr(engine, "tile_entries", None)
+    return TILE_ENTRIES if own is None else own()
 
 
 def kernel_matrix(

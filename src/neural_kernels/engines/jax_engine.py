@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import itertools
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from neural_kernels import architectures as arch
-from neural_kernels.engines import Kind, Precision, elementwise, graph_buckets
+from neural_kernels.engines import TILE_ENTRIES, Kind, Precision, elementwise, graph_buckets
 from neural_kernels.engines.representable import rounded
 from neural_kernels.graphs import Examples, Graphs
 from neural_kernels.machine.threads import XLA_THREADS_VARIABLE, environment, thread_count
@@ -54,6 +53,7 @@ LAYERS: tuple[type[arch.Layer], ...] = (
 # Entries of one plane on a CPU: a quarter of a megabyte in float64, so that a layer's few planes fit in L2.
 CPU_PLANE = 2**15
 ACCELERATOR_PLANE = 2**22
+ACCELERATOR_TILE_ENTRIES = 2**38
 # Covariances of positions, layer by layer, in one call on a CPU: large against the cost of a call.
 CPU_CALL = 2**26
 DENSE_TILE = 1024
@@ -124,6 +124,11 @@ def has_accelerator() -> bool:
     return plugins and _jax().default_backend() != "cpu"
 
 
+def tile_entries() -> int:
+    """Covariances of a tile of pairs that takes seconds; see ``engines.tile_entries``."""
+    return ACCELERATOR_TILE_ENTRIES if has_accelerator() else TILE_ENTRIES
+
+
 def prepare(architecture: arch.Architecture, x: Examples, precision: Precision) -> Prepared | PreparedGraphs:
     """The examples ``x``, graphs or (n, *space, channels), with their own variances layer by layer."""
     if isinstance(x, Graphs):
@@ -176,14 +181,12 @@ def _array_kernel(
     compute = _compiled_kernel(architecture, space, kind)
     result = np.empty((len(left), len(columns)), precision)
 
-    def run(device: Any, i: int, j: int) -> None:
-        parts = _jax().device_put((left.part(i, tile.rows), columns.part(j, tile.columns)), device)
-        target = result[i : i + tile.rows, j : j + tile.columns]
+    def run(device: Any, i: int, j: int, width: int) -> None:
+        parts = _jax().device_put((left.part(i, tile.rows), columns.part(j, width)), device)
+        target = result[i : i + tile.rows, j : j + width]
         target[...] = np.asarray(compute(*parts))[: target.shape[0], : target.shape[1]]
 
-    corners = itertools.product(range(0, len(left), tile.rows), range(0, len(columns), tile.columns))
-    needed = [(i, j) for i, j in corners if right is not None or j + tile.columns > i]
-    _spread(run, needed)
+    _spread(run, pieces(len(left), len(columns), tile.rows, _widths(tile), right is None))
     return result
 
 
@@ -232,6 +235,35 @@ def _shrunk(tile: _Tile, rows: int, columns: int) -> _Tile:
         return 1 << max(n - 1, 0).bit_length()
 
     return _Tile(min(tile.rows, enough(rows)), min(tile.columns, max(8, enough(columns))))
+
+
+def _widths(tile: _Tile) -> tuple[int, ...]:
+    """Columns that a piece may have, the most first: each is a program, which is compiled.
+
+    A tile of an accelerator is so wide that a second, narrow one is worth its compilation; those of a CPU are narrow.
+    """
+    if _jax().default_backend() == "cpu":
+        return (tile.columns,)
+    return tile.columns, max(8, tile.columns // 4)
+
+
+def pieces(
+    rows: int, columns: int, height: int, widths: tuple[int, ...], upper: bool
+) -> list[tuple[int, int, int]]:
+    """First row, first column and width of the pieces that together have all entries, or the ``upper`` triangle.
+
+    What a piece has beyond the last column, or below the diagonal, is computed for nothing: narrow ones are taken
+    where they have less of it.
+    """
+    wide, narrow = widths[0], widths[-1]
+    found = []
+    for i in range(0, rows, height):
+        j = i // narrow * narrow if upper else 0
+        while j < columns:
+            width = wide if columns - j > wide - narrow else narrow
+            found.append((i, j, width))
+            j += width
+    return found
 
 
 @lru_cache(maxsize=256)

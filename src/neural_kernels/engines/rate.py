@@ -25,11 +25,12 @@ def measure_rate(
     random ones; without what an example costs once.
     """
     edge = 4
+    entries = engines.entries_of(engine)
     if examples is None or len(examples) < 2 * edge:
-        examples, largest = None, default_tile(architecture, input_shape)
+        examples, largest = None, default_tile(architecture, input_shape, entries)
     else:
         shape = common_windows.equivalent_shape(engine, examples)
-        largest = min(default_tile(architecture, shape), len(examples) // 2)
+        largest = min(default_tile(architecture, shape, entries), len(examples) // 2)
     while True:
         x = _random_examples(2 * edge, input_shape) if examples is None else examples[: 2 * edge]
         left = engine.prepare(architecture, x[:edge], precision)
@@ -50,7 +51,13 @@ def _random_examples(count: int, input_shape: tuple[int, ...]) -> Examples:
     return random.normal(size=(count, *input_shape))
 
 
-def default_tile(architecture: Architecture, input_shape: tuple[int, ...]) -> int:
-    """Edge of a tile that takes seconds to a minute, whatever the architecture costs: a power of two."""
-    pairs = 2**30 // covariance_entries(architecture, input_shape)
+def default_tile(
+    architecture: Architecture, input_shape: tuple[int, ...], entries: int = engines.TILE_ENTRIES
+) -> int:
+    """Edge of a tile that takes seconds to a minute, whatever the architecture costs: a power of two.
+
+    Args:
+        entries: covariances of positions that the engine computes meanwhile; see ``engines.tile_entries``.
+    """
+    pairs = entries // covariance_entries(architecture, input_shape)
     return int(min(max(2 ** (pairs.bit_length() // 2), 16), 2048))

@@ -45,7 +45,7 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
         weights: of a sum of kernels: None as they are written, or chosen by "loo" or "likelihood", each kernel having a
             multiple of a quarter of the whole; no kernel is computed again.
         precision: "float64" or "float32", of the kernel's computation.
-        engine: "auto", "native", "jax" or "neural_tangents".
+        engine: "auto", "native", "jax", "neural_tangents", "cuda" or "cuda_mixed".
         store: a folder for the kernel's blocks, from which an interrupted fit goes on, and from which a kernel larger
             than memory is solved. None is memory alone.
         memory: GiB that a fit may take; None is half of the machine's.

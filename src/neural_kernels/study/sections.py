@@ -140,9 +140,10 @@ class Sections(Section):
         "float64",
         description="Arithmetic and storage of the kernel; float32 halves the disk and is named in the report.",
     )
-    engine: Literal["auto", "native", "jax", "neural_tangents"] = Field(
+    engine: Literal["auto", "native", "jax", "neural_tangents", "cuda", "cuda_mixed"] = Field(
         "auto",
-        description="What computes the kernel; auto takes the fastest that is here and covers the architecture.",
+        description="What computes the kernel; auto takes the fastest that is here and covers the architecture. "
+        "cuda_mixed, which auto never takes, is cuda with float32 up to the second pooling.",
     )
     blocks: Blocks = Field(Blocks(), description="How a kernel is cut into jobs.")
     training_sizes: Ladder = Field(

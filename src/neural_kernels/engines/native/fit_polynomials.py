@@ -61,7 +61,7 @@ def main() -> None:
             coefficients = interpolate(f, low, high, degree)
             error = mp.nstr(largest_error(f, low, high, coefficients), 2)
             print(f"// {what}: largest relative error {error}")
-            print(f"static constexpr double {name}_{precision}[] = {{")
+            print(f"NK_CONSTANTS {precision} {name}_{precision}[] = {{")
             print("".join(f"    {c!r},\n" for c in coefficients) + "};\n")
 
 

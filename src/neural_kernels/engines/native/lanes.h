@@ -4,6 +4,7 @@
 // unnamed namespaces: templates of the same name would otherwise be merged by the linker, across sets.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -22,6 +23,8 @@
 #endif
 
 #define NK_INLINE static inline __attribute__((always_inline))
+#define NK_UNROLLED _Pragma("GCC unroll 16")
+#define NK_CONSTANTS static constexpr
 
 namespace {
 
@@ -134,57 +137,20 @@ NK_INLINE VectorF root(VectorF x) {
 template <class V> NK_INLINE V root(V x) { return sqrt_exact(x); }
 #endif
 
-// Several registers treated as one, so that independent chains of operations are in flight together.
-template <class T, int N> struct Pack {
-    using V = typename Lanes<T>::V;
-    V v[N];
-    Pack() = default;
-    NK_INLINE Pack each(V x) {
-        Pack p;
-        for (int i = 0; i < N; i++) p.v[i] = x;
-        return p;
-    }
-};
-
-#define NK_EACH(expression)                  \
-    Pack<T, N> r;                            \
-    for (int i = 0; i < N; i++) r.v[i] = (expression); \
-    return r
-
-template <class T, int N> using P = Pack<T, N>;
-template <class T> using Vec = typename Lanes<T>::V;
-
-#define NK_PACK template <class T, int N> NK_INLINE P<T, N>
-NK_PACK operator+(P<T, N> a, P<T, N> b) { NK_EACH(a.v[i] + b.v[i]); }
-NK_PACK operator-(P<T, N> a, P<T, N> b) { NK_EACH(a.v[i] - b.v[i]); }
-NK_PACK operator*(P<T, N> a, P<T, N> b) { NK_EACH(a.v[i] * b.v[i]); }
-NK_PACK operator/(P<T, N> a, P<T, N> b) { NK_EACH(a.v[i] / b.v[i]); }
-NK_PACK operator+(P<T, N> a, T b) { NK_EACH(a.v[i] + splat(b)); }
-NK_PACK operator-(P<T, N> a, T b) { NK_EACH(a.v[i] - splat(b)); }
-NK_PACK operator-(T a, P<T, N> b) { NK_EACH(splat(a) - b.v[i]); }
-NK_PACK operator*(P<T, N> a, T b) { NK_EACH(a.v[i] * splat(b)); }
-NK_PACK fma(P<T, N> a, P<T, N> b, P<T, N> c) { NK_EACH(fma(a.v[i], b.v[i], c.v[i])); }
-NK_PACK fma(P<T, N> a, T b, P<T, N> c) { NK_EACH(fma(a.v[i], splat(b), c.v[i])); }
-NK_PACK fma(P<T, N> a, P<T, N> b, T c) { NK_EACH(fma(a.v[i], b.v[i], splat(c))); }
-NK_PACK fma(P<T, N> a, T b, T c) { NK_EACH(fma(a.v[i], splat(b), splat(c))); }
-NK_PACK fnma(P<T, N> a, P<T, N> b, P<T, N> c) { NK_EACH(fnma(a.v[i], b.v[i], c.v[i])); }
-NK_PACK fnma(P<T, N> a, P<T, N> b, T c) { NK_EACH(fnma(a.v[i], b.v[i], splat(c))); }
-NK_PACK max(P<T, N> a, T b) { NK_EACH(max(a.v[i], splat(b))); }
-NK_PACK min(P<T, N> a, T b) { NK_EACH(min(a.v[i], splat(b))); }
-NK_PACK root(P<T, N> a) { NK_EACH(root(a.v[i])); }
-NK_PACK magnitude(P<T, N> a) {
+// The bits of registers: what is left of x without its sign, `size` with that of `sign`, `value` times two to the power
+// that stands in the lowest bits of `power`.
+template <class T> NK_INLINE typename Lanes<T>::V without_sign(typename Lanes<T>::V x) {
     using Mask = typename Lanes<T>::Mask;
-    NK_EACH((Vec<T>)((Mask)a.v[i] & ~(Mask)splat(T(-0.0))));
+    return (typename Lanes<T>::V)((Mask)x & ~(Mask)splat(T(-0.0)));
 }
-NK_PACK with_sign_of(P<T, N> sign, P<T, N> size) {
+template <class T> NK_INLINE typename Lanes<T>::V signed_as(typename Lanes<T>::V sign, typename Lanes<T>::V size) {
     using Mask = typename Lanes<T>::Mask;
-    NK_EACH((Vec<T>)((Mask)size.v[i] | ((Mask)sign.v[i] & (Mask)splat(T(-0.0)))));
+    return (typename Lanes<T>::V)((Mask)size | ((Mask)sign & (Mask)splat(T(-0.0))));
 }
-NK_PACK negative_or(P<T, N> sign, T below, T above) {
-    NK_EACH(sign.v[i] < splat(T(0)) ? splat(below) : splat(above));
-}
-NK_PACK negative_or(P<T, N> sign, P<T, N> below, P<T, N> above) {
-    NK_EACH(sign.v[i] < splat(T(0)) ? below.v[i] : above.v[i]);
+template <class T, int mantissa>
+NK_INLINE typename Lanes<T>::V times_power(typename Lanes<T>::V value, typename Lanes<T>::V power) {
+    using Mask = typename Lanes<T>::Mask;
+    return (typename Lanes<T>::V)((Mask)value + ((Mask)power << mantissa));
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 static constexpr double acos_centre = 1.2071067811865475;
 
 // acos(c) / sqrt(1 - c): largest relative error 2.5e-16
-static constexpr double acos_double[] = {
+NK_CONSTANTS double acos_double[] = {
     1.4875646807009635,
     -0.37641027625819745,
     0.11462888598455283,
@@ -19,7 +19,7 @@ static constexpr double acos_double[] = {
 };
 
 // acos(c) / sqrt(1 - c): largest relative error 7.2e-8
-static constexpr double acos_float[] = {
+NK_CONSTANTS float acos_float[] = {
     1.4875646807009635,
     -0.3764077310691067,
     0.11462798993967925,
@@ -28,7 +28,7 @@ static constexpr double acos_float[] = {
 };
 
 // (asin(y) - y) / y^3 in y^2: largest relative error 1.2e-15
-static constexpr double asin_double[] = {
+NK_CONSTANTS double asin_double[] = {
     0.1666666666666665,
     0.07500000000020764,
     0.044642857103423646,
@@ -44,7 +44,7 @@ static constexpr double asin_double[] = {
 };
 
 // (asin(y) - y) / y^3 in y^2: largest relative error 2.2e-8
-static constexpr double asin_float[] = {
+NK_CONSTANTS float asin_float[] = {
     0.16666666337430908,
     0.07500094543497424,
     0.04459940152851218,
@@ -54,7 +54,7 @@ static constexpr double asin_float[] = {
 };
 
 // exp on half a power of two: largest relative error 1.4e-17
-static constexpr double exp_double[] = {
+NK_CONSTANTS double exp_double[] = {
     1.0,
     1.0,
     0.5000000000000019,
@@ -70,7 +70,7 @@ static constexpr double exp_double[] = {
 };
 
 // exp on half a power of two: largest relative error 2.5e-9
-static constexpr double exp_float[] = {
+NK_CONSTANTS float exp_float[] = {
     1.0,
     1.0000000379432992,
     0.5000000047401394,

@@ -2,7 +2,9 @@
 // and bias, normalisation and activation in a single pass, with K and T side by side.
 #pragma once
 
-#include "activations.h"
+#include "lanes.h"
+#include "layers.h"
+#include "plan.h"
 
 // Registers worked on at a time: as many as leave room for the constants.
 #ifndef NK_UNROLL
@@ -67,38 +69,33 @@ template <int shape, class T, int N> struct Box {
     }
 };
 
+// Tables of both examples from entry j of a row on.
+template <bool own, int shape, class T, int N> struct RowTables {
+    const Row<T> &row;
+    int64_t j;
+    NK_INLINE int64_t place(int64_t step, int64_t table, int64_t stride, int64_t j) {
+        return table * stride + j * (shape == POINT ? step : 1);
+    }
+    inline __attribute__((always_inline)) P<T, N> left(int table) const {
+        P<T, N> p;
+        for (int i = 0; i < N; i++)
+            p.v[i] = left_value<own, T>(row.left, place(row.left_step, table, row.table_stride, j + i));
+        return p;
+    }
+    inline __attribute__((always_inline)) P<T, N> right(int table) const {
+        P<T, N> p;
+        for (int i = 0; i < N; i++) p.v[i] = row.right[place(row.right_step, table, row.table_stride, j + i)];
+        return p;
+    }
+};
+
 template <class Act, int shape, int mode, class T, int N>
 NK_INLINE void entries(const Row<T> &row, const Step &step, int64_t j, Box<shape, T, N> &box_k,
                        Box<shape, T, N> &box_t) {
     constexpr bool own = mode == OWN, tangent = mode == NTK || mode == NTK_FIRST;
-    const int64_t left_step = shape == POINT ? row.left_step : 1, right_step = shape == POINT ? row.right_step : 1;
-    auto product = [&](int table) {
-        P<T, N> p;
-        for (int i = 0; i < N; i++)
-            p.v[i] = left_value<own, T>(row.left, table * row.table_stride + (j + i) * left_step) *
-                     row.right[table * row.table_stride + (j + i) * right_step];
-        return p;
-    };
-    P<T, N> k = fma(box_k.sum(row.k, j, step.half_width), T(step.scale), T(step.bias)), t;
-    if constexpr (mode == NTK) {
-        t = box_t.sum(row.t, j, step.half_width);
-        t = step.affine ? fma(t, T(step.scale), k) : t * T(step.scale);
-    } else {
-        t = k;
-    }
-    if (step.normalised) {
-        P<T, N> n = product(Act::tables);
-        k = k * n;
-        if constexpr (tangent) t = t * n;
-    }
-    P<T, N> a, b, sum;
-    if constexpr (Act::tables > 0) a = product(0);
-    if constexpr (Act::tables > 1) b = product(1);
-    if constexpr (Act::sums)
-        for (int i = 0; i < N; i++)
-            sum.v[i] = left_value<own, T>(row.left, row.table_stride + (j + i) * left_step) +
-                       row.right[row.table_stride + (j + i) * right_step];
-    Act::template apply<tangent>(step, a, b, sum, k, t);
+    P<T, N> k = box_k.sum(row.k, j, step.half_width), t;
+    if constexpr (mode == NTK) t = box_t.sum(row.t, j, step.half_width);
+    layer_entries<Act, tangent, mode == NTK_FIRST>(step, RowTables<own, shape, T, N>{row, j}, k, t);
     for (int i = 0; i < N; i++) {
         row.k_out[j + i] = k.v[i];
         if constexpr (tangent) row.t_out[j + i] = t.v[i];
@@ -161,31 +158,13 @@ NK_INLINE int shape_of(const Step &step) {
     return step.half_width == 0 ? POINT : LINE;
 }
 
-// Own variances from sums over the filter, or NaN where one is not to be trusted: where it is too large for the
-// formulas, and where it has lost its digits, or itself, to underflow. Below zero is the rounding of a sum that
-// cancels.
-template <class T> static Vec<T> own_variance(const Step &step, Vec<T> sum, T largest) {
-    Vec<T> zero = splat(T(0)), lost = splat(T(NAN));
-    Vec<T> v = fma(sum, splat(T(step.scale)), splat(T(step.bias)));
-    Vec<T> small = step.bias == 0 ? (sum <= zero ? zero : lost) : lost;
-    v = v >= splat(Constants<T>::smallest) ? v : small;
-    return v <= splat(largest) ? v : lost;
-}
-
 // The tables of one step from sums over the filter (n positions), each table_stride apart.
 template <class Act, class T>
 static void make_tables_of(const Step &step, const Vec<T> *sums, int n, Vec<T> *out, int64_t table_stride) {
-    T largest = step.normalised ? Constants<T>::largest : Act::template largest<T>;
     for (int j = 0; j < n; j++) {
-        Vec<T> variance = own_variance<T>(step, sums[j], largest), a{}, b{};
-        if (step.normalised) {
-            Vec<T> inverse = splat(T(1)) / sqrt_exact(variance + splat(T(step.epsilon)));
-            out[Act::tables * table_stride + j] = inverse;
-            variance = variance * (inverse * inverse);
-        }
-        Act::template make<T>(step, variance, a, b);
-        if (Act::tables > 0) out[j] = a;
-        if (Act::tables > 1) out[table_stride + j] = b;
+        Vec<T> tables[3];
+        tables_of<Act, T>(step, sums[j], tables);
+        for (int i = 0; i < step.tables; i++) out[i * table_stride + j] = tables[i];
     }
 }
 
@@ -207,9 +186,5 @@ static Step sums_of(const Step &step) {
     plain.bias = 0;
     return plain;
 }
-
-// What is stored for the variance of an example that is not zero, but whose square is: `own_variance` does not
-// trust it, unless a bias makes it negligible.
-template <class T> static constexpr T underflown = Constants<T>::smallest / 2;
 
 }  // namespace
