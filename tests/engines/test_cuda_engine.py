@@ -223,7 +223,12 @@ def test_a_block_killed_between_tiles_is_bit_identical_in_the_end(tmp_path: Path
     folders = [str(Path(__file__).parent), str(Path(cuda_stub.__file__).parent)]
     paths = os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", KILLED, str(killed.directory), "3"]
-    ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    ended = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": paths, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert len((killed.directory / "partial" / "0-0.tiles").read_text().splitlines()) == 1 + 3
     with cuda_stub.installed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import shutil
@@ -24,7 +25,9 @@ LOST, NO_DEVICE, OUT_OF_MEMORY = 999, 100, 2
 @cache
 def folder() -> Path:
     """Of this process, for what is compiled."""
-    return Path(tempfile.mkdtemp(prefix="neural-kernels-cuda-"))
+    path = tempfile.mkdtemp(prefix="neural-kernels-cuda-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return Path(path)
 
 
 @cache
