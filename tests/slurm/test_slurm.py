@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -199,7 +200,7 @@ def test_a_controller_that_is_away_while_snakemake_asks_costs_a_second_run_and_n
     with said.open("w") as file:
         first = subprocess.Popen(
             command(TARGET, sizes=SMALL_NODES), cwd=project.folder, env=environment(project), text=True,
-            stdout=file, stderr=subprocess.STDOUT,
+            stdout=file, stderr=subprocess.STDOUT, preexec_fn=heed_interrupts,
         )  # fmt: skip
     # Not only the job but its step, which takes a controller to begin.
     wait_for(go.with_name("back.began").exists, "the block's program")
@@ -211,7 +212,7 @@ def test_a_controller_that_is_away_while_snakemake_asks_costs_a_second_run_and_n
     try:
         first.wait(timeout=60)
     except subprocess.TimeoutExpired:
-        first.terminate()
+        first.send_signal(signal.SIGINT)
         first.wait(timeout=60)
     run = snakemake(project, TARGET, sizes=SMALL_NODES)
     assert run.returncode == 0, run.stdout
@@ -234,13 +235,19 @@ def test_snakemake_may_run_in_a_job_whose_end_ends_what_it_submitted(project: Pr
 
     master = submit()
     wait_for(lambda: running_job("compute_block", "FC_train_0_1"), "the block's job")
-    # As --signal=B:TERM@300 does before the time limit. A plain scancel leaves Snakemake only KillWait seconds.
-    subprocess.run(["scancel", "--batch", "--signal=TERM", master], check=True)
+    # As --signal=B:INT@300 does before the time limit. SIGTERM would have Snakemake wait for its jobs, and a plain
+    # scancel ends it before it has ended them.
+    subprocess.run(["scancel", "--batch", "--signal=INT", master], check=True)
     wait_for(lambda: waiting_or_running("FC_train_0_1") == 0, "the end of the block's job", seconds=60)
     go.touch()
     snakemake(project, "--unlock", block)
     master = submit()
     wait_for(lambda: blocks_of(project) == before, "the block", seconds=120)
+
+
+def heed_interrupts() -> None:
+    # Where a shell runs the tests in the background, interrupts are ignored, and by all children too.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def waiting_or_running(wildcards: str) -> int:
