@@ -59,7 +59,7 @@ $(INSTALLED): requirements.lock pyproject.toml setup.py $(wildcard src/neural_ke
 # Needs uv (https://docs.astral.sh/uv); run after a change of the dependencies in pyproject.toml. Every extra but cuda,
 # whose compiler of 80 MB only machines with NVIDIA's cards need.
 lock:
-	uv pip compile pyproject.toml $(addprefix --extra ,workflow mpi tuning molecules reference dev) --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml $(addprefix --extra ,workflow mpi tuning molecules reference docs dev) --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
 clean:
