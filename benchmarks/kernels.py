@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -144,6 +145,13 @@ def measure(
     corner = best.kernel(architecture, kind, first, others, precision)
     result = {"pairs_per_second": repeats * kernel.size / seconds, "peak": peak, "corner": corner.tolist()}
     out.write_text(json.dumps(result))
+
+
+def share_of_peak(name: str, pairs: float, entries_per_second: float | None, peak: float) -> float | None:
+    """Of a fully connected network the product of its inputs against the matrix product's rate, which bounds it."""
+    if name.startswith("FC"):
+        return pairs * 2 * math.prod(SHAPE) / peak
+    return None if entries_per_second is None else entries_per_second * FLOPS_PER_ENTRY / peak
 
 
 def peak_memory() -> int:
@@ -346,7 +354,9 @@ def main() -> None:
                     largest_difference(corner, expected),
                     None if extra is None else largest_difference(corner, extra),
                     result["peak"], rate,
-                    rate * FLOPS_PER_ENTRY / peaks[precision] if rate and name not in shapes else None,
+                    share_of_peak(name, result["pairs_per_second"], rate, peaks[precision])
+                    if name not in shapes
+                    else None,
                 )  # fmt: skip
                 rows.append(row)
                 print(f"{name:26}{kind:6}{precision:10}{engine:17}{row.pairs_per_second:12,.1f}"

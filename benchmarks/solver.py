@@ -1,6 +1,6 @@
 """How near the solvers are to the limits of this machine, and to their peers, in one run.
 
-    make bench-solver                              (a few minutes)
+    make bench-solver                              (ten minutes)
     make bench-solver ARGS="--n 32768"             (a larger kernel)
 
 The kernel is the FC3 NTK of CIFAR-10 images, where those are given (--images, or the test data folder), else
@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,9 @@ def main() -> int:
         choices=("product", "streaming", "ranks", "solves", "passes"),
         help="what to measure (default: all)",
     )
+    parser.add_argument(
+        "--every-method", action="store_true", help="a preconditioner and random columns together, too"
+    )
     parser.add_argument("--rank-worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rank_worker:
@@ -90,12 +93,13 @@ def main() -> int:
         product = "compiled" if library() is not None else "NumPy"
         print(f"FC3 NTK of {options.n} {source}, float64, {available_threads()} threads, {product} product")
         n = min(options.solve_n, options.n)
+        methods = [*solver_passes.METHODS, *(solver_passes.MORE_METHODS if options.every_method else ())]
         measurements: dict[str, Callable[[], Iterable[Row]]] = {
             "product": lambda: product_in_ram(store),
             "streaming": lambda: product_streamed(store),
             "ranks": lambda: strong_scaling(store, Path(folder)),
             "solves": lambda: solves(store, n, targets, options.ridge),
-            "passes": lambda: passes(Path(folder), store, n, targets, options.images),
+            "passes": lambda: passes(Path(folder), store, n, targets, options.images, methods),
         }
         for measurement in options.only or measurements:
             try:
@@ -321,21 +325,26 @@ def solves(store: KernelStore, n: int, targets: np.ndarray, ridge: float) -> Ite
 
 
 def passes(
-    folder: Path, store: KernelStore, n: int, targets: np.ndarray, images: Path | None
+    folder: Path,
+    store: KernelStore,
+    n: int,
+    targets: np.ndarray,
+    images: Path | None,
+    methods: Sequence[solver_passes.Method],
 ) -> Iterable[Row]:
     """What shortens an iteration, on kernels of every kind; see ``solver_passes``."""
     fc3 = solver_passes.Case("FC3", store, np.ascontiguousarray(targets[:n]))
     yield from solver_passes.measure_rounded(fc3, RIDGE, cold)
-    yield from solver_passes.measure(fc3, [RIDGE], cold)
+    yield from solver_passes.measure(fc3, [RIDGE], cold, methods)
     for kernel, size in (("FC3", 2048), ("CV8", 2048), ("Myrtle5", 512)):
         pixels, labels, _ = load_images(images, min(size, n))
         case = solver_passes.image_case(kernel, folder / f"{kernel}-passes", pixels, labels)
-        yield from solver_passes.measure(case, RIDGES, cold)
+        yield from solver_passes.measure(case, RIDGES, cold, methods)
     if not solver_passes.tox21().exists():
         yield row("SimpleGNN", None, "s", note=f"{solver_passes.tox21()} is not there")
         return
     case = solver_passes.molecule_case(solver_passes.tox21(), folder / "SimpleGNN-passes", min(2048, n))
-    yield from solver_passes.measure(case, RIDGES, cold)
+    yield from solver_passes.measure(case, RIDGES, cold, methods)
 
 
 def timed(
