@@ -17,7 +17,7 @@ from neural_kernels.prediction import posterior
 from neural_kernels.preprocessing.targets import TargetScaling, fit_scaling, standardize
 from neural_kernels.solvers.cholesky import tasks_by_mask
 from neural_kernels.solvers.criteria import InverseFacts, leave_one_out_predictions, negative_log_likelihood
-from neural_kernels.solvers.quadratic_forms import KNOWN, MOST_SOLVED
+from neural_kernels.solvers.quadratic_forms import MOST_SOLVED, drawn
 
 
 class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[misc]
@@ -251,7 +251,7 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
 
     def _explained_by_one_space(self, x: Any, prior: np.ndarray) -> np.ndarray:
         """What the data explain of each variance, (m,), where a solve for each input would take too long."""
-        chosen = np.sort(np.random.default_rng(0).choice(len(x), KNOWN, replace=False))
+        chosen = drawn(len(x))
         rows = np.concatenate([cross for _, cross in self._cross(x[chosen])])
         explained = np.empty(len(x))
         with tempfile.TemporaryDirectory() as folder:

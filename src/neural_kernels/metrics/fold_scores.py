@@ -35,10 +35,15 @@ class FoldScore:
 
 def score(fold: str, trained: int, ridge: float, measured: np.ndarray, predicted: np.ndarray) -> FoldScore:
     """The scores of (m,) predictions of a fold."""
-    varied = np.ptp(measured) > 0 and np.ptp(predicted) > 0
-    rank = float(spearmanr(measured, predicted).statistic) if varied else math.nan
+    rank = spearman(measured, predicted)
     rmse = float(np.sqrt(np.mean((measured - predicted) ** 2)))
     return FoldScore(fold, trained, len(measured), ridge, rank, rmse, ndcg(measured, predicted))
+
+
+def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """Rank correlation of (m,) predictions, NaN where one side does not vary."""
+    varied = np.ptp(measured) > 0 and np.ptp(predicted) > 0
+    return float(spearmanr(measured, predicted).statistic) if varied else math.nan
 
 
 def ndcg(measured: np.ndarray, predicted: np.ndarray) -> float:

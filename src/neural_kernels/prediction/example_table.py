@@ -10,8 +10,6 @@ import pandas as pd
 
 from neural_kernels.prediction.table import outputs_of
 
-COLUMNS = ("split", "example", "output", "predicted", "measured", "spread")
-
 
 def rows(
     split: str,

@@ -19,7 +19,7 @@ from neural_kernels.blocks import KernelStore
 from neural_kernels.prediction.job import CrossKernel
 from neural_kernels.prediction.posterior import explained
 from neural_kernels.solvers import inverse
-from neural_kernels.solvers.quadratic_forms import KNOWN, Forms
+from neural_kernels.solvers.quadratic_forms import Forms, drawn
 from neural_kernels.solvers.settings import Settings
 from neural_kernels.solvers.solution import Record
 from neural_kernels.storage.files import read_json_if_sound, write_json
@@ -45,8 +45,7 @@ def forms(
         record: of the solve.
         solve: for single inputs.
     """
-    chosen = np.sort(np.random.default_rng(0).choice(len(kernel.inputs), KNOWN, replace=False))
-    few = kernel.inputs[chosen]
+    few = kernel.inputs[drawn(len(kernel.inputs))]
     facts = {"kind": kernel.kind, "engine": kernel.engine, "precision": kernel.precision}
     cross = engines.kernel_matrix(kernel.architecture, kernel.train, few, **facts)  # type: ignore[arg-type]
     vectors = np.ascontiguousarray(cross, dtype=np.float64)

@@ -8,16 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from neural_kernels.metrics import calibration
 from neural_kernels.reports import style
-from neural_kernels.reports.prediction_panels import (
-    confusion,
-    coverage,
-    error_against_spread,
-    measured_against_predicted,
-    residuals,
-    scores,
-)
+from neural_kernels.reports.prediction_panels import calibration_said, confusion, draw_values, scores
 
 MOST_PAGES = 12
 """Of values: each has a kernel, a test set and an output."""
@@ -52,21 +44,19 @@ def example_pages(
     ]
     if classes is not None:
         return list(_matrices(cases, labels, sizes, classes, title, foot))
+    measured = [
+        (kernel, split, output, rows[rows["measured"].notna()]) for kernel, split, output, rows in cases
+    ]
+    shown = [case for case in measured if len(case[3]) >= FEWEST][:MOST_PAGES]
+    left = len(cases) - len(shown)
     pages: list[Figure] = []
-    for kernel, split, output, rows in cases:
-        rows = rows[rows["measured"].notna()]
-        if len(rows) >= FEWEST and len(pages) < MOST_PAGES:
-            what = f"{_set(split)}, {output}" if output else _set(split)
-            heading = f"{labels[kernel]} trained on n = {sizes[kernel]:,}: {what}"
-            pages.append(_values(rows, output or "value", title, heading, foot))
-    left = len(cases) - len(pages)
-    if left and pages:
-        style.draw_notes(pages[-1], f"{left} more kernels, test sets or outputs are in the tables. {foot}")
+    for kernel, split, output, rows in shown:
+        what = ", ".join(filter(None, (style.test_set_name(split), output)))
+        heading = f"{labels[kernel]} trained on n = {sizes[kernel]:,}: {what}"
+        last = left and len(pages) == len(shown) - 1
+        more = f"{left} more kernels, test sets or outputs are in the tables. " if last else ""
+        pages.append(_values(rows, output or "value", title, heading, more + foot))
     return pages
-
-
-def _set(split: str) -> str:
-    return style.test_set_name(split)
 
 
 def _values(rows: pd.DataFrame, target: str, title: str, heading: str, foot: str) -> Figure:
@@ -75,10 +65,7 @@ def _values(rows: pd.DataFrame, target: str, title: str, heading: str, foot: str
     errors = truth - found
     page = style.new_figure()
     style.draw_title(page, title, heading)
-    axes = page.subplots(2 if known else 1, 2, squeeze=False)
-    page.subplots_adjust(left=0.07, right=0.97, top=0.84, bottom=0.15, hspace=0.42, wspace=0.24)
-    measured_against_predicted(axes[0, 0], truth, found, spread if known else None, target)
-    residuals(axes[0, 1], errors, target)
+    draw_values(page, truth, found, spread if known else None, target)
     rmse, mae, explained, rank = scores(truth, found)
     mean = float(np.sqrt(((truth - truth.mean()) ** 2).mean()))
     said = (
@@ -86,14 +73,7 @@ def _values(rows: pd.DataFrame, target: str, title: str, heading: str, foot: str
         f"R\N{SUPERSCRIPT TWO} {explained:.3f}, Spearman {rank:.3f}."
     )
     if known:
-        coverage(axes[1, 0], errors / spread)
-        error_against_spread(axes[1, 1], errors, spread)
-        inside = calibration.coverage(errors / spread, np.array(calibration.LEVELS))
-        held = ", ".join(
-            f"{share:.1%} at {level:.0%}" for level, share in zip(calibration.LEVELS, inside, strict=True)
-        )
-        density = calibration.negative_log_density(errors, spread)
-        said += f" Intervals hold {held}; negative log predictive density {density:.4g} nats."
+        said += f" Intervals hold {calibration_said(errors, spread)}"
     style.draw_notes(page, f"{said} {foot}")
     return page
 
@@ -118,6 +98,8 @@ def _matrices(
             truth, found = (rows[name].to_numpy(int) for name in ("measured", "predicted"))
             confusion(ax, truth, found, np.array(classes, dtype=object))
             share = float((truth == found).mean())
-            ax.set_title(f"{labels[kernel]}, n = {sizes[kernel]:,}, {_set(split)}: {share:.1%} right")
+            ax.set_title(
+                f"{labels[kernel]}, n = {sizes[kernel]:,}, {style.test_set_name(split)}: {share:.1%} right"
+            )
         style.draw_notes(page, f"Shares of each true class in colour, examples in numbers. {foot}")
         yield page

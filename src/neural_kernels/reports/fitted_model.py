@@ -18,11 +18,9 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from neural_kernels.metrics import calibration
 from neural_kernels.reports import style
 from neural_kernels.reports.prediction_panels import (
+    calibration_said,
     confusion,
-    coverage,
-    error_against_spread,
-    measured_against_predicted,
-    residuals,
+    draw_values,
     scores,
     short,
 )
@@ -104,31 +102,19 @@ def _regression(
         errors = truth - found
         page = style.new_figure()
         style.draw_title(page, title, f"{target}: each example predicted by all others")
-        axes = page.subplots(2, 2)
-        page.subplots_adjust(left=0.07, right=0.97, top=0.86, bottom=0.13, hspace=0.42, wspace=0.24)
-        measured_against_predicted(axes[0, 0], truth, found, spread, target, ", left out")
-        residuals(axes[0, 1], errors, target)
-        coverage(axes[1, 0], errors / spread)
-        error_against_spread(axes[1, 1], errors, spread)
+        draw_values(page, truth, found, spread, target, ", left out")
         style.draw_notes(page, _how(model))
         pages.append(page)
         judged = baselines(flat[known], truth) if len(truth) >= FEWEST else {}
         rows = [("Neural kernel, leave-one-out", *scores(truth, found))]
         rows += [(f"{name}, {FOLDS} folds", *scores(*pair)) for name, pair in judged.items()]
-        inside = calibration.coverage(errors / spread, np.array(calibration.LEVELS))
-        density = calibration.negative_log_density(errors, spread)
-        held = ", ".join(
-            f"{share:.1%} at {level:.0%}" for level, share in zip(calibration.LEVELS, inside, strict=True)
-        )
         tables.append(
             Table(
                 f"{target}: scores",
                 ("Method", "RMSE", "MAE", "R\N{SUPERSCRIPT TWO}", "Spearman"),
                 [(name, *(f"{value:.4g}" for value in values)) for name, *values in rows],
                 numbers=frozenset(range(1, 5)),
-                notes=(
-                    f"Left-out intervals hold {held}; negative log predictive density {density:.4g} nats.",
-                ),
+                notes=(f"Left-out intervals hold {calibration_said(errors, spread)}",),
             )
         )
         tables.append(_worst(model, target, np.flatnonzero(known), truth, found, spread, names))

@@ -4,13 +4,38 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from scipy.stats import spearmanr
+from matplotlib.figure import Figure
 
 from neural_kernels.metrics import calibration
+from neural_kernels.metrics.fold_scores import spearman
 from neural_kernels.reports import style
 
 MOST_CLASSES = 30
 """Of a confusion matrix that can be read."""
+
+
+def draw_values(
+    page: Figure, truth: np.ndarray, found: np.ndarray, spread: np.ndarray | None, target: str, how: str = ""
+) -> None:
+    """Values against predictions and residuals; with a spread, its coverage and the errors against it."""
+    axes = page.subplots(1 if spread is None else 2, 2, squeeze=False)
+    page.subplots_adjust(left=0.07, right=0.97, top=0.86, bottom=0.14, hspace=0.42, wspace=0.24)
+    errors = truth - found
+    measured_against_predicted(axes[0, 0], truth, found, spread, target, how)
+    residuals(axes[0, 1], errors, target)
+    if spread is not None:
+        coverage(axes[1, 0], errors / spread)
+        error_against_spread(axes[1, 1], errors, spread)
+
+
+def calibration_said(errors: np.ndarray, spread: np.ndarray) -> str:
+    """Coverage of intervals, and the likelihood of the errors."""
+    inside = calibration.coverage(errors / spread, np.array(calibration.LEVELS))
+    held = ", ".join(
+        f"{share:.1%} at {level:.0%}" for level, share in zip(calibration.LEVELS, inside, strict=True)
+    )
+    density = calibration.negative_log_density(errors, spread)
+    return f"{held}; negative log predictive density {density:.4g} nats."
 
 
 def measured_against_predicted(
@@ -85,10 +110,8 @@ def confusion(ax: Axes, truth: np.ndarray, found: np.ndarray, classes: np.ndarra
 
 def scores(truth: np.ndarray, found: np.ndarray) -> tuple[float, float, float, float]:
     errors = truth - found
-    varied = np.ptp(found) > 0 and np.ptp(truth) > 0
-    rank = float(spearmanr(truth, found).statistic) if varied else float("nan")
     explained = 1 - float((errors**2).mean()) / max(float(truth.var()), 1e-300)
-    return float(np.sqrt((errors**2).mean())), float(np.abs(errors).mean()), explained, rank
+    return float(np.sqrt((errors**2).mean())), float(np.abs(errors).mean()), explained, spearman(truth, found)
 
 
 def short(text: str, most: int = 44) -> str:

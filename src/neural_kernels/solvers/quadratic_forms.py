@@ -39,6 +39,11 @@ NOTHING = 1e-12
 """Of |k|^2: so little of a residual is its rounding."""
 
 
+def drawn(count: int) -> np.ndarray:
+    """(KNOWN,) which of so many vectors are solved for, ascending; the same whenever it is asked."""
+    return np.sort(np.random.default_rng(0).choice(count, KNOWN, replace=False))
+
+
 class Forms(NamedTuple):
     """k^T A^-1 k of m vectors, (m,) float64 each, and between what bounds it lies for 95 % of them."""
 

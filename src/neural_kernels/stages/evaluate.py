@@ -12,6 +12,7 @@ import numpy as np
 from neural_kernels import blocks, solvers
 from neural_kernels.blocks import fingerprints
 from neural_kernels.blocks.cross_product import predict
+from neural_kernels.graphs import Examples
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics import task_scores
 from neural_kernels.metrics.evaluation import evaluate as score
@@ -96,18 +97,18 @@ def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path)
         stores = {part: found.store for part, found in parts.items()}
         stores["train"] = blocks.open_store(store_folder(study, results, kernel_name, "train"))
         sizes = study.evaluation_sizes(kernel_name)
+
+        def examples(part: str) -> Examples:
+            return features.examples(f"{part}.npy", (0, sizes[part]))[: sizes[part]]
+
         table = test_examples.table(
             study,
             kernel,
             solutions[0],
-            features.load("train_targets.npy", n),
+            lambda: features.load("train_targets.npy", n),
             stores,
-            {
-                part: features.examples(f"{part}.npy", (0, sizes[part]))[: sizes[part]]
-                for part in parts
-                if part != metrics_table.VALIDATION and kernel.imported is None
-            },
-            first,
+            examples,
+            {part: found for part, found in first.items() if part != metrics_table.VALIDATION},
             data,
         )
         sealed_parquet.write(examples_path, table, problem)

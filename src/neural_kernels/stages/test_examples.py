@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pandas as pd
 from neural_kernels import blocks, engines
 from neural_kernels.blocks import KernelStore
 from neural_kernels.graphs import Examples
-from neural_kernels.metrics.table import VALIDATION
 from neural_kernels.prediction import example_table, posterior
 from neural_kernels.solvers import Solution, inverse
 from neural_kernels.solvers.cholesky import tasks_by_mask
@@ -34,29 +33,31 @@ def table(
     study: Study,
     kernel: Kernel,
     solution: Solution,
-    targets: np.ndarray,
+    targets: Callable[[], np.ndarray],
     stores: Mapping[str, KernelStore],
-    examples: Mapping[str, Examples],
+    examples: Callable[[str], Examples],
     predictions: Mapping[str, tuple[np.ndarray, np.ndarray]],
     described: Mapping[str, Any],
 ) -> pd.DataFrame:
     """Every test set's rows (``example_table``), from the first draw.
 
     Args:
-        targets: (n, C) of the training examples, NaN where a label is missing.
+        targets: reads those of the training examples, (n, C), NaN where a label is missing; asked where there is a
+            spread, as ``examples`` is.
         stores: of each part, the training kernel under "train".
-        examples: features of each test set.
-        predictions: (m, C) of each part, and its labels.
+        examples: from a test set to its features.
+        predictions: (m, C) of each test set, and its labels.
         described: of the features (features.json).
     """
     spreads: dict[str, np.ndarray] = {}
-    if described["task"] == "regression" and solution.record.n <= SPREAD_UP_TO:
-        spreads = _spreads(study, kernel, solution, targets, stores, examples)
+    known = kernel.imported is None and described["task"] == "regression"
+    if known and solution.record.n <= SPREAD_UP_TO:
+        tests = {part: examples(part) for part in predictions}
+        spreads = _spreads(study, kernel, solution, targets(), stores, tests)
     return pd.concat(
         [
             example_table.rows(part, prediction, labels, described, spreads.get(part))
             for part, (prediction, labels) in predictions.items()
-            if part != VALIDATION
         ],
         ignore_index=True,
     )

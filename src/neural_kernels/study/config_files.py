@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from neural_kernels.errors import UserError
 from neural_kernels.names import check_name, is_name
+from neural_kernels.sentences import similar
 from neural_kernels.storage.strict_yaml import read_yaml, shown
 
 COMPARISONS, TABLES = "comparisons", "tables"
@@ -78,8 +79,4 @@ def names(directory: Path) -> Iterator[str]:
 
 def _similar(path: Path) -> str:
     """Which files beside ``path``, which is not there, have a similar name; empty where none has."""
-    known = names(path.parent) if is_name(path.stem) else []
-    import difflib
-
-    found = difflib.get_close_matches(path.stem, list(known), n=3)
-    return f" (similar: {', '.join(found)})" if found else ""
+    return similar(path.stem, list(names(path.parent))) if is_name(path.stem) else ""
