@@ -19,7 +19,7 @@ def draw_values(
 ) -> None:
     """Values against predictions and residuals; with a spread, its coverage and the errors against it."""
     axes = page.subplots(1 if spread is None else 2, 2, squeeze=False)
-    page.subplots_adjust(left=0.07, right=0.97, top=0.86, bottom=0.14, hspace=0.42, wspace=0.24)
+    page.subplots_adjust(left=0.07, right=0.97, top=0.84, bottom=0.14, hspace=0.42, wspace=0.24)
     errors = truth - found
     measured_against_predicted(axes[0, 0], truth, found, spread, target, how)
     residuals(axes[0, 1], errors, target)
