@@ -34,13 +34,13 @@ from neural_kernels.study.solver_settings import Preconditioner
 ROOT = Path(__file__).parents[1]
 
 
-class ToyOptions(DataOptions):
+class Options(DataOptions):
     """The keys of the toy data set: those that all have."""
 
     name: Literal["toy"] = Field("toy", description="The data set toy.")
 
 
-OPTIONS = ToyOptions(validation_examples=20, train_examples=60)
+OPTIONS = Options(validation_examples=20, train_examples=60)
 
 
 # ------------------------------------------------------------------------------ an activation
@@ -96,7 +96,7 @@ def test_an_activation_is_computed_by_the_engine_that_lists_it(sine: arch.Archit
 # ------------------------------------------------------------------------------ a data set
 
 
-def open_toy(options: Any) -> Dataset:
+def open_dataset(options: Any) -> Dataset:
     """60 numbers and more, of which the target is a product."""
     x = np.random.default_rng(1).standard_normal((100, 5))
     y = x[:, :1] * x[:, 1:2]
@@ -110,7 +110,7 @@ def open_toy(options: Any) -> Dataset:
 
 @pytest.fixture
 def toy_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(datasets.DATASETS, "toy", open_toy)
+    monkeypatch.setitem(datasets.DATASETS, "toy", datasets.Source(__name__, inputs=None))
 
 
 def test_a_data_set_is_prepared_as_any_other(toy_data: None, tmp_path: Path) -> None:
@@ -234,5 +234,5 @@ def test_a_config_can_name_all_that_is_registered() -> None:
     named = get_args(Preconditioner.model_fields["method"].annotation)
     assert set(named) == {AUTO, *pivots.PIVOTS, NO_PRECONDITIONER}
     assert get_args(Sections.model_fields["engine"].annotation) == ("auto", *engines.ENGINES)
-    names = [options.model_fields["name"].default for options in datasets.OPTIONS]
-    assert set(names) == set(datasets.DATASETS)
+    for name in datasets.DATASETS:
+        assert datasets.options_of(name).model_fields["name"].default == name

@@ -7,9 +7,10 @@ are strict: no text, no true or false and nothing infinite is taken for one, but
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, Union
 
@@ -96,12 +97,18 @@ def parse(where: str, kind: type[T], value: Any) -> T:
 class NamedBy:
     """A section of one of several classes, of which a key of it says which: an annotation of their common class.
 
-    As a union with that discriminator, but what parses one is made for the class that is named alone: for all data
-    sets that took as long as a tenth of the start of a job.
+    As a union with that discriminator, but the class that is named is alone loaded, and what parses it made: for all
+    data sets that took as long as a tenth of the start of a job.
+
+    Attributes:
+        base: their common class.
+        named: the class of each name, which may load it.
     """
 
     key: str
-    options: tuple[type[Section], ...]
+    base: type[Section]
+    names: Collection[str]
+    named: Callable[[str], type[Section]]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._parse)
@@ -109,24 +116,51 @@ class NamedBy:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        union = Annotated[Union[self.options], Field(discriminator=self.key)]  # type: ignore[name-defined]  # noqa: UP007
+        options = tuple(map(self.named, self.names))
+        union = Annotated[Union[options], Field(discriminator=self.key)]  # type: ignore[valid-type]  # noqa: UP007
         return handler(_adapter(union).core_schema)
 
     def _parse(self, value: Any) -> Section:
-        if isinstance(value, self.options):
+        if isinstance(value, self.base):
             return value
         if not isinstance(value, dict):
             raise PydanticKnownError("dict_type")
         if self.key not in value:
             raise PydanticKnownError("union_tag_not_found", {"discriminator": f"'{self.key}'"})
-        named = {option.model_fields[self.key].default: option for option in self.options}
         name = value[self.key]
-        if not isinstance(name, str) or name not in named:
-            tags = ", ".join(f"'{tag}'" for tag in named)
+        if not isinstance(name, str) or name not in self.names:
+            tags = ", ".join(f"'{tag}'" for tag in self.names)
             context = {"discriminator": f"'{self.key}'", "tag": str(name), "expected_tags": tags}
             raise PydanticKnownError("union_tag_invalid", context)
-        found: Section = _adapter(named[name]).validate_python(value)
+        found: Section = _adapter(self.named(name)).validate_python(value)
         return found
+
+
+class Deferred:
+    """An annotation of a section that few files have: its module is loaded where one has it, or for the schema.
+
+    Args:
+        path: "module:class".
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @functools.cached_property
+    def _kind(self) -> Any:
+        module, name = self._path.split(":")
+        return getattr(importlib.import_module(module), name)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            lambda value: _adapter(self._kind).validate_python(value)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        # Of a chain each step is looked up, so that the section is defined once, wherever it may stand.
+        return handler(core_schema.chain_schema([_adapter(self._kind).core_schema]))
 
 
 # ------------------------------------------------------------------------------------- numbers

@@ -7,15 +7,15 @@ from typing import Any, get_args
 import pytest
 from data_sections import data_section
 
-from neural_kernels.datasets import DATASETS, INPUTS, OPTIONS
+from neural_kernels.datasets import DATASETS, options_of
 from neural_kernels.datasets.augmentation import OPERATIONS, OperationName
 from neural_kernels.errors import UserError
 from neural_kernels.preprocessing.options import KEYS, Method, parse_preprocessing
 
 
 def test_names_are_those_of_the_code() -> None:
-    names = [options.model_fields["name"].default for options in OPTIONS]
-    assert names == list(DATASETS) == list(INPUTS) == sorted(names)
+    names = [options_of(name).model_fields["name"].default for name in DATASETS]
+    assert names == list(DATASETS) == sorted(names)
     assert get_args(OperationName) == tuple(OPERATIONS)
     assert tuple(KEYS) == get_args(Method)
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from data_sections import read_inputs
 
-from neural_kernels.datasets import DATASETS, INPUTS
+from neural_kernels.datasets import DATASETS, inputs
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs, stack
@@ -18,8 +18,8 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
 
 
 def test_every_data_set_of_arrays_reads_them() -> None:
-    assert set(INPUTS) >= {"arrays", "cifar10", "cifar5m", "digits", "tiny_imagenet"}
-    assert set(INPUTS) == set(DATASETS)
+    for name in ("arrays", "cifar10", "cifar5m", "digits", "tiny_imagenet"):
+        assert DATASETS[name].inputs == "neural_kernels.datasets.inputs:read_arrays"
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz"])
@@ -59,7 +59,9 @@ NO_EDGES = np.empty((0, 2), int)
 
 def test_graphs_are_checked_like_those_of_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(graphs: Graphs) -> Examples:
-        monkeypatch.setitem(INPUTS, "arrays", lambda options, path: Inputs("g", graphs, names[: len(graphs)]))
+        monkeypatch.setattr(
+            inputs, "read_arrays", lambda options, path: Inputs("g", graphs, names[: len(graphs)])
+        )
         return read_inputs({"name": "arrays", "path": "a.npz"}, Path("g"), (None, 2), "f").examples
 
     names = pd.DataFrame({"name": ["a", "b"]})

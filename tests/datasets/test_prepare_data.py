@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import tracemalloc
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cifar10_files
@@ -271,10 +273,14 @@ def split(monkeypatch: pytest.MonkeyPatch) -> DataOptions:
         x = first + np.arange(count, dtype=np.float64)[:, None]
         return pools.in_memory("split.csv", x, x)
 
+    module: Any = ModuleType("split")
+
     def open_dataset(options: Any) -> Dataset:
         return pools.Dataset(pool(0, 10), {"test": lambda: pool(200, 3)}, "regression", 1, (), pool(100, 4))
 
-    monkeypatch.setitem(datasets.DATASETS, "split", open_dataset)
+    module.open_dataset = open_dataset
+    monkeypatch.setitem(sys.modules, "split", module)
+    monkeypatch.setitem(datasets.DATASETS, "split", datasets.Source("split"))
     return DataOptions(name="split", validation_examples=None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,7 @@ def data_section(data: Mapping[str, Any]) -> DataOptions:
 
 
 def open_dataset(data: Mapping[str, Any]) -> Dataset:
-    options = data_section(data)
-    return datasets.DATASETS[options.name](options)
+    return datasets.open_dataset(data_section(data))
 
 
 def check_data(data: Mapping[str, Any]) -> DataSummary:
@@ -48,7 +48,11 @@ def prepare_data(data: Mapping[str, Any], directory: Path, seed: int) -> None:
 def read_own_inputs(data: Mapping[str, Any], path: Path) -> Inputs:
     """What the data set makes of a file to predict, before it is held against the training examples."""
     options = data_section(data)
-    return datasets.INPUTS[options.name](options, path)
+    reader = datasets.DATASETS[options.name].inputs
+    assert reader is not None
+    module, function = reader.split(":")
+    found: Inputs = getattr(importlib.import_module(module), function)(options, path)
+    return found
 
 
 def read_inputs(

@@ -328,7 +328,7 @@ def test_raw_test_images_give_the_predictions_that_were_evaluated(tmp_path: Path
 
 
 def test_graphs_are_predicted_like_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from neural_kernels import datasets
+    from neural_kernels.datasets import arrays, inputs
     from neural_kernels.datasets.inputs import Inputs
     from neural_kernels.datasets.pools import Dataset, in_memory
 
@@ -343,8 +343,8 @@ def test_graphs_are_predicted_like_anything_else(tmp_path: Path, monkeypatch: py
         names = pd.DataFrame({"name": [f"m{k}" for k in range(10)]})
         return Inputs(str(path), graphs[30:], names, ("row 10: not a molecule",))
 
-    monkeypatch.setitem(datasets.DATASETS, "arrays", load)
-    monkeypatch.setitem(datasets.INPUTS, "arrays", read)
+    monkeypatch.setattr(arrays, "open_dataset", load)
+    monkeypatch.setattr(inputs, "read_arrays", read)
     config = CONFIG | {
         "data": {"name": "arrays", "path": "none", "train_examples": 20, "validation_examples": 10},
         "kernels": {"GNN": {"architecture": {"name": "SimpleGNN"}, "preprocessing": "scaled"}},

@@ -12,22 +12,28 @@ from hostile_configs import APPROXIMATIONS, BASE, COMPARISON, TABLE, TUNING, cha
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neural_kernels.datasets import OPTIONS
+from neural_kernels.datasets import DATASETS, options_of
+from neural_kernels.datasets.augmentation import Augmentation
 from neural_kernels.errors import UserError
 from neural_kernels.sections import Section, parse
 from neural_kernels.study import reference
+from neural_kernels.study.approximation_settings import ApproximationsSection
 from neural_kernels.study.config_files import names
 from neural_kernels.study.published_table import TableFile
 from neural_kernels.study.sections import Sections
 from neural_kernels.study.split_comparison import ComparisonFile
 from neural_kernels.study.study import load_study
+from neural_kernels.tuning.settings import TuningSection
 
 ROOT = Path(__file__).parents[2]
 TASKS = {"tasks": {"published": [{"name": "Others", "metric": "rmse", "value": 1, "source": "a paper"}]}}
 WHOLE: dict[str, Any] = {**BASE, **APPROXIMATIONS, **TUNING, **TASKS}
 
 
-def kinds(kind: Any = (Sections, ComparisonFile, TableFile)) -> Iterator[type[Section]]:
+DEFERRED = (ApproximationsSection, TuningSection, Augmentation)
+
+
+def kinds(kind: Any = (Sections, ComparisonFile, TableFile, *DEFERRED)) -> Iterator[type[Section]]:
     """Every section that may be in a file, those in it included."""
     for member in kind if isinstance(kind, tuple) else get_args(kind):
         if isinstance(member, type) and issubclass(member, Section):
@@ -39,7 +45,7 @@ def kinds(kind: Any = (Sections, ComparisonFile, TableFile)) -> Iterator[type[Se
 
 
 def test_every_key_of_every_section_is_described() -> None:
-    found: set[type[Section]] = {*kinds(), *OPTIONS}
+    found: set[type[Section]] = {*kinds(), *map(options_of, DATASETS)}
     assert len(found) > 25
     for kind in found:
         assert kind.__doc__ not in (None, Section.__doc__), kind

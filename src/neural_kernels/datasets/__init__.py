@@ -3,41 +3,25 @@
 A data set is a module with ``Options``, its keys of the section data, and ``open_dataset(options) -> Dataset`` (see
 ``pools``). A test set that other studies can add is a module with ``open_test(test_set) -> Pool``. New examples without
 labels come from a function ``read(options, path) -> Inputs``.
+
+Every job loads this package for what the section data says; what reads and writes files is loaded where it is called.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from neural_kernels import sealed_arrays
-from neural_kernels.datasets import (
-    arrays,
-    augmentation,
-    cifar5m,
-    cifar10,
-    cifar10_1,
-    digits,
-    examination,
-    flip,
-    inputs,
-    labels,
-    ogb,
-    smiles,
-    tiny_imagenet,
-)
-from neural_kernels.datasets.augmentation import Augmentation
-from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.options import DataOptions, TestSet
 from neural_kernels.datasets.pools import Dataset, Pool, Task, joined
-from neural_kernels.datasets.writing import COPIES_FILE, write_parts
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES, Examples, concatenate, is_graphs
 from neural_kernels.names import TEST_SET_EXPECTED, is_test_set_name
@@ -45,48 +29,48 @@ from neural_kernels.sections import NamedBy
 from neural_kernels.storage.files import read_json, write_json
 from neural_kernels.storage.large_arrays import made_alone
 
+if TYPE_CHECKING:
+    from neural_kernels.datasets.augmentation import Augmentation
+    from neural_kernels.datasets.inputs import Inputs, Reader
+
 log = logging.getLogger(__name__)
 
-DATASETS: dict[str, Callable[[Any], Dataset]] = {
-    "arrays": arrays.open_dataset,
-    "cifar10": cifar10.open_dataset,
-    "cifar5m": cifar5m.open_dataset,
-    "digits": digits.open_dataset,
-    "flip": flip.open_dataset,
-    "labels": labels.open_dataset,
-    "ogb": ogb.open_dataset,
-    "smiles": smiles.open_dataset,
-    "tiny_imagenet": tiny_imagenet.open_dataset,
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set's code is, which is loaded where that data set is read: a job reads one of them.
+
+    Attributes:
+        module: has ``Options`` and ``open_dataset``.
+        inputs: module and function that read new examples without labels; None where there are none.
+    """
+
+    module: str
+    inputs: str | None = f"{__name__}.inputs:read_arrays"
+
+
+DATASETS: dict[str, Source] = {
+    "arrays": Source(f"{__name__}.arrays"),
+    "cifar10": Source(f"{__name__}.cifar10"),
+    "cifar5m": Source(f"{__name__}.cifar5m"),
+    "digits": Source(f"{__name__}.digits"),
+    "flip": Source(f"{__name__}.flip", f"{__name__}.flip:read_inputs"),
+    "labels": Source(f"{__name__}.labels", f"{__name__}.labels:read_inputs"),
+    "ogb": Source(f"{__name__}.ogb", f"{__name__}.smiles:read_inputs"),
+    "smiles": Source(f"{__name__}.smiles", f"{__name__}.smiles:read_inputs"),
+    "tiny_imagenet": Source(f"{__name__}.tiny_imagenet"),
 }
-# How new examples without labels are read, which are in the form of the data set's own.
-INPUTS: dict[str, inputs.Reader] = {
-    "arrays": inputs.read_arrays,
-    "cifar10": inputs.read_arrays,
-    "cifar5m": inputs.read_arrays,
-    "digits": inputs.read_arrays,
-    "flip": flip.read_inputs,
-    "labels": labels.read_inputs,
-    "ogb": smiles.read_inputs,
-    "smiles": smiles.read_inputs,
-    "tiny_imagenet": inputs.read_arrays,
-}
-FURTHER_TESTS: dict[str, Callable[[TestSet], Pool]] = {
-    "cifar10": cifar10.open_test,
-    "cifar10_1": cifar10_1.open_test,
-}
-# The section data: the keys of the data set that it names.
-OPTIONS = (
-    arrays.Options,
-    cifar10.Options,
-    cifar5m.Options,
-    digits.Options,
-    flip.Options,
-    labels.Options,
-    ogb.Options,
-    smiles.Options,
-    tiny_imagenet.Options,
-)
-Data = Annotated[DataOptions, NamedBy("name", OPTIONS)]
+# Test sets that other studies can add, by the modules that have open_test.
+FURTHER_TESTS = {"cifar10": f"{__name__}.cifar10", "cifar10_1": f"{__name__}.cifar10_1"}
+
+
+def options_of(name: str) -> type[DataOptions]:
+    """The keys of the section data where it names the data set ``name``."""
+    found: type[DataOptions] = importlib.import_module(DATASETS[name].module).Options
+    return found
+
+
+Data = Annotated[DataOptions, NamedBy("name", DataOptions, DATASETS.keys(), options_of)]
 
 
 @dataclass(frozen=True)
@@ -161,9 +145,11 @@ def examine_data(options: DataOptions, seed: int) -> np.ndarray:
         UserError: as ``check_data``; NaN, infinite or huge features or values, labels out of range, a class without
             training examples, a damaged file, or one with fewer examples than it announced.
     """
+    from neural_kernels.datasets.examination import examine
+
     study = _open(options)
     pools = {"train": study.train, "validation": study.validation, **study.tests}
-    labels = examination.examine(study.dataset, {name: pool for name, pool in pools.items() if pool})
+    labels = examine(study.dataset, {name: pool for name, pool in pools.items() if pool})
     chosen, _ = _training_rows(study, seed)
     return labels[chosen]
 
@@ -190,6 +176,8 @@ def prepare_data(options: DataOptions, directory: Path, seed: int) -> None:
         UserError: as ``check_data``, and what only the content tells: NaN or infinite features, labels out
             of range, truncated files, a full disk.
     """
+    from neural_kernels.datasets.writing import COPIES_FILE
+
     study = _open(options)
     summary_file = directory / "data.json"
     described = {
@@ -221,11 +209,17 @@ def read_inputs(options: DataOptions, path: Path, input_shape: tuple[int | None,
     Raises:
         UserError: a data set that has no such files, or a bad file.
     """
-    if options.name not in INPUTS:
+    from neural_kernels.datasets.inputs import check_inputs
+
+    reader = DATASETS[options.name].inputs
+    if reader is None:
+        known = ", ".join(name for name, source in DATASETS.items() if source.inputs)
         raise UserError(
-            f"data.name is {options.name!r}, expected one that new examples can be read for: {', '.join(INPUTS)}"
+            f"data.name is {options.name!r}, expected one that new examples can be read for: {known}"
         )
-    return inputs.check_inputs(INPUTS[options.name](options, path), input_shape, kind)
+    module, function = reader.split(":")
+    read: Reader = getattr(importlib.import_module(module), function)
+    return check_inputs(read(options, path), input_shape, kind)
 
 
 def leading_examples(options: DataOptions, seed: int, count: int) -> Examples:
@@ -260,8 +254,16 @@ def _training_rows(study: _Study, seed: int) -> tuple[np.ndarray, np.ndarray]:
 # ----------------------------------------------------------------------------- opening
 
 
+def open_dataset(options: DataOptions) -> Dataset:
+    """The pools of the data set that ``options`` names; see ``check_data``."""
+    found: Dataset = importlib.import_module(DATASETS[options.name].module).open_dataset(options)
+    return found
+
+
 def _open(options: DataOptions) -> _Study:
-    dataset = DATASETS[options.name](options)
+    from neural_kernels.datasets import augmentation
+
+    dataset = open_dataset(options)
     asked = options.test_sets or {test: TestSet() for test in dataset.tests}
     tests = {test: _open_test(dataset, options.name, test, entry) for test, entry in asked.items()}
     train_pool, validation_pool = _pools(options, dataset)
@@ -288,10 +290,12 @@ def _open_test(dataset: Dataset, dataset_name: str, test: str, entry: TestSet) -
     elif test in FURTHER_TESTS:
         if not entry.path:
             raise UserError(f"{key}.path is not given, expected where the files of {test} are")
-        same_names = dataset.class_names in ((), cifar10.CLASS_NAMES)
+        from neural_kernels.datasets.cifar10 import CLASS_NAMES
+
+        same_names = dataset.class_names in ((), CLASS_NAMES)
         if not same_names or dataset.task != "classification" or dataset.outputs != 10:
             raise UserError(f"{key}: its classes are CIFAR-10's, expected the same of {dataset_name}")
-        pool = FURTHER_TESTS[test](entry)
+        pool = importlib.import_module(FURTHER_TESTS[test]).open_test(entry)
     else:
         known = ", ".join(sorted({*dataset.tests, *FURTHER_TESTS}))
         raise UserError(f"{key}: no such test set, expected one of {known}")
@@ -358,6 +362,8 @@ def _test_size(test: str, entry: TestSet, pool: Pool) -> int:
 
 def _write_parts(study: _Study, directory: Path, seed: int) -> dict[str, Any]:
     """Write every part; returns what the summary says of each file (``sealed_arrays``)."""
+    from neural_kernels.datasets.writing import write_parts
+
     parts = study.summary.parts
     train, held_out = _training_rows(study, seed)
     selections = {"train": train}

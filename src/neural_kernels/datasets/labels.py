@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from neural_kernels.datasets import npy
-from neural_kernels.datasets.options import DataOptions
+from neural_kernels.datasets.options import LABELS, DataOptions
 from neural_kernels.datasets.pools import (
     Dataset,
     Pool,
@@ -27,7 +27,6 @@ from neural_kernels.datasets.pools import (
 from neural_kernels.errors import UserError
 from neural_kernels.sections import Path as PathText
 
-NAME = "labels"
 ORIGIN = "you: an .npy file of the labels of an imported kernel's rows"
 
 
@@ -90,7 +89,7 @@ def read(path: Path) -> np.ndarray:
 def read_inputs(options: Options, path: Path) -> NoReturn:
     """An imported kernel has no rows of new examples."""
     raise UserError(
-        f"{path}: data.name is {NAME}, so that the kernel of new examples is not known here: expected a study whose "
+        f"{path}: data.name is {LABELS}, so that the kernel of new examples is not known here: expected a study whose "
         "kernels have architectures"
     )
 

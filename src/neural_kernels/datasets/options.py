@@ -4,12 +4,20 @@ A data set's own keys are in its module, as ``Options``, a subclass of ``DataOpt
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from neural_kernels.datasets.augmentation import Augmentation
-from neural_kernels.sections import WHOLE, Examples, Path, Section, TestSetName
+from neural_kernels.sections import WHOLE, Deferred, Examples, Path, Section, TestSetName
+
+if TYPE_CHECKING:
+    from neural_kernels.datasets.augmentation import Augmentation
+else:
+    Augmentation = Annotated[Any, Deferred("neural_kernels.datasets.augmentation:Augmentation")]
+
+
+LABELS = "labels"
+"""The data set that has labels alone: those of the rows of an imported kernel."""
 
 
 class TestSet(Section):

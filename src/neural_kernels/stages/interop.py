@@ -18,6 +18,7 @@ from neural_kernels.blocks import KernelStore, importing
 from neural_kernels.blocks.comparison import Difference, compare
 from neural_kernels.blocks.kernel_files import KernelFiles, open_kernel
 from neural_kernels.datasets import labels as labels_of_rows
+from neural_kernels.datasets.options import LABELS as LABELS_ALONE
 from neural_kernels.errors import UserError
 from neural_kernels.planning import costs as planning
 from neural_kernels.progress import progress
@@ -125,7 +126,7 @@ def _config(
     study: dict[str, Any] = {
         "title": f"{kernel}, imported",
         "data": {
-            "name": labels_of_rows.NAME,
+            "name": LABELS_ALONE,
             "path": str(labels),
             "train_examples": train,
             "validation_examples": validation,

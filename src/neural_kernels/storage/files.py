@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import os
-import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -60,7 +59,7 @@ def take_temporary(path: Path) -> tuple[Path, int]:
     try:
         return temporary, locks.acquire(temporary)
     except locks.NoLocks:
-        temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
         return temporary, os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
 
 

@@ -7,7 +7,6 @@ import errno
 import fcntl
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,7 +36,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
         return
     try:
         os.ftruncate(file, 0)
-        os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        os.pwrite(file, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
         yield
     finally:
         release(path, file)

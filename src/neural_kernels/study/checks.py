@@ -6,10 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural_kernels.datasets import labels
+from neural_kernels.datasets.options import LABELS
 from neural_kernels.errors import UserError
 from neural_kernels.preprocessing.options import AsItIs
-from neural_kernels.study.approximation_settings import TRUNCATED
 from neural_kernels.study.candidate_grids import Grid
 
 if TYPE_CHECKING:
@@ -79,18 +78,16 @@ def _check_blocks(path: Path, study: Study) -> None:
 
 def _check_imported(path: Path, study: Study) -> None:
     """Refuse kernels of other programs on examples of which there is more than labels, and what needs an engine."""
-    by_labels = study.data.name == labels.NAME
+    by_labels = study.data.name == LABELS
     for name, kernel in study.kernels.items():
         where = f"{path}: kernels.{name}"
         if kernel.imported is None:
             if by_labels:
-                raise UserError(
-                    f"{where} has an architecture, but data.name is {labels.NAME}: expected imported"
-                )
+                raise UserError(f"{where} has an architecture, but data.name is {LABELS}: expected imported")
             continue
         if not by_labels:
             raise UserError(
-                f"{where} is imported, but data.name is {study.data.name}: expected {labels.NAME}, the labels of the "
+                f"{where} is imported, but data.name is {study.data.name}: expected {LABELS}, the labels of the "
                 "rows of the kernel"
             )
         if not isinstance(study.preprocessing[kernel.preprocessing], AsItIs):
@@ -173,7 +170,10 @@ def _check_sizes(path: Path, study: Study) -> None:
                 "training size"
             )
         n = study.training_sizes(name)[-1]
-        for method, size in study.approximations():
+        asked = study.approximations()
+        if asked:
+            from neural_kernels.study.approximation_settings import TRUNCATED  # no block job waits for it
+        for method, size in asked:
             if method != TRUNCATED and size > n:
                 raise UserError(
                     f"{path}: approximations.sizes has {size}, expected at most {n}, the largest training size of "

@@ -1,7 +1,7 @@
 """The sections of a study's file, config/<study>.yaml, each a frozen value."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -11,6 +11,7 @@ from neural_kernels.preprocessing.options import Preprocessing
 from neural_kernels.sections import (
     NUMBER,
     WHOLE,
+    Deferred,
     Examples,
     Line,
     Listed,
@@ -24,11 +25,18 @@ from neural_kernels.sections import (
     TestSetName,
     UpToAThousand,
 )
-from neural_kernels.study.approximation_settings import ApproximationsSection
 from neural_kernels.study.candidate_grids import Ridge
 from neural_kernels.study.kernel_section import KernelSection
 from neural_kernels.study.solver_settings import SolverSection
-from neural_kernels.tuning.settings import TuningSection
+
+if TYPE_CHECKING:
+    from neural_kernels.study.approximation_settings import ApproximationsSection
+    from neural_kernels.tuning.settings import TuningSection
+else:
+    ApproximationsSection = Annotated[
+        Any, Deferred("neural_kernels.study.approximation_settings:ApproximationsSection")
+    ]
+    TuningSection = Annotated[Any, Deferred("neural_kernels.tuning.settings:TuningSection")]
 
 
 class Blocks(Section):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from neural_kernels import architectures, datasets
 from neural_kernels.architectures import Architecture
@@ -26,7 +26,9 @@ from neural_kernels.study.sections import Blocks, Fit, Sections
 from neural_kernels.study.solver_settings import SolverSection
 from neural_kernels.tuning.candidate import KEYS as TUNED_KEYS
 from neural_kernels.tuning.candidate import Candidate, read_candidate
-from neural_kernels.tuning.settings import Tuning, parse_tuning
+
+if TYPE_CHECKING:
+    from neural_kernels.tuning.settings import Tuning
 
 # What a study takes over from the one that its key kernels_from names.
 SHARED = ("data", "preprocessing", "kernels", "precision", "engine", "blocks")
@@ -377,6 +379,8 @@ def _tuning(path: Path, sections: Sections) -> Tuning | None:
     section, where = sections.tuning, f"{path}: tuning"
     if section is None:
         return None
+    from neural_kernels.tuning.settings import parse_tuning  # few studies have one
+
     kernel = sections.kernels.get(section.baseline)
     if kernel is None:
         known = ", ".join(sections.kernels)
