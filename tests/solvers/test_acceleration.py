@@ -17,13 +17,16 @@ from neural_kernels import architectures, engines
 from neural_kernels.errors import UserError
 from neural_kernels.solvers import PreconditionerSettings, Settings, Stopping, solve_system
 from neural_kernels.solvers.acceleration import (
+    ABOUT,
     COUNTS,
+    PATIENCE,
     WORTH,
     Acceleration,
     PassCost,
     Room,
     choose,
     columns_for,
+    modelled_passes,
     modelled_seconds,
     remembered,
     share_beyond_head,
@@ -48,12 +51,18 @@ def chosen(
     return choose(asked, count, 10, together, room, lambda size: sample[:size, :size], lambda: cost, n)
 
 
-def test_a_flat_spectrum_has_what_is_expected_to_be_the_cheapest() -> None:
+def test_of_what_is_about_as_fast_as_the_fastest_the_fewest_passes_are_taken() -> None:
+    for cost, n in ((FROM_DISK, 8192), (PassCost(2.0, 0.05), 65536), (IN_MEMORY, 8192), (IN_MEMORY, 1024)):
+        found = chosen(FLAT, cost, n=n)
+        options = [(rank, count) for rank in (0, 150, 300) for count in (0, *COUNTS)]
+        seconds = {option: modelled_seconds(cost, n, 10, *option) for option in options}
+        fastest = min(seconds.values())
+        near = [o for o in options if seconds[o] <= max(ABOUT * fastest, fastest + PATIENCE)]
+        taken = found.preconditioner.used_rank, found.random_columns
+        assert taken in near
+        assert modelled_passes(n, 10, *taken) == min(modelled_passes(n, 10, *option) for option in near)
     found = chosen(FLAT)
-    options = [(rank, count) for rank in (0, 300) for count in (0, *COUNTS)]
-    cheapest = min(options, key=lambda option: modelled_seconds(FROM_DISK, 8192, 10, *option))
-    assert (found.preconditioner.used_rank, found.random_columns) == cheapest
-    assert cheapest[1] > 0
+    assert found.random_columns > 0
     assert "a pass reads for 0.05 s" in found.reason
     assert "68% of the trace" in found.reason
 
@@ -71,21 +80,29 @@ def test_a_factor_is_left_out_where_it_costs_more_than_it_saves() -> None:
 
 
 def test_processors_that_reading_keeps_busy_leave_room_for_fewer_columns() -> None:
-    assert (
-        chosen(cost=PassCost(0.1, 1e-3, 0.1)).random_columns < chosen(cost=PassCost(0.1, 1e-3)).random_columns
-    )
     assert columns_for(10, 512, lambda: PassCost(0.1, 1e-3, 0.05))[0] == 32
     assert columns_for(10, 512, lambda: PassCost(0.1, 1e-3))[0] == 64
 
 
 def test_a_factor_is_worth_columns() -> None:
-    with_columns = modelled_seconds(PassCost(1.0, 0.0), 8192, 10, 0, int(WORTH * 10))
-    assert with_columns == pytest.approx(modelled_seconds(PassCost(1.0, 0.0), 8192, 10, 100, 0) - 2.0)
+    assert modelled_passes(8192, 10, 0, int(WORTH * 10)) == modelled_passes(8192, 10, 100, 0)
 
 
-def test_a_matrix_in_memory_has_a_preconditioner_whatever_its_spectrum() -> None:
-    found = chosen(FLAT, IN_MEMORY)
-    assert (found.preconditioner.method, found.random_columns) == ("random", 0)
+def test_a_matrix_in_memory_has_columns_where_they_take_no_time_to_speak_of() -> None:
+    found = chosen(FLAT, PassCost(0.0, 3e-4), n=2048)
+    assert found.random_columns >= 64
+    assert "the matrix is in memory" in found.reason
+    large = chosen(FLAT, PassCost(0.0, 0.05), n=32768)
+    assert large.random_columns <= 16
+    assert large.preconditioner.used_rank == 300
+
+
+def test_a_factor_and_columns_have_to_fit_together() -> None:
+    room = Room(512, 300, lambda rank, count: rank + 10 * count <= 1000)
+    found = chosen(FLAT, PassCost(10.0, 1e-3), room=room)
+    assert 0 < found.preconditioner.used_rank + 10 * found.random_columns <= 1000
+    alone = chosen(FLAT, PassCost(10.0, 1e-3), room=Room(512, 300))
+    assert alone.random_columns > found.random_columns
 
 
 def test_directions_that_are_not_shared_leave_the_preconditioner() -> None:
@@ -179,12 +196,15 @@ def kernel_of(name: str) -> np.ndarray:
     return engines.kernel_matrix(architecture, x)
 
 
+FIXED = (("none", 0, 0), ("random", 100, 0), ("random", 300, 0), ("none", 0, 32), ("none", 0, 64))
+
+
 @pytest.mark.parametrize("name", ["FC3", "CV8", "Myrtle5", "SimpleGNN"])
 @pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
 def test_what_is_chosen_takes_hardly_more_passes_than_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, gaps: bool
 ) -> None:
-    """The best of what costs no more arithmetic, where the matrix is in memory; of everything, where it is not."""
+    """Whatever is the best, of no columns, of few and of as many as are ever chosen."""
     kernel = kernel_of(name)
     n = len(kernel)
     store, (_, targets) = stored(tmp_path, kernel, n), digits_problem(n)
@@ -203,11 +223,8 @@ def test_what_is_chosen_takes_hardly_more_passes_than_the_best(
         return solve_system(store, (0, n), targets, settings).record.iterations
 
     for ridge in (1e-8, 1e-4, 1e-2, 1e-1):
-        best = min(
-            passes(ridge, "none", 0, 0), passes(ridge, "random", 100, 0), passes(ridge, "random", 300, 0)
-        )
-        assert passes(ridge, "auto", 300, None) <= 1.1 * best + 1, ("in memory", ridge)
-        best = min(best, passes(ridge, "none", 0, 32))
-        with monkeypatch.context() as patched:
-            patched.setattr(StoreOperator, "measured_cost", lambda operator: PassCost(10, 1e-3))
-            assert passes(ridge, "auto", 300, None) <= 1.1 * best + 1, ("from disk", ridge)
+        best = min(passes(ridge, *fixed) for fixed in FIXED)
+        for cost in (PassCost(0, 3e-5), PassCost(10, 1e-3)):
+            with monkeypatch.context() as patched:
+                patched.setattr(StoreOperator, "measured_cost", lambda operator, cost=cost: cost)
+                assert passes(ridge, "auto", 300, None) <= 1.1 * best + 1, (cost, ridge)

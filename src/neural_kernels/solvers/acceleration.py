@@ -3,9 +3,9 @@
 Measured (docs/performance.md): random columns beside the right-hand sides save the more passes the more there are,
 whatever the kernel, but each costs arithmetic, which is free only while a pass waits for the disk; a preconditioner of
 some hundred pivots saves as many passes as thirty to fifty of them where the kernel's spectrum is flat, also beside
-them, and far more where it falls fast. From a disk the cheapest by a model of seconds is taken. Columns need one matrix
-for all right-hand sides; where labels are missing in different places, or each column keeps its own directions, the
-preconditioner is what there is.
+them, and far more where it falls fast. Of what a model expects to be about as fast as the fastest, the one with the
+fewest passes is taken. Columns need one matrix for all right-hand sides; where labels are missing in different places,
+or each column keeps its own directions, the preconditioner is what there is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from neural_kernels.storage.files import read_json_if_sound, write_json
 COUNTS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
 """Numbers of random columns that are chosen from."""
 
-ROWS_A_COLUMN = 16
+ROWS_A_COLUMN = 8
 """Fewer examples than this for each random column are solved in a few passes anyhow."""
 
 SAMPLE, HEAD, FALLING = 512, 64, 0.2
@@ -33,6 +33,13 @@ PASSES, POWER, WORTH = 1.15, 0.48, 2.0
 """Of a model of passes over a kernel of n examples with a flat spectrum, PASSES sqrt(n) (10 / w)^POWER to a residual of
 1e-6, w the right-hand sides and random columns, and WORTH sqrt(r) for a factor of rank r; within 13 % of what FC3
 takes at n = 4,096 and 8,192 (docs/performance.md)."""
+
+PIVOT = 4e-4
+"""Seconds of a pivot of a factor beside its arithmetic."""
+
+ABOUT, PATIENCE = 1.2, 0.5
+"""As fast as the fastest is what is expected to take at most so many times its seconds, or so many seconds more: the
+model is no better than that, and passes are what is dear once the disk is slower than it was when it was timed."""
 
 FILE = "acceleration.json"
 
@@ -73,10 +80,15 @@ class Acceleration:
 
 @dataclass(frozen=True)
 class Room:
-    """What there is room for: the most random columns, and the highest rank."""
+    """What there is room for: the most random columns, the highest rank, and whether there is for both together.
+
+    Attributes:
+        fits: from a rank and a number of random columns.
+    """
 
     random_columns: int
     rank: int
+    fits: Callable[[int, int], bool] = lambda rank, count: True
 
 
 def choose(
@@ -111,36 +123,42 @@ def choose(
     spectrum = f"all but {HEAD} eigenvalues of {SAMPLE} examples have {share:.0%} of the trace"
     counts = [random_columns] if random_columns is not None else _allowed(room.random_columns)
     measured = cost()
-    if measured.reading == 0 and not given:
-        why = "no random columns: the matrix is in memory, where each would cost arithmetic alone"
-        return Acceleration(_with_rank(settings, room.rank), 0, f"{why}; {spectrum}")
     helped = _with_rank(settings, room.rank)
-    ranks = [helped.used_rank] if share < FALLING else sorted({0, helped.used_rank})
-    seconds, rank, count = min(
-        (modelled_seconds(measured, n, columns, rank, count), rank, count)
-        for rank in ranks
-        for count in counts
-    )
+    rank = helped.used_rank
+    ranks = [rank] if share < FALLING else sorted({0, rank // 2, rank})
+    options = [(rank, count) for rank in ranks for count in counts if room.fits(rank, count)]
+    seconds = {option: modelled_seconds(measured, n, columns, *option) for option in options}
+    fastest = min(seconds.values())
+    allowed = [option for option in options if seconds[option] <= max(ABOUT * fastest, fastest + PATIENCE)]
+    rank, count = min(allowed, key=lambda option: (modelled_passes(n, columns, *option), seconds[option]))
     found = helped if rank else replace(settings, method=NO_PRECONDITIONER)
+    expected = f"{seconds[rank, count]:.2g} s are expected of these"
+    if seconds[rank, count] > fastest:
+        expected += f", {fastest:.2g} s of more passes"
     because = (
         f"{count or 'no'} random columns{' as the config has them' if given else ''} and "
         f"{f'a preconditioner of rank {rank}' if rank else 'no preconditioner'}: {_pace(measured)}, and {spectrum}, so "
-        f"that {seconds:.2g} s are expected of these"
+        f"that {expected}"
     )
     return Acceleration(found, count, because)
 
 
-def modelled_seconds(cost: PassCost, n: int, columns: int, rank: int, count: int) -> float:
-    """Of a solve with so many right-hand sides, a factor of that rank and so many random columns; see ``PASSES``.
+def modelled_passes(n: int, columns: int, rank: int, count: int) -> float:
+    """Of a solve with so many right-hand sides, a factor of that rank and so many random columns; see ``PASSES``."""
+    width = columns + count + WORTH * np.sqrt(rank)
+    return float(PASSES * np.sqrt(n) * (10 / width) ** POWER)
 
-    The factor is made in two passes and what 12 n r^2 multiplications and additions take (found, 7 to 13), and applied
-    in 8 n r for each vector, by the rate at which a pass takes 2 n^2 for each.
+
+def modelled_seconds(cost: PassCost, n: int, columns: int, rank: int, count: int) -> float:
+    """Of such a solve.
+
+    Operations by the rate at which a pass takes 2 n^2 of them for each vector: a factor is made in two passes and
+    12 n r^2 (found, 7 to 13), and applied in 8 n r for each of w vectors, which take 6 n w^2 among themselves.
     """
     width = columns + count
-    passes = PASSES * np.sqrt(n) * (10 / (width + WORTH * np.sqrt(rank))) ** POWER
-    each = cost.of(width) + 4 * rank / n * cost.vector * width
-    made = (2 * cost.reading + 6 * rank**2 / n * cost.vector) if rank else 0.0
-    return float(passes * each + made)
+    each = cost.of(width) + (4 * rank + 3 * width) / n * cost.vector * width
+    made = (2 * cost.reading + 6 * rank**2 / n * cost.vector + PIVOT * rank) if rank else 0.0
+    return modelled_passes(n, columns, rank, count) * each + made
 
 
 def share_beyond_head(sample: np.ndarray) -> float:
@@ -167,6 +185,8 @@ def _allowed(most: int) -> list[int]:
 
 
 def _pace(cost: PassCost) -> str:
+    if cost.reading == 0:
+        return f"the matrix is in memory, where a pass takes {cost.vector:.2g} s a vector"
     return f"a pass reads for {cost.reading:.2g} s and takes {cost.vector:.2g} s a vector"
 
 

@@ -88,7 +88,8 @@ class ConjugateGradients:
         )
         kept = panels_for(system, operator, identity, self._together(system))
         room = self._room(system, least, operator)
-        operator.place(self._left(system, room), 2 * system.columns + room.random_columns, kept.float32)
+        left = self._left(system, least) - self._spare(system, least, operator)
+        operator.place(left, 2 * system.columns + least.random_columns, kept.float32)
         chosen = self._acceleration(system, room, operator, identity)
         taken = Room(chosen.random_columns, min(chosen.preconditioner.used_rank, system.n))
         operator.place(self._left(system, taken), 2 * system.columns + chosen.random_columns, kept.float32)
@@ -123,17 +124,29 @@ class ConjugateGradients:
         return budget - taken
 
     def _room(self, system: System, least: Room, operator: StoreOperator) -> Room:
-        """What there is room for beside the least of everything: half of that for a preconditioner, a quarter for
-        random columns, where these are to be chosen."""
-        settings, n = system.settings, system.n
-        spare = max(0, self._left(system, least) - operator.streaming_bytes(2 * system.columns))
+        """What there is room for beside the least of everything: three quarters of that, where there is a choice."""
+        settings, n, masks = system.settings, system.n, max(1, system.masks)
+        spare = self._spare(system, least, operator)
+
+        def fits(rank: int, count: int) -> bool:
+            taken = working_bytes(n, system.columns, rank, masks, count) + operator.product_bytes(count)
+            fixed = working_bytes(n, system.columns, least.rank, masks, least.random_columns)
+            return taken - fixed - operator.product_bytes(least.random_columns) <= spare
+
         rank, beside = least.rank, least.random_columns
         if settings.preconditioner.method == AUTO:
-            rank = _largest_rank(spare // 2, min(settings.preconditioner.rank, n), n, max(1, system.masks))
+            wanted = range(min(settings.preconditioner.rank, n), 0, -1)
+            rank = next((rank for rank in wanted if fits(rank, beside)), 0)
         if settings.random_columns is None and self._together(system):
-            a_column = working_bytes(n, 0, 0, beside=1) + operator.product_bytes(1)
-            beside = min(n // ROWS_A_COLUMN, COUNTS[-1], spare // 4 // a_column)
-        return Room(beside, rank)
+            wanted = range(min(n // ROWS_A_COLUMN, COUNTS[-1]), 0, -1)
+            beside = next((count for count in wanted if fits(least.rank, count)), 0)
+        return Room(beside, rank, fits)
+
+    def _spare(self, system: System, least: Room, operator: StoreOperator) -> int:
+        """Bytes that a choice may take from the matrix."""
+        open_choice = system.settings.preconditioner.method == AUTO or system.settings.random_columns is None
+        left = self._left(system, least) - operator.streaming_bytes(2 * system.columns)
+        return max(0, 3 * left // 4) if open_choice else 0
 
     def _acceleration(
         self, system: System, room: Room, operator: StoreOperator, identity: str
@@ -171,12 +184,6 @@ def chosen_by_one(
     chosen = system.communicator.gather(found)[0]
     assert chosen is not None
     return chosen
-
-
-def _largest_rank(spare: int, wanted: int, n: int, masks: int) -> int:
-    """The largest rank up to ``wanted`` whose factor and triangles fit into ``spare`` bytes."""
-    fitting = (rank for rank in range(wanted, 0, -1) if working_bytes(n, 0, rank, masks) <= spare)
-    return next(fitting, 0)
 
 
 def working_bytes(n: int, columns: int, rank: int, masks: int = 1, beside: int = 0) -> int:

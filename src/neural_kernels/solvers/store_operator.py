@@ -160,12 +160,12 @@ class StoreOperator:
                     pass
                 return time.perf_counter() - begun
 
-            return min(once(), once())
+            return min(once() for _ in range(3))
 
         few_vectors, many_vectors = seconds(FEW_VECTORS), seconds(MANY_VECTORS)
-        # Where nothing but noise lies between them, all of it is of the vectors.
+        # Where nothing is read, or nothing but noise lies between them, all of it is of the vectors.
         vector = (many_vectors - few_vectors) / (MANY_VECTORS - FEW_VECTORS)
-        vector = vector if vector > 0 else many_vectors / MANY_VECTORS
+        vector = vector if few and vector > 0 else many_vectors / MANY_VECTORS
         sizes = [panel.height * panel.width for panel in self._panels]
         share = sum(sizes) / sum(sizes[k] for k in some)
         read = sum(self._panels[k].stored_bytes for k in few)
