@@ -38,12 +38,10 @@ def small() -> bool:
     """
     if not workflow.is_main_process:
         return False
-    targets = [word for word in sys.argv[1:] if "results/" in word]
-    targets = targets or [config.get("target", DEFAULT_TARGET)]
     try:
         limit = local_work.local_seconds(config.get("local_seconds"))
         asked = {
-            name for target in targets for name in studies_of_target(target, CONFIG)
+            name for target in TARGETS for name in studies_of_target(target, CONFIG)
         }
         return local_work.all_small(map(study, sorted(asked)), limit)
     except UserError as error:
