@@ -63,7 +63,7 @@ def of_approximations(metrics: pd.DataFrame, study: Study) -> str:
     approximate = found.loc[found["solver"].isin(list(NAMES))]
     if approximate["value"].isna().all():
         return f"no approximation has a {_WORDS[loss]}"
-    best = approximate.loc[approximate["value"].idxmin()]
+    best = approximate.sort_values("value", kind="stable").iloc[0]
     full = found.loc[found["kernel"].eq(best["kernel"]) & found["size"].eq(0), "value"].min()
     name = NAMES[str(best["solver"])]
     label = kernel_labels(metrics, study)[str(best["kernel"])]
@@ -103,9 +103,8 @@ def _best(final: pd.DataFrame, metrics: pd.DataFrame) -> dict[str, Any]:
     """The row of the lowest loss on the first test set, with the score beside it."""
     task, test_set = task_of(metrics), metrics_table.test_sets(metrics)[0]
     rows = final.loc[final["test_set"].eq(test_set)]
-    losses = rows.loc[rows["metric"].eq(LOSS[task])].reset_index(drop=True)
-    place = 0 if losses["mean"].isna().all() else int(losses["mean"].idxmin())
-    best: dict[str, Any] = {str(key): value for key, value in losses.iloc[place].items()}
+    losses = rows.loc[rows["metric"].eq(LOSS[task])].sort_values("mean", kind="stable")
+    best: dict[str, Any] = {str(key): value for key, value in losses.iloc[0].items()}
     score = rows.loc[rows["kernel"].eq(best["kernel"]) & rows["metric"].eq(SCORE[task])]
     best["score"] = float(score["mean"].iloc[0]) if len(score) else np.nan
     best["score_sd"] = float(score["sd"].iloc[0]) if len(score) else np.nan
