@@ -59,10 +59,13 @@ class LogHandler(LogHandlerBase):
 
         asked = self.common_settings
         quiet = set(asked.quiet or ())
+        if asked.dryrun:
+            # Else a quiet dry run would not print how many jobs each rule has.
+            quiet.discard(Quietness.PROGRESS)
         own = ColorizingTextHandler(asked.nocolor, sys.stdout if asked.stdout else sys.stderr)
-        own.setFormatter(DefaultFormatter(asked.quiet, asked.show_failed_logs))
+        own.setFormatter(DefaultFormatter(quiet, asked.show_failed_logs))
         own.addFilter(
-            DefaultFilter(asked.quiet, asked.debug_dag, asked.verbose, asked.dryrun, asked.printshellcmds)
+            DefaultFilter(quiet, asked.debug_dag, asked.verbose, asked.dryrun, asked.printshellcmds)
         )
         self._own = own
         self._progress = Progress()

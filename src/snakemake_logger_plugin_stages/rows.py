@@ -16,7 +16,7 @@ def rows(progress: Progress, now: float, columns: int, lines: int, encoding: str
 
     Where there is no room for every stage, those that have ended go first, then those that come last.
     """
-    room = max(1, lines - 3)
+    room = max(1, lines - 4)
     shown = list(progress.stages.values())
     while len(shown) > room:
         ended = [stage for stage in shown if stage.finished]
@@ -34,7 +34,7 @@ def rows(progress: Progress, now: float, columns: int, lines: int, encoding: str
         name = stage.name if len(stage.name) <= width else stage.name[: width - 3] + "..."
         row = f"{name:{width}} {drawn} {_percent(stage):>5}  {_count(stage):>{counts}}  {_time(stage, progress, now)}"
         found.append(row.rstrip()[: max(1, columns - 1)])
-    if hidden:
+    if hidden and len(found) < lines - 1:
         found.insert(0, f"({hidden} more stages)"[: max(1, columns - 1)])
     return found
 

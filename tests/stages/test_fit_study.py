@@ -110,7 +110,7 @@ def test_a_study_of_molecules_is_the_fit(capsys: pytest.CaptureFixture[str]) -> 
         (
             MOLECULES,
             ["--smiles", "smiles", "--target", "mass", "--write-config", "config/new.yaml"],
-            "a sum of three kernels, which no study has: expected --architecture",
+            "together, which no study has: expected --architecture",
         ),
         (
             SEQUENCES.assign(kind=["warm", "cold"] * 30),
@@ -118,7 +118,7 @@ def test_a_study_of_molecules_is_the_fit(capsys: pytest.CaptureFixture[str]) -> 
             "kind has classes, which a study of sequences does not learn",
         ),
         (
-            SEQUENCES.assign(other=[1.5, None] * 30),
+            SEQUENCES.assign(other=[1.5, np.nan] * 30),
             ["--sequence", "variant", "--target", "fitness", "other", "--write-config", "config/new.yaml"],
             "have blanks, which a study of sequences does not take",
         ),

@@ -56,10 +56,6 @@ def stop(error: UserError) -> NoReturn:
     raise SystemExit(2)
 
 
-TARGETS = [word for word in sys.argv[1:] if "results/" in word] or [
-    config.get("target", DEFAULT_TARGET)
-]
-
 # Words of the command line that are targets are checked here, before Snakemake looks for rules: a study that there
 # is not has none, of which Snakemake says no more. Those of a workflow that has this one as a module may be its own.
 for word in sys.argv[1:]:

@@ -4,6 +4,11 @@
 from neural_kernels.stages import job_memory, local_work
 from neural_kernels.stages.targets import studies_of_target
 
+# What was asked for.
+TARGETS = [word for word in sys.argv[1:] if "results/" in word] or [
+    config.get("target", DEFAULT_TARGET)
+]
+
 try:
     NODE_MEMORY = job_memory.node_memory(config.get("node_memory_mb"))
 except UserError as error:

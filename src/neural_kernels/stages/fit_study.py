@@ -57,7 +57,7 @@ def write_study(path: Path, results: Path, table: str, rows: Learned, architectu
 
     Raises:
         UserError: a name that is taken, or a fit that no study is: classes of sequences or molecules, gaps among the
-            targets of sequences, molecules by the sum of three kernels.
+            targets of sequences, molecules as three things at once.
     """
     check_new(path)
     _refuse_what_no_study_is(rows, architecture)
@@ -113,7 +113,8 @@ solver: {{direct_up_to: 8192, memory_gib: 4}}
 def _refuse_what_no_study_is(rows: Learned, architecture: str | None) -> None:
     if rows.inputs == "molecules" and architecture is None:
         raise UserError(
-            "molecules are fitted by a sum of three kernels, which no study has: expected --architecture, as SimpleGNN"
+            "molecules are fitted as graphs, fingerprints and descriptors together, which no study has: expected "
+            "--architecture, as SimpleGNN"
         )
     if rows.inputs != "table" and rows.classes:
         raise UserError(
