@@ -1,8 +1,8 @@
 """``snakemake --logger stages``: a line a stage with its share and the time left, in place of several lines a job.
 
 Snakemake finds a logger by the name of its package. This one knows of no workflow: which jobs are a stage it is told by
-a record with the attribute ``stages``, names to numbers of jobs, without which each rule is one; a record with the
-attribute ``finding`` is the last line. Errors and warnings are Snakemake's, in full, and so is all output of a dry run,
+a record with the attribute ``stages``, names to numbers of jobs, without which each rule is one; records with the
+attribute ``finding`` are the last lines, and so is what the handler's function ``found`` gives where nothing is to be done. Errors and warnings are Snakemake's, in full, and so is all output of a dry run,
 with --verbose, --printshellcmds and --quiet.
 
 Jobs inherit this standard error. Those of ours leave it alone where the variable ``DISPLAYED`` names it.
@@ -18,6 +18,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -46,6 +47,7 @@ ROUTINE = re.compile(
     "Write-protecting output|Touching output|Removing temporary output|Provided (cores|nodes)|Rules claiming more|"
     r"(Group j|J)ob \S+ has been submitted|Submitted (group )?job|SLURM run ID"
 )
+NOTHING_TO_DO = re.compile("Nothing to be done")
 COMPLETE_LOG = re.compile(r"Complete log\(s\): ")
 SECONDS_A_FRAME = 1.0
 
@@ -71,6 +73,7 @@ class LogHandler(LogHandlerBase):
         self._progress = Progress()
         self._output: Output | None = None
         self._findings: list[str] = []
+        self.found: Callable[[], list[str]] = list
         self._failed, self._ended = False, threading.Event()
         everything = asked.dryrun or asked.verbose or asked.printshellcmds or asked.debug_dag
         if everything or quiet & {Quietness.ALL, Quietness.RULES, Quietness.PROGRESS}:
@@ -121,6 +124,9 @@ class LogHandler(LogHandlerBase):
         elif COMPLETE_LOG.match(record.getMessage()):
             if self._failed:
                 output.say(self._text(record))
+        elif NOTHING_TO_DO.match(record.getMessage()):
+            output.say(self._text(record))
+            self._findings += self.found()
         elif event not in SILENT and not ROUTINE.match(record.getMessage()):
             output.say(self._text(record))
         if changed is not None:

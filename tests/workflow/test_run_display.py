@@ -109,7 +109,9 @@ def test_verbose_brings_what_snakemake_prints_and_a_finished_study_has_nothing_t
     shown: tuple[Project, list[str]],
 ) -> None:
     project, _ = shown
-    assert "Nothing to be done" in project.snakemake(TARGET).stdout
+    *_, nothing, last = project.snakemake(TARGET).stdout.splitlines()
+    assert nothing.startswith("Nothing to be done")
+    assert re.match(FOUND, last)
     for option in ("--verbose", "-p"):
         run = project.snakemake("-f", option, TARGET).stdout
         assert re.search("^localrule report_scaling:", run, re.M), run

@@ -6,6 +6,18 @@ from snakemake.logging import logger
 from neural_kernels.stages import findings, run_stages
 
 
+def found() -> list[str]:
+    """The reports that were asked for, a sentence each."""
+    said = (findings.of_target(target, CONFIG) for target in TARGETS)
+    return [sentence for sentence in said if sentence is not None]
+
+
+# Of a study that is finished already Snakemake calls no hook: the logger asks.
+if workflow.modifier.is_main_snakefile():
+    for handler in workflow.logger_manager.get_log_handlers():
+        handler.found = found
+
+
 onstart:
     if workflow.logger_manager.get_log_handlers():
         jobs = [
@@ -17,7 +29,5 @@ onstart:
 
 
 onsuccess:
-    for target in TARGETS:
-        found = findings.of_target(target, CONFIG)
-        if found is not None:
-            logger.info(found, extra={"finding": True})
+    for sentence in found():
+        logger.info(sentence, extra={"finding": True})

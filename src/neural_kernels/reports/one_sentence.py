@@ -41,7 +41,7 @@ def of_scores(metrics: pd.DataFrame, study: Study) -> str:
 
 
 def of_augmentation(metrics: pd.DataFrame, study: Study, images: int) -> str:
-    """The best kernel with the most copies, beside itself with the fewest."""
+    """The kernel of the lowest loss with the most copies, beside itself with the fewest."""
     best = _best(final_table(metrics, study), metrics)
     own = metrics.loc[metrics["kernel"] == best["kernel"]]
     fewest = int(own["n"].min())
@@ -115,7 +115,7 @@ def _best(final: pd.DataFrame, metrics: pd.DataFrame) -> dict[str, Any]:
 def _sentence(best: dict[str, Any], metrics: pd.DataFrame) -> str:
     task = task_of(metrics)
     loss, score, where = LOSS[task], SCORE[task], style.test_set_name(best["test_set"])
-    among = f" is the best of {best['kernels']} kernels" if best["kernels"] > 1 else ""
+    among = f" has the lowest {_WORDS[loss]} of {best['kernels']} kernels," if best["kernels"] > 1 else ""
     said = [f"{_WORDS[loss]} {best['mean']:.4g}"]
     if not np.isnan(best["score"]):
         spread = "" if np.isnan(best["score_sd"]) else f" ± {_number(score, best['score_sd'])}"
