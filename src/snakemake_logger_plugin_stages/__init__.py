@@ -1,9 +1,10 @@
 """``snakemake --logger stages``: a line a stage with its share and the time left, in place of several lines a job.
 
 Snakemake finds a logger by the name of its package. This one knows of no workflow: which jobs are a stage it is told by
-a record with the attribute ``stages``, names to numbers of jobs, without which each rule is one; records with the
-attribute ``finding`` are the last lines, and so is what the handler's function ``found`` gives where nothing is to be done. Errors and warnings are Snakemake's, in full, and so is all output of a dry run,
-with --verbose, --printshellcmds and --quiet.
+a record with the attribute ``stages``, names to numbers of jobs, without which each rule is one. Records with the
+attribute ``finding`` are the last lines, and so is what the handler's function ``found`` gives where nothing is to be
+done. Errors and warnings are Snakemake's, in full, and so is all output of a dry run, with --verbose, --printshellcmds
+and --quiet.
 
 Jobs inherit this standard error. Those of ours leave it alone where the variable ``DISPLAYED`` names it.
 """
