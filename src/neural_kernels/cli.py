@@ -80,9 +80,12 @@ def _start_logging(options: argparse.Namespace) -> None:
             raise UserError(f"--log is {path}, the config itself, expected another file")
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(_LogFile(path, mode="w", encoding="utf-8", errors="backslashreplace"))
-        # The workflow's display has the terminal, and shows the logs of jobs that fail.
-        if is_displayed():
+    # The workflow's display has the terminal, and shows the logs of jobs that fail.
+    if path is not None and is_displayed():
+        if len(handlers) > 1:
             del handlers[0]
+        else:
+            handlers[0].setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     # JAX reports every backend that it does not find.
     logging.getLogger("jax").setLevel(logging.WARNING)
