@@ -1,4 +1,4 @@
-# make demo   the whole workflow on data that ships with a package; ends with the path of a PDF
+# make demo   the whole workflow on data that ships with a package; ends with the path of a PDF and what it found
 # make test   every test
 # make lint   formatting, style, types, workflow lint
 # make docs   the documentation as a site, in build/site
@@ -13,7 +13,6 @@ INSTALLED := .venv/installed
 
 demo: $(INSTALLED)
 	snakemake --profile default results/demo_scaling.pdf
-	@echo "$(CURDIR)/results/demo_scaling.pdf"
 
 # Threads that wait by spinning, those of BLAS, OpenMP and XLA, take the cores of the other processes; and what was
 # compiled once is read from then on.

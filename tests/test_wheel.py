@@ -65,7 +65,8 @@ def test_the_wheel_has_the_libraries_with_every_instruction_set_and_no_test(whee
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         libraries = [archive.read(name) for name in LIBRARIES]
-    assert {name.split("/")[0] for name in names} == {"neural_kernels", "neural_kernels-1.2.3.dist-info"}
+    packages = {"neural_kernels", "neural_kernels-1.2.3.dist-info", "snakemake_logger_plugin_stages"}
+    assert {name.split("/")[0] for name in names} == packages
     assert "neural_kernels/py.typed" in names
     expected = {b"baseline", b"avx2", b"avx512"} if platform.machine() == "x86_64" else {b"baseline"}
     for library in libraries:

@@ -15,6 +15,7 @@ from neural_kernels.command_line.verbs import make_parser
 from neural_kernels.errors import UserError
 from neural_kernels.machine import exhaustion
 from neural_kernels.machine.interruption import Ended, signals_raised
+from neural_kernels.progress import is_displayed
 from neural_kernels.storage import disk
 from neural_kernels.storage.disk import check_folder
 
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = exhaustion.sentence(error, options.verb, options.results)
         if said is None and isinstance(error, OSError) and error.filename is not None:
             said = f"{error.filename}: {error.strerror or error}"
+        if said is None and is_displayed():
+            log.exception("error: %s", one_line(repr(error)))
+            return 1
         if said is None:
             raise
         log.error("error: %s", one_line(said))
@@ -76,6 +80,12 @@ def _start_logging(options: argparse.Namespace) -> None:
             raise UserError(f"--log is {path}, the config itself, expected another file")
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(_LogFile(path, mode="w", encoding="utf-8", errors="backslashreplace"))
+    # The workflow's display has the terminal, and shows the logs of jobs that fail.
+    if path is not None and is_displayed():
+        if len(handlers) > 1:
+            del handlers[0]
+        else:
+            handlers[0].setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     # JAX reports every backend that it does not find.
     logging.getLogger("jax").setLevel(logging.WARNING)

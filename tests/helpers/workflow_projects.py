@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +70,29 @@ class Project:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def snakemake_in_terminal(self, *arguments: str, columns: int = 100, lines: int = 30) -> tuple[int, str]:
+        """As ``snakemake``, in a terminal of that size; gives the exit status and all that was sent to it."""
+        forked = forked_programs().programs
+        own, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        process = subprocess.Popen(
+            [forked / "snakemake", "--profile", "default", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "TERM": "xterm", "PATH": f"{forked}{os.pathsep}{self.search_path()}"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        sent = b""
+        try:
+            while part := os.read(own, 65536):
+                sent += part
+        except OSError:
+            pass  # nobody has the terminal any more
+        os.close(own)
+        return process.wait(), sent.decode().replace("\r\n", "\n")
 
     def start_snakemake(self, *arguments: str, profile: str = "default") -> subprocess.Popen[str]:
         """Start Snakemake, the program itself with processes of its own, which signals reach."""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from studies import a_study, metrics
 
-from neural_kernels.reports import style
+from neural_kernels.reports import one_sentence, style
 from neural_kernels.reports.augmentation import (
     Augmented,
     augmentation_figure,
@@ -187,3 +187,10 @@ def test_other_tables_are_refused() -> None:
     two = pd.concat([numbers, numbers.assign(study="other")])
     with pytest.raises(ValueError, match="of the studies demo, other"):
         write_augmentation_report(two, STUDY, what, Path("unused.pdf"))
+
+
+def test_one_sentence_goes_from_the_fewest_copies_to_the_most() -> None:
+    said = one_sentence.of_augmentation(table()[0], STUDY, IMAGES)
+    assert re.fullmatch(
+        r"from factor 1 to 20 CV8 NTK goes from accuracy \d+\.\d % to \d+\.\d % on CIFAR-10", said
+    ), said

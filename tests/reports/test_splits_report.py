@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from studies import a_study, metrics
 
-from neural_kernels.reports import style
+from neural_kernels.reports import one_sentence, style
 from neural_kernels.reports.split_tables import all_kernels, beside_published
 from neural_kernels.reports.splits import Run, by_split, prediction_figures, summary, write_splits_report
 from neural_kernels.study.split_comparison import Comparison, Published
@@ -100,3 +100,12 @@ def test_equal_numbers_give_equal_bytes(tmp_path: Path) -> None:
     for name in "ab":
         write_splits_report(these, runs, tmp_path / f"{name}.pdf")
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+
+
+def test_one_sentence_has_the_correlation_of_each_split_that_was_run() -> None:
+    these = comparison(NAMES[:3])
+    score = f"{0.2 + 0.05 * np.log(2048) - 0.1:.3f}"
+    assert one_sentence.of_splits(summary(these, {name: run() for name in NAMES[1:3]})) == (
+        f"Spearman correlations one_vs_many {score} (Conv1D NTK) and two_vs_many {score} (Conv1D NTK)"
+    )
+    assert one_sentence.of_splits(summary(these, {})) == "no split has been run"

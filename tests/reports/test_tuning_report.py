@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from neural_kernels.metrics.objectives import OBJECTIVES
-from neural_kernels.reports import style
+from neural_kernels.reports import one_sentence, style
 from neural_kernels.reports.tuning import report_figures, write_tuning_figure, write_tuning_report
 from neural_kernels.reports.tuning_panels import correlations, history_figure, slice_figures, transfer_figure
 from neural_kernels.reports.tuning_summary import Results, drawn, range_of, text_of
@@ -249,3 +249,13 @@ def test_names_for_people() -> None:
     assert range_of(known["layer_norm"]) == "false, true"
     assert range_of(known["convs_per_pool"]).startswith("[1, 1, 1], [2, 2, 2]")
     assert drawn(record("3", 0.1, {"W_std": 1.5, "layer_norm": True})) == "W_std 1.5, layer_norm true"
+
+
+@pytest.mark.parametrize("tests", [("cifar10",), ()])
+def test_one_sentence_has_the_best_trial_beside_the_baseline(tests: tuple[str, ...]) -> None:
+    found = results(objective="accuracy", tests=tests)
+    best = found.ranking[0]
+    said = one_sentence.of_tuning(found)
+    assert said.startswith(f"trial {best.name} is the best of 40: accuracy {found.value(best):.1f} % on ")
+    assert said.endswith(", where Myrtle10 NTK (baseline) has 35.0 %")
+    assert ("CIFAR-10" in said) == bool(tests)

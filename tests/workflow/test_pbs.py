@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -225,3 +226,14 @@ def test_a_job_that_left_nothing_failed_after_a_while(tmp_path: Path) -> None:
 def test_what_is_not_the_number_of_a_job_is_refused(tmp_path: Path, job: str) -> None:
     assert status(tmp_path, ANSWERS["finished"], job) == ("", 1)
     assert [path.name for path in tmp_path.iterdir()] == ["qstat"]
+
+
+def test_stages_are_shown_on_a_cluster_where_they_are_asked_for(pbs: Pbs) -> None:
+    code, output = pbs.run(TARGET, "--logger", "stages")
+    assert code == 0, output
+    assert re.search(r"^\S+  blocks of FC: (\d) of \1 jobs, 100 %", output, re.M), output
+    assert not re.search("external jobid|^rule |Finished jobid", output, re.M)
+    assert output.splitlines()[-1].startswith(f"{TARGET}: FC NTK at n = 64: ")
+    # Standard error of a job is no terminal of anybody's.
+    (folder,) = pbs.project.folder.glob(".snakemake/pbs/output")
+    assert any("in order" in path.read_text() for path in folder.glob("*.OU"))

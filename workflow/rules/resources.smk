@@ -4,6 +4,11 @@
 from neural_kernels.stages import job_memory, local_work
 from neural_kernels.stages.targets import studies_of_target
 
+# What was asked for.
+TARGETS = [word for word in sys.argv[1:] if "results/" in word] or [
+    config.get("target", DEFAULT_TARGET)
+]
+
 try:
     NODE_MEMORY = job_memory.node_memory(config.get("node_memory_mb"))
 except UserError as error:
@@ -38,12 +43,10 @@ def small() -> bool:
     """
     if not workflow.is_main_process:
         return False
-    targets = [word for word in sys.argv[1:] if "results/" in word]
-    targets = targets or [config.get("target", DEFAULT_TARGET)]
     try:
         limit = local_work.local_seconds(config.get("local_seconds"))
         asked = {
-            name for target in targets for name in studies_of_target(target, CONFIG)
+            name for target in TARGETS for name in studies_of_target(target, CONFIG)
         }
         return local_work.all_small(map(study, sorted(asked)), limit)
     except UserError as error:

@@ -115,7 +115,14 @@ FOR_PEOPLE = (
                 metavar="COLUMN",
                 help="columns to learn, blank where a value is missing",
             ),
-            _option("--output", required=True, type=options.path, help="folder of the model"),
+            _option("--output", type=options.path, help="folder of the model"),
+            _option(
+                "--write-config",
+                type=options.path,
+                metavar="CONFIG",
+                help="in place of --output: fit nothing, and write the study that fits the same on a cluster, "
+                "config/<study>.yaml",
+            ),
             _option("--architecture", help="name of one, as FC3 or Conv1D; default: what suits the inputs"),
             _option(
                 "--task",

@@ -64,6 +64,11 @@ def terms_for(asked: Any, X: Any, inputs: str, preprocessing: Any) -> tuple[Term
     return (Term(1.0, architecture_for(asked, kind), inputs=kind, preprocessing=preprocessing),)
 
 
+def named_architecture(kind: Kind) -> tuple[str, dict[str, Any]]:
+    """The name and the parameters of the architecture that suits, as a config has them."""
+    return _ARCHITECTURES[kind]
+
+
 def architecture_for(asked: Any, kind: Kind) -> Architecture:
     """The architecture that is asked for, or the one that suits where None; see ``terms_for``."""
     if asked is None:

@@ -234,11 +234,12 @@ def collect_approximations(study: Study, results: Path) -> None:
 
 def report_approximations(study: Study, results: Path) -> None:
     """Figure and PDF of the study, drawn from ``approximations.parquet``."""
-    from neural_kernels.reports import approximations
+    from neural_kernels.reports import approximations, one_sentence
+    from neural_kernels.stages import findings
 
     table = metrics_table.read(at(results, folders.APPROXIMATIONS, study=study.name))
     figure = at(results, folders.figure("approximations"), study=study.name)
     pdf = at(results, folders.report("approximations"), study=study.name)
     approximations.write_approximations_figure(table, study, figure)
     approximations.write_approximations_report(table, study, pdf)
-    log.info("%s", pdf)
+    findings.keep(pdf, "approximations", study.name, one_sentence.of_approximations(table, study))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +9,13 @@ import numpy as np
 from neural_kernels import sealed_arrays
 from neural_kernels.datasets.writing import COPIES_FILE
 from neural_kernels.metrics import table as metrics_table
-from neural_kernels.reports import augmentation
+from neural_kernels.reports import augmentation, one_sentence
 from neural_kernels.reports.contact_sheet import MOST_COPIES, ContactSheet
+from neural_kernels.stages import findings
 from neural_kernels.storage import sealed_parquet
 from neural_kernels.study import folders
 from neural_kernels.study.folders import at, data_folder
 from neural_kernels.study.study import Study
-
-log = logging.getLogger(__name__)
-
 
 SHEET_IMAGES = 20
 """Images that a contact sheet may show, of which it takes as many as a page holds."""
@@ -41,7 +38,8 @@ def report_augmentation(study: Study, results: Path) -> None:
     augmentation.write_augmentation_figure(table, study, augmented, figure)
     ridges = sealed_parquet.read(at(results, folders.RIDGES, study=study.name))
     augmentation.write_augmentation_report(table, study, augmented, pdf, histories, ridges)
-    log.info("%s", pdf)
+    sentence = one_sentence.of_augmentation(table, study, study.images)
+    findings.keep(pdf, "augmentation", study.name, sentence)
 
 
 def _contact_sheet(study: Study, results: Path) -> ContactSheet | None:

@@ -94,27 +94,30 @@ class Columns:
 
 def fit_table(
     path: Path,
-    _: Path,
+    results: Path,
     smiles: str | None,
     sequence: str | None,
     mutations: str | None,
     wild_type: str | None,
     features: list[str] | None,
     targets: list[str],
-    output: Path,
+    output: Path | None,
+    config: Path | None,
     architecture: str | None,
     task: str | None,
     folds: str | None,
     threads: int | None,
 ) -> str:
-    """Fit a model to a table, write its folder, and return a sentence on it.
+    """Fit a model to a table, write its folder, and return a sentence on it; or write the study that does.
 
     Args:
         path: a .csv or .csv.gz file.
         smiles, sequence, mutations: the column of molecules, of sequences, or of what differs from ``wild_type``, a
             sequence or a FASTA file; ``features`` are columns of numbers otherwise.
         targets: columns to learn, blank where a value is missing.
+        results: of the study that ``config`` becomes.
         output: the folder; one with the same model goes on where it was.
+        config: in place of it, the study to write.
         architecture: a name; None is what suits the inputs.
         task: "regression" or "classification"; None goes by the values.
         folds: a column that says each row's fold; each is then predicted from the others as well, for the report.
@@ -122,7 +125,14 @@ def fit_table(
     Raises:
         UserError: a mistake in the table or in what is asked for.
     """
-    disk.check_folder("--output", output, writes=True)
+    if (output is None) == (config is None):
+        raise UserError(
+            "expected either --output, the folder of the model, or --write-config, the study that fits it on a cluster"
+        )
+    if config is not None and folds is not None:
+        raise UserError("--folds is of a fit, expected none beside --write-config")
+    if output is not None:
+        disk.check_folder("--output", output, writes=True)
     table = user_tables.read(path)
     if (mutations is None) != (wild_type is None):
         raise UserError("--mutations and --wild-type are given together or not at all")
@@ -136,6 +146,16 @@ def fit_table(
             f"{path}: {len(usable)} of {len(table.rows)} rows can be used, expected at least {FEWEST}"
         )
     part = _part(table, usable)
+    if output is None:
+        assert config is not None
+        _say_what_is_left_out(table, reasons)
+        from neural_kernels.stages import fit_study
+
+        x = _inputs(part, columns)
+        learned = fit_study.Learned(
+            columns.inputs, x, _values(part, columns), columns.targets, columns.classes
+        )
+        return fit_study.write_study(config, results, path.name, learned, architecture)
     labels = None
     if folds is not None:
         labels = fold_labels(part, folds, columns.targets)
@@ -150,8 +170,7 @@ def fit_table(
         rows = [[table.lines[row], reason] for row, reason in reasons]
         left = _written([["line", "reason"], *rows])
         write_atomically(output / LEFT_OUT, lambda file: file.write(left))
-        for row, reason in reasons:
-            log.warning("%s, line %d is left out: %s", path, table.lines[row], reason)
+        _say_what_is_left_out(table, reasons)
         with thread_limit(threads):
             x, y = _inputs(part, columns), _values(part, columns)
             with one_sentence():
@@ -215,8 +234,7 @@ def predict_table(
     usable, reasons = _usable(table, columns, targets=False, known=known)
     if not usable:
         raise UserError(f"{path}: none of its {len(table.rows)} rows can be used; the first: {reasons[0][1]}")
-    for row, reason in reasons:
-        log.warning("%s, line %d is left out: %s", path, table.lines[row], reason)
+    _say_what_is_left_out(table, reasons)
     with thread_limit(threads):
         part = _part(table, usable)
         own = pd.DataFrame(part.rows, columns=part.header, dtype=str)
@@ -344,6 +362,11 @@ def _say_what_is_seen(table: UserTable, seen: Sequence[str], others: Sequence[st
                 len(texts),
                 texts[0],
             )
+
+
+def _say_what_is_left_out(table: UserTable, reasons: Sequence[tuple[int, str]]) -> None:
+    for row, reason in reasons:
+        log.warning("%s, line %d is left out: %s", table.path, table.lines[row], reason)
 
 
 def _are_classes(table: UserTable, targets: Sequence[str]) -> bool:

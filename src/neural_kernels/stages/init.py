@@ -33,12 +33,7 @@ def write_config(path: Path, results: Path, data: Path, smiles: str | None, targ
     Raises:
         UserError: a name that is taken or none, or data of no such form.
     """
-    if path.suffix != ".yaml" or not is_name(path.stem):
-        raise UserError(
-            f"{path}: expected the name of a new study, config/<study>.yaml, where <study> is {EXPECTED}"
-        )
-    if path.exists():
-        raise UserError(f"{path} is there already, expected a new name")
+    check_new(path)
     if smiles:
         text = _molecules(path.stem, data, smiles, targets)
     elif data.suffix == ".npz":
@@ -47,6 +42,23 @@ def write_config(path: Path, results: Path, data: Path, smiles: str | None, targ
         text = _arrays(path.stem, data)
     else:
         text = _sequences(path.stem, data, targets)
+    write_checked(path, results, text)
+    report = "tasks" if smiles else "scaling"
+    return f"{path} is written. Next: snakemake --profile default {results}/{path.stem}_{report}.pdf"
+
+
+def check_new(path: Path) -> None:
+    """Refuse what cannot be the config of a new study."""
+    if path.suffix != ".yaml" or not is_name(path.stem):
+        raise UserError(
+            f"{path}: expected the name of a new study, config/<study>.yaml, where <study> is {EXPECTED}"
+        )
+    if path.exists():
+        raise UserError(f"{path} is there already, expected a new name")
+
+
+def write_checked(path: Path, results: Path, text: str) -> None:
+    """Write a study's config and check it as ``check`` does; one that does not pass is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: file.write(text.encode()))
     try:
@@ -54,11 +66,9 @@ def write_config(path: Path, results: Path, data: Path, smiles: str | None, targ
     except UserError:
         path.unlink()
         raise
-    report = "tasks" if smiles else "scaling"
-    return f"{path} is written. Next: snakemake --profile default {results}/{path.stem}_{report}.pdf"
 
 
-def _quoted(value: object) -> str:
+def quoted(value: object) -> str:
     """As YAML has it, on one line."""
     return (
         yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
@@ -95,8 +105,9 @@ BY_LOO = "Chosen by leave-one-out: no example is held out for it."
 BY_VALIDATION = "Chosen on the validation part of the split."
 
 
-def _head(name: str, what: str, report: str) -> str:
-    return HEAD.format(what=what, name=name, report=report, title=_quoted(name))
+def head(name: str, what: str, report: str) -> str:
+    """How a study begins: what it is, and what to run."""
+    return HEAD.format(what=what, name=name, report=report, title=quoted(name))
 
 
 def _tail(smallest: int, loo: bool) -> str:
@@ -124,10 +135,10 @@ def _arrays(name: str, data: Path) -> str:
         )
     method = "{method: zca, regularization: 0.1}" if len(shape) == 4 else "{method: standardize}"
     return (
-        _head(name, f"A study of {data.name}", "scaling")
+        head(name, f"A study of {data.name}", "scaling")
         + f"""data:
   name: arrays
-  path: {_quoted(str(data))}
+  path: {quoted(str(data))}
   validation_examples: 0          # every example trains
 
 preprocessing:
@@ -138,7 +149,7 @@ kernels:
     architecture: {{name: {architecture}}}    # {comment}
     preprocessing: prepared
 """
-        + _tail(_smallest(shape[0]), loo=True)
+        + _tail(smallest_size(shape[0]), loo=True)
     )
 
 
@@ -148,12 +159,12 @@ def _sequences(name: str, data: Path, targets: list[str] | None) -> str:
     for column in ("sequence", "set", *wanted):
         table.texts(column)
     train = sum(part.strip() == "train" for part in table.texts("set"))
-    named = "" if wanted == [TARGET] else f"  targets: {_quoted(wanted)}\n"
+    named = "" if wanted == [TARGET] else f"  targets: {quoted(wanted)}\n"
     return (
-        _head(name, f"A study of the sequences in {data.name}", "scaling")
+        head(name, f"A study of the sequences in {data.name}", "scaling")
         + f"""data:
   name: flip
-  path: {_quoted(str(data))}
+  path: {quoted(str(data))}
 {named}  validation_examples: 0          # every training row trains
 
 preprocessing:
@@ -167,7 +178,7 @@ kernels:
     architecture: {{name: FC, depth: 2}}
     preprocessing: standardized
 """
-        + _tail(_smallest(train), loo=True)
+        + _tail(smallest_size(train), loo=True)
     )
 
 
@@ -180,12 +191,12 @@ def _molecules(name: str, data: Path, smiles: str, targets: list[str] | None) ->
     if not wanted:
         raise UserError(f"{data} has no column of numbers beside {smiles}, expected one to learn")
     return (
-        _head(name, f"A study of the molecules in {data.name}", "tasks")
+        head(name, f"A study of the molecules in {data.name}", "tasks")
         + f"""data:
   name: smiles
-  path: {_quoted(str(data))}
-  smiles_column: {_quoted(smiles)}
-  task_columns: {_quoted(wanted)}
+  path: {quoted(str(data))}
+  smiles_column: {quoted(smiles)}
+  task_columns: {quoted(wanted)}
   invalid: drop                   # rows that are no molecules to RDKit are left out, and said
   split: {{method: scaffold, fractions: [0.8, 0.1, 0.1]}}
   validation_examples: null       # all of the split's
@@ -198,11 +209,11 @@ kernels:
     architecture: {{name: SimpleGNN, depth: 3, pooling: average}}
     preprocessing: plain
 """
-        + _tail(_smallest(len(table.rows)), loo=False)
+        + _tail(smallest_size(len(table.rows)), loo=False)
         + "\ntasks: {}                         # the report of each task\n"
     )
 
 
-def _smallest(count: int) -> int:
+def smallest_size(count: int) -> int:
     """The first size of a ladder of some rungs."""
     return max(2, min(64, count // 16))

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pandas as pd
 
 from neural_kernels.metrics import table as metrics_table
-from neural_kernels.reports import ridge_sweep, scaling
+from neural_kernels.reports import one_sentence, ridge_sweep, scaling
 from neural_kernels.reports.convergence import COLUMNS
 from neural_kernels.reports.predicted_curves import COLUMNS as PREDICTED_COLUMNS
 from neural_kernels.reports.scaling_summary import task_of
 from neural_kernels.solvers import solved_size
-from neural_kernels.stages import test_examples
+from neural_kernels.stages import findings, test_examples
 from neural_kernels.storage import sealed_parquet
 from neural_kernels.storage.files import write_atomically
 from neural_kernels.study import folders
 from neural_kernels.study.folders import at, metrics_file, open_features_folder, solution_folder
 from neural_kernels.study.study import Study
-
-log = logging.getLogger(__name__)
 
 
 def collect_metrics(study: Study, results: Path) -> None:
@@ -84,7 +81,8 @@ def report_scaling(study: Study, results: Path) -> None:
     write_table(path(folders.FITS), fits)
     write_table(path(folders.FINAL), scaling.final_table(table, study))
     write_table(path(folders.PREDICTED), scaling.predicted_table(table, study, predicted))
-    log.info("%s", path(folders.report("scaling")))
+    sentence = one_sentence.of_scaling(table, study)
+    findings.keep(path(folders.report("scaling")), "scaling", study.name, sentence)
 
 
 def _examples(

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,9 @@ from neural_kernels import blocks
 from neural_kernels.blocks.cross_product import predict
 from neural_kernels.errors import UserError
 from neural_kernels.metrics import table as metrics_table
-from neural_kernels.reports import splits
+from neural_kernels.reports import one_sentence, splits
 from neural_kernels.solvers import solved_size
+from neural_kernels.stages import findings
 from neural_kernels.stages.report import write_table
 from neural_kernels.storage import sealed_parquet
 from neural_kernels.study import folders
@@ -30,8 +30,6 @@ from neural_kernels.study.folders import (
 )
 from neural_kernels.study.split_comparison import Comparison
 from neural_kernels.study.study import Study, kernel_named
-
-log = logging.getLogger(__name__)
 
 
 def predict_tests(study: Study, results: Path, kernel_name: str, n: int) -> None:
@@ -96,7 +94,8 @@ def report_splits(comparison: Comparison, results: Path) -> None:
         at(results, pattern, comparison=comparison.name)
         for pattern in (folders.SPLITS_TABLE, folders.SPLITS_FIGURE, folders.SPLITS_REPORT)
     )
-    write_table(table, splits.summary(comparison, runs))
+    summary = splits.summary(comparison, runs)
+    write_table(table, summary)
     splits.write_splits_figure(comparison, runs, figure)
     splits.write_splits_report(comparison, runs, pdf)
-    log.info("%s", pdf)
+    findings.keep(pdf, "splits", comparison.name, one_sentence.of_splits(summary))

@@ -19,7 +19,7 @@ from neural_kernels.study.study import Study, load_study
 _OF_A_KERNEL = ("kernels", "solutions", "metrics", "test_predictions", "approximations")
 
 # The kind of report that is of a comparison, where the others are of a study.
-_SPLITS = "splits"
+SPLITS = "splits"
 
 
 def check_target(target: str, config: Path) -> None:
@@ -47,7 +47,7 @@ def studies_of_target(target: str, config: Path) -> list[str]:
     if folder != "results" or not parts:
         return []
     name = parts[0] if len(parts) > 1 else os.path.splitext(parts[0])[0]
-    whole = _by_suffix(parts[0], config) if len(parts) == 1 else None
+    whole = by_suffix(parts[0], config) if len(parts) == 1 else None
     makers = [whole[1]] if whole is not None else []
     makers += [config / f"{name}.yaml", config / COMPARISONS / f"{name}.yaml"]
     path = next((maker for maker in makers if maker.is_file()), None)
@@ -67,16 +67,16 @@ def short_names(config: Path) -> list[str]:
     tables = set(config_files.names(config / TABLES))
 
     def is_another(name: str) -> bool:
-        whole = _by_suffix(f"{name}.pdf", config)
+        whole = by_suffix(f"{name}.pdf", config)
         return name in tables or (whole is not None and whole[1].is_file())
 
     return [name for name in named if not is_another(name)]
 
 
-def _by_suffix(file: str, config: Path) -> tuple[str, Path] | None:
+def by_suffix(file: str, config: Path) -> tuple[str, Path] | None:
     """The kind of report that a file below results is by its suffix, if it is one, and the config that it is of."""
     reports = {kind: (folders.report(kind), config) for kind in REPORT_KINDS}
-    reports[_SPLITS] = folders.SPLITS_REPORT, config / COMPARISONS
+    reports[SPLITS] = folders.SPLITS_REPORT, config / COMPARISONS
     for kind, (report, folder) in reports.items():
         suffix = report.partition("}")[2]
         if file.endswith(suffix) and file != suffix:
@@ -89,7 +89,7 @@ def _check_report(file: str, config: Path) -> None:
     if ending not in (".pdf", ".md"):
         return
     study, comparison, table = (config / folder / f"{name}.yaml" for folder in ("", COMPARISONS, TABLES))
-    whole = _by_suffix(file, config)
+    whole = by_suffix(file, config)
     makers = [path for path in (table, comparison) if path.is_file()]
     makers += [study] if _has_short_report(study) else []
     makers += [whole[1]] if whole is not None and whole[1].is_file() else []
@@ -109,7 +109,7 @@ def _check_report(file: str, config: Path) -> None:
 
 
 def _check_by_suffix(kind: str, path: Path) -> None:
-    if kind == _SPLITS:
+    if kind == SPLITS:
         load_comparison(path)
     else:
         _check_no_comparison(path)

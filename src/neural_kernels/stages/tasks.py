@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics import task_scores
-from neural_kernels.reports import tasks
+from neural_kernels.reports import one_sentence, tasks
+from neural_kernels.stages import findings
 from neural_kernels.storage import sealed_parquet
 from neural_kernels.study import folders
 from neural_kernels.study.folders import at, task_scores_file
 from neural_kernels.study.study import Study
-
-log = logging.getLogger(__name__)
 
 
 def report_tasks(study: Study, results: Path) -> None:
@@ -29,4 +27,4 @@ def report_tasks(study: Study, results: Path) -> None:
     tasks.write_tasks_figure(table, scores, study, at(results, folders.figure("tasks"), study=study.name))
     ridges = sealed_parquet.read(at(results, folders.RIDGES, study=study.name))
     tasks.write_tasks_report(table, scores, study, pdf, histories, ridges)
-    log.info("%s", pdf)
+    findings.keep(pdf, "tasks", study.name, one_sentence.of_scores(table, study))

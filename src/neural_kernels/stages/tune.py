@@ -386,8 +386,10 @@ def test_tuned(study: Study, results: Path, which: str, threads: int | None = No
 
 def report_tuning(study: Study, results: Path) -> None:
     """The PDF and the figure of a tuning study, drawn from its records."""
+    from neural_kernels.reports import one_sentence
     from neural_kernels.reports.tuning import write_tuning_figure, write_tuning_report
     from neural_kernels.reports.tuning_summary import Results
+    from neural_kernels.stages import findings
     from neural_kernels.tuning.importance import importances
 
     run = _open(study, results)
@@ -410,7 +412,7 @@ def report_tuning(study: Study, results: Path) -> None:
     pdf = run.path(folders.report("tuning"))
     write_tuning_figure(found, run.path(folders.figure("tuning")))
     write_tuning_report(found, pdf)
-    log.info("%s", pdf)
+    findings.keep(pdf, "tuning", study.name, one_sentence.of_tuning(found))
 
 
 def _candidate(record: TrialRecord) -> Candidate:

@@ -83,6 +83,11 @@ def figure(kind: str) -> str:
     return f"{{study}}/{kind}.png"
 
 
+def finding(kind: str) -> str:
+    """The pattern of what a report found, a sentence: written with it, and no output of its rule."""
+    return f"{{study}}/{kind}.txt"
+
+
 def data_folder(study: Study, results: Path) -> Path:
     return at(results, DATA, study=study.owner).parent
 
