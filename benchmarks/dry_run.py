@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from neural_kernels.planning.small_sizes import small_sizes
 from neural_kernels.stages import inputs
 from neural_kernels.study import folders
 from neural_kernels.study.study import Study, load_study
@@ -35,11 +36,16 @@ PATTERNS = (
     folders.KERNEL,
     folders.BLOCK,
     folders.SOLVED,
+    folders.SMALL_SOLVED,
     folders.METRICS_OF_SIZE,
+    folders.SMALL_EVALUATED,
     folders.LEARNING_CURVE,
     folders.METRICS,
     REPORT,
 )
+
+# The files by which a size is asked for.
+ASKED = (inputs.solved_with, inputs.evaluated_with)
 
 PEER = """
 import json
@@ -117,11 +123,15 @@ def edges(study: Study, target: str) -> Iterator[tuple[str, list[str]]]:
     stores = set()
     for kernel in study.kernels:
         yield inputs.features(study, kernel), [inputs.data(study)]
-        for n in study.training_sizes(kernel):
-            solution = inputs.solution(study, kernel, n)
-            yield solution, inputs.training_blocks(study, kernel, n)
-            rows = inputs.evaluation_blocks(study, kernel, n)
-            yield str(folders.metrics_file(study, inputs.RESULTS, kernel, n)), [solution, *rows]
+        small = small_sizes(study, kernel)
+        if small:
+            solved, evaluated = (function(study, kernel, small[0]) for function in ASKED)
+            yield solved, inputs.small_training_blocks(study, kernel)
+            yield evaluated, [solved, *inputs.small_evaluation_blocks(study, kernel)]
+        for n in study.training_sizes(kernel)[len(small) :]:
+            solved, evaluated = (function(study, kernel, n) for function in ASKED)
+            yield solved, inputs.training_blocks(study, kernel, n)
+            yield evaluated, [solved, *inputs.evaluation_blocks(study, kernel, n)]
         for part in ("train", *study.evaluation_sizes(kernel)):
             described = str(folders.store_folder(study, inputs.RESULTS, kernel, part) / "kernel.json")
             stores.add(described)

@@ -32,6 +32,7 @@ def test_a_plan_says_what_it_knows_and_warns() -> None:
     text = describe(DEMO, plans(DEMO, None), 10**6, Path("results"))
     assert "WARNING" not in text
     assert "unknown" in text
+    assert "one job solves n = 16 to 512 of CV8, and one evaluates them" in text
 
 
 def test_a_plan_warns_of_more_jobs_than_are_practical() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,59 @@ def test_a_learning_curve_needs_the_matrix_of_the_largest_direct_size_and_the_ri
     assert inputs.learning_curves(study_of()) == ["results/tiny/learning_curves/FC.parquet"]
     assert inputs.learning_curve_blocks(study_of(solver={"direct_up_to": 8}), "FC") == []
     assert inputs.learning_curve_blocks(study_of(data=AUGMENTED, training_sizes={"sizes": [32]}), "FC") == []
+
+
+LADDER = {"sizes": [8, 16, 64]}
+SOLVED, EVALUATED = (
+    "results/tiny/solutions/FC/direct/small_sizes.json",
+    "results/tiny/metrics/FC/small_sizes.json",
+)
+
+
+def test_small_sizes_are_asked_for_together_and_each_may_be_asked_for_alone() -> None:
+    study = study_of(training_sizes=LADDER)
+    assert inputs.metrics_files(study) == [EVALUATED, "results/tiny/metrics/FC/n64.parquet"]
+    assert inputs.learning_curve_blocks(study, "FC")[-1:] == [SOLVED]
+    assert [inputs.solved_with(study, "FC", n) for n in (8, 16)] == [SOLVED, SOLVED]
+    assert inputs.solved_with(study, "FC", 64) == inputs.solution(study, "FC", 64)
+    assert inputs.solution(study, "FC", 8) == "results/tiny/solutions/FC/direct/n8/solved.json"
+    assert inputs.small_draws(study, "FC") == {8: 2, 16: 2}
+    with pytest.raises(UserError, match="kernel FC has no two training sizes"):
+        inputs.small_training_blocks(study_of(), "FC")
+
+
+def test_small_sizes_need_what_each_of_them_needs() -> None:
+    study = study_of(training_sizes=LADDER)
+    each = [file for n in (8, 16) for file in inputs.training_blocks(study, "FC", n)]
+    needed = inputs.small_training_blocks(study, "FC")
+    assert len(needed) == len(set(needed))
+    assert set(needed) == set(each)
+    each = [file for n in (8, 16) for file in inputs.evaluation_blocks(study, "FC", n)]
+    assert set(inputs.small_evaluation_blocks(study, "FC")) == set(each)
+
+
+@pytest.mark.parametrize(
+    ("function", "vouching", "pattern"),
+    [
+        (inputs.unsolved_small_sizes, SOLVED, "results/tiny/solutions/FC/direct/n{}/solved.json"),
+        (inputs.unevaluated_small_sizes, EVALUATED, "results/tiny/metrics/FC/n{}.parquet"),
+    ],
+)
+def test_small_sizes_are_made_again_where_one_is_missing_or_newer(
+    function: Callable[[Study, str], list[str]], vouching: str, pattern: str
+) -> None:
+    study = study_of(training_sizes=LADDER)
+    files = [pattern.format(n) for n in (8, 16)]
+    # As results of an earlier version: what is not there is missed where it is needed, as any file.
+    touch(files[0])
+    assert function(study, "FC") == []
+    touch(vouching)
+    assert function(study, "FC") == [vouching]
+    touch(files[1])
+    os.utime(vouching, ns=(2 * 10**18, 2 * 10**18))
+    assert function(study, "FC") == []
+    os.utime(files[1], ns=(3 * 10**18, 3 * 10**18))
+    assert function(study, "FC") == [vouching]
 
 
 def test_scores_need_the_rows_of_every_test_set() -> None:

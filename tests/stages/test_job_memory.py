@@ -28,6 +28,7 @@ def test_a_small_study_asks_for_little_and_blocks_and_budgets_add_what_they_take
     assert job_memory.compute_block(tiny, "FC") == job_memory.PROGRAM + job_memory.ENGINE + 3
     assert job_memory.solve(tiny) == job_memory.PROGRAM // 2 + 8 * 1024
     assert job_memory.evaluate_predictions(tiny, "FC", 60) == job_memory.PROGRAM + 3 + 1
+    assert job_memory.evaluate_small_sizes(tiny, "FC") == job_memory.PROGRAM + 3 + 1
     assert (
         job_memory.solve(study(tmp_path, solver={"memory_gib": 100})) == job_memory.PROGRAM // 2 + 100 * 1024
     )

@@ -82,7 +82,7 @@ def test_a_deleted_block_is_asked_for_behind_the_report(augmented: Project) -> N
     block = "results/augmented/kernels/FC/train/blocks/0-3.npy"
     (augmented.folder / block).unlink()
     run = augmented.snakemake(TARGET, "--dry-run")
-    expected = {"compute_block": 1, "solve_directly": 1, "evaluate_predictions": 1, "collect_metrics": 1}
+    expected = {"compute_block": 1, "solve_small_sizes": 1, "evaluate_small_sizes": 1, "collect_metrics": 1}
     assert jobs(run.stdout) == expected | {"report_augmentation": 1}
     assert augmented.snakemake(block).returncode == 0
 

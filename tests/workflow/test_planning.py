@@ -73,13 +73,30 @@ def test_every_job_is_submitted_where_the_limit_is_none_the_study_is_large_or_is
 ) -> None:
     every = submitted(project, "--config", "local_seconds=0", "--", "results/tiny_scaling.pdf")
     assert every == {
-        "prepare_data": 1, "preprocess_data": 1, "declare_kernel": 3, "compute_block": 7, "solve_directly": 2,
-        "solve_iteratively": 1, "predict_learning_curve": 1, "evaluate_predictions": 3,
+        "prepare_data": 1, "preprocess_data": 1, "declare_kernel": 3, "compute_block": 7, "solve_small_sizes": 1,
+        "solve_iteratively": 1, "predict_learning_curve": 1, "evaluate_small_sizes": 1, "evaluate_predictions": 1,
     }  # fmt: skip
     project.write_study("large", TINY.replace("train_examples: 64", "train_examples: 1700"))
     large = ("--config", "local_seconds=0.02", "--", "results/large_scaling.pdf")
-    assert submitted(project, *large)["solve_directly"] == 2
-    assert submitted(project, *large, "results/tiny_scaling.pdf")["solve_directly"] == 4
+    assert submitted(project, *large)["solve_small_sizes"] == 1
+    assert submitted(project, *large, "results/tiny_scaling.pdf")["solve_small_sizes"] == 2
+
+
+def test_of_a_large_study_the_sizes_that_take_seconds_are_two_jobs_a_kernel(project: Project) -> None:
+    long = TINY.replace("[8, 16, 64]", "[8, 12, 16, 20, 24, 28, 32, 40, 48, 64]")
+    project.write_study("ladder", long.replace("direct_up_to: 16", "direct_up_to: 48"))
+    found = submitted(project, "--config", "local_seconds=0", "--", "results/ladder_scaling.pdf")
+    assert found["solve_small_sizes"] == found["evaluate_small_sizes"] == 1
+    assert found["solve_iteratively"] == found["evaluate_predictions"] == 1
+    assert "solve_directly" not in found
+    # Without, it would be 9 + 1 solves and 10 evaluations.
+    assert sum(found.values()) == 1 + 1 + 3 + 7 + 1 + 4
+
+
+def test_each_of_them_may_be_asked_for_alone(project: Project) -> None:
+    found = submitted(project, "--config", "local_seconds=0", "--", "results/tiny/metrics/FC/n16.parquet")
+    assert found["solve_directly"] == found["evaluate_predictions"] == 1
+    assert not found.keys() & {"solve_small_sizes", "evaluate_small_sizes"}
 
 
 def test_a_solve_over_several_nodes_is_submitted_however_small(project: Project) -> None:

@@ -65,7 +65,7 @@ def test_a_second_run_does_nothing_and_a_missing_table_is_made_again(assayed: Pr
     path.unlink()
     run = assayed.snakemake(TARGET, "--dry-run")
     path.write_bytes(kept)
-    expected = {"evaluate_predictions": 1, "collect_metrics": 1, "report_tasks": 1}
+    expected = {"evaluate_small_sizes": 1, "collect_metrics": 1, "report_tasks": 1}
     assert jobs(run.stdout) == expected
 
 

@@ -3,7 +3,7 @@
 
 rule predict_tests:
     input:
-        solution=of_wildcards(inputs.solution),
+        solution=of_wildcards(inputs.solved_with),
         blocks=of_wildcards(inputs.evaluation_blocks),
     output:
         at(folders.TEST_PREDICTIONS),

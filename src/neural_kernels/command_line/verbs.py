@@ -399,6 +399,18 @@ OF_RULES = (
         (KERNEL, SIZE),
     ),
     Verb(
+        "solve-small-sizes",
+        "small_sizes:solve_small_sizes",
+        "solve for all training sizes of a kernel that take seconds, one after the other",
+        (KERNEL, THREADS),
+    ),
+    Verb(
+        "evaluate-small-sizes",
+        "small_sizes:evaluate_small_sizes",
+        "predict every test set from the solutions of all training sizes that take seconds",
+        (KERNEL,),
+    ),
+    Verb(
         "predict-learning-curve",
         "learning_curve:predict_learning_curve",
         "predict the test loss of every training size from one kernel matrix",

@@ -40,20 +40,24 @@ def measure_pace() -> Pace:
 
 def of_kernel(study: Study, kernel: str, outputs: int, pace: Pace) -> float:
     """Seconds of all sizes and draws of a kernel, validation and test predictions not counted."""
-    ridges = len(study.ridge_candidates())
-    # Without a validation set the inverse's diagonal judges, which is twice a factorisation more.
-    judged = study.ridge.choose_by != VALIDATION and ridges > 1
-    total = 0.0
-    for n in study.training_sizes(kernel):
-        draws = study.draws(n, kernel)
-        read = n * n / 2 * np.dtype(study.precision).itemsize / pace.bytes
-        if study.method(n) == "direct":
-            flops = n**3 / 3 * (3 if judged else 1) + 4 * n * n * outputs
-            total += draws * (read + ridges * flops / (FACTORISED * pace.flops))
-        else:
-            solves = 1 if sweeps(study) else ridges
-            in_memory = n * n / 2 * np.dtype(study.precision).itemsize < study.solver.memory_gib * 2**30
-            a_pass = 2 * n * n * (outputs + USUAL_COLUMNS) / pace.flops
-            a_pass = a_pass if in_memory else max(a_pass, read)
-            total += draws * (read + solves * USUAL_PASSES * a_pass)
-    return total
+    return sum(of_size(study, kernel, n, outputs, pace) for n in study.training_sizes(kernel))
+
+
+def of_size(study: Study, kernel: str, n: int, outputs: int, pace: Pace, factorised: int = 1) -> float:
+    """Seconds of all draws of one size, as those of ``of_kernel``.
+
+    Args:
+        factorised: matrices of a direct solve, one for each set of tasks that lack the same labels.
+    """
+    ridges, draws = len(study.ridge_candidates()), study.draws(n, kernel)
+    read = n * n / 2 * np.dtype(study.precision).itemsize / pace.bytes
+    if study.method(n) == "direct":
+        # Without a validation set the inverse's diagonal judges, which is twice a factorisation more.
+        judged = study.ridge.choose_by != VALIDATION and ridges > 1
+        flops = factorised * n**3 / 3 * (3 if judged else 1) + 4 * n * n * outputs
+        return draws * (read + ridges * flops / (FACTORISED * pace.flops))
+    solves = 1 if sweeps(study) else ridges
+    in_memory = n * n / 2 * np.dtype(study.precision).itemsize < study.solver.memory_gib * 2**30
+    a_pass = 2 * n * n * (outputs + USUAL_COLUMNS) / pace.flops
+    a_pass = a_pass if in_memory else max(a_pass, read)
+    return draws * (read + solves * USUAL_PASSES * a_pass)

@@ -10,6 +10,7 @@ from pathlib import Path
 from neural_kernels.machine.memory import gibibytes
 from neural_kernels.planning import costs as planning
 from neural_kernels.planning.costs import KernelPlan
+from neural_kernels.planning.small_sizes import small_sizes
 from neural_kernels.planning.solve_seconds import Pace
 from neural_kernels.study.study import Study
 
@@ -70,6 +71,11 @@ def describe(
             f"{pace.flops / 1e9:,.0f} GFLOP/s as measured and {pace.bytes / 1e9:.1f} GB/s of reading as assumed, "
             f"{planning.USUAL_PASSES} passes where it iterates"
         )
+    lines += [
+        f"one job solves n = {small[0]:,} to {small[-1]:,} of {kernel}, and one evaluates them: they take seconds"
+        for kernel in study.kernels
+        if (small := small_sizes(study, kernel))
+    ]
     return "\n".join(lines + _warnings(plans, features, budget, edges, results))
 
 

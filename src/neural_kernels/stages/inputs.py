@@ -17,6 +17,7 @@ from neural_kernels.blocks import Grid
 from neural_kernels.blocks.flip_symmetry import same_block
 from neural_kernels.errors import UserError
 from neural_kernels.planning.costs import planned_blocks
+from neural_kernels.planning.small_sizes import small_sizes, some_small_sizes
 from neural_kernels.stages.report_kinds import REPORT_KINDS, short_report
 from neural_kernels.study import folders
 from neural_kernels.study.published_table import ComparisonTable
@@ -152,6 +153,7 @@ def training_blocks(study: Study, kernel: str, n: int) -> list[str]:
 
 
 def solution(study: Study, kernel: str, n: int) -> str:
+    """Of a size by itself."""
     names = {"study": study.name, "kernel": kernel, "method": study.method(n), "n": n}
     return _at(folders.SOLVED, **names)
 
@@ -166,6 +168,54 @@ def evaluation_blocks(study: Study, kernel: str, n: int) -> list[str]:
     return [*needed, *described, features(study, kernel)]
 
 
+def solved_with(study: Study, kernel: str, n: int) -> str:
+    """The file whose job solves size ``n`` for a report: its own, or that of all small sizes."""
+    if n in small_sizes(study, kernel):
+        return small_solved(study, kernel)
+    return solution(study, kernel, n)
+
+
+def evaluated_with(study: Study, kernel: str, n: int) -> str:
+    """The file whose job evaluates size ``n`` for a report: its own, or that of all small sizes."""
+    if n in small_sizes(study, kernel):
+        return _at(folders.SMALL_EVALUATED, study=study.name, kernel=kernel)
+    return _metrics_file(study, kernel, n)
+
+
+def small_training_blocks(study: Study, kernel: str) -> list[str]:
+    """``training_blocks`` of all small sizes."""
+    return _once(file for n in some_small_sizes(study, kernel) for file in training_blocks(study, kernel, n))
+
+
+def small_evaluation_blocks(study: Study, kernel: str) -> list[str]:
+    """``evaluation_blocks`` of all small sizes."""
+    return _once(
+        file for n in some_small_sizes(study, kernel) for file in evaluation_blocks(study, kernel, n)
+    )
+
+
+def small_draws(study: Study, kernel: str) -> dict[int, int]:
+    """Each small size, and its draws, which a longer ladder has more of."""
+    return {n: study.draws(n, kernel) for n in some_small_sizes(study, kernel)}
+
+
+def small_solved(study: Study, kernel: str) -> str:
+    """What vouches for the solutions of all small sizes."""
+    return _at(folders.SMALL_SOLVED, study=study.name, kernel=kernel)
+
+
+def unsolved_small_sizes(study: Study, kernel: str) -> list[str]:
+    """The file of all small sizes, where one of them is not solved any more, or was solved anew."""
+    files = [solution(study, kernel, n) for n in some_small_sizes(study, kernel)]
+    return _unvouched(small_solved(study, kernel), files)
+
+
+def unevaluated_small_sizes(study: Study, kernel: str) -> list[str]:
+    """The file of all small sizes, where one of them lacks its metrics, or was evaluated anew."""
+    files = [_metrics_file(study, kernel, n) for n in some_small_sizes(study, kernel)]
+    return _unvouched(_at(folders.SMALL_EVALUATED, study=study.name, kernel=kernel), files)
+
+
 def learning_curve_blocks(study: Study, kernel: str) -> list[str]:
     """The kernel matrix that the learning curve is predicted from, and the solutions whose ridges it takes."""
     n = study.predicted_from(kernel)
@@ -173,7 +223,8 @@ def learning_curve_blocks(study: Study, kernel: str) -> list[str]:
         return []
     needed = _blocks(study, kernel, "train", _training_grid(study, kernel).window_blocks(0, n))
     needed += [_declaration(study, kernel, "train"), features(study, kernel)]
-    return needed + [solution(study, kernel, size) for size in study.training_sizes(kernel) if size <= n]
+    solved = (solved_with(study, kernel, size) for size in study.training_sizes(kernel) if size <= n)
+    return needed + _once(solved)
 
 
 def learning_curves(study: Study) -> list[str]:
@@ -182,8 +233,10 @@ def learning_curves(study: Study) -> list[str]:
 
 
 def metrics_files(study: Study) -> list[str]:
-    """Metrics of every kernel and size."""
-    return [_metrics_file(study, kernel, n) for kernel in study.kernels for n in study.training_sizes(kernel)]
+    """What vouches for the metrics of every kernel and size."""
+    return _once(
+        evaluated_with(study, kernel, n) for kernel in study.kernels for n in study.training_sizes(kernel)
+    )
 
 
 # ------------------------------------------------------------------------------------------ reports
@@ -203,12 +256,12 @@ def tasks_files(study: Study) -> list[str]:
 
 def unscored_metrics(study: Study) -> list[str]:
     """Metrics that lack the scores of each task beside them, which are no rule's output: both are made again."""
-    return [
-        _metrics_file(study, kernel, n)
+    return _once(
+        evaluated_with(study, kernel, n)
         for kernel in study.kernels
         for n in study.training_sizes(kernel)
         if not folders.task_scores_file(study, RESULTS, kernel, n).exists()
-    ]
+    )
 
 
 def split_files(comparison: Comparison) -> list[str]:
@@ -261,7 +314,7 @@ def approximation_blocks(study: Study, kernel: str, method: str, size: int) -> l
 def approximation_files(study: Study) -> list[str]:
     """Metrics of every approximation and of the full solutions."""
     REPORT_KINDS["approximations"].check(study)
-    full = [_metrics_file(study, kernel, study.training_sizes(kernel)[-1]) for kernel in study.kernels]
+    full = [evaluated_with(study, kernel, study.training_sizes(kernel)[-1]) for kernel in study.kernels]
     return full + [
         str(folders.approximation_file(study, RESULTS, kernel, method, size))
         for kernel in study.kernels
@@ -323,6 +376,23 @@ def _metrics_file(study: Study, kernel: str, n: int) -> str:
 
 def _missing(files: list[str]) -> list[str]:
     return [file for file in files if not os.path.exists(file)]
+
+
+def _once(files: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(files))
+
+
+def _unvouched(vouching: str, files: list[str]) -> list[str]:
+    """``vouching``, if it is there and one of ``files`` is not, or is newer.
+
+    Snakemake does not know of them, so that it would miss none: see ``deleted_blocks``.
+    """
+    try:
+        written = os.stat(vouching).st_mtime_ns
+        stale = any(os.stat(file).st_mtime_ns > written for file in files)
+    except FileNotFoundError:
+        stale = os.path.exists(vouching)
+    return [vouching] if stale else []
 
 
 def _tables(study: Study) -> list[str]:

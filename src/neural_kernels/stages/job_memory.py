@@ -18,6 +18,7 @@ from neural_kernels import datasets
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES
 from neural_kernels.planning import costs as planning
+from neural_kernels.planning.small_sizes import small_sizes
 from neural_kernels.preprocessing.options import Zca
 from neural_kernels.stages.inputs import RESULTS
 from neural_kernels.storage.files import read_json
@@ -128,6 +129,12 @@ def evaluate_predictions(study: Study, kernel: str, n: int) -> int:
     # A regression's spread factorises the kernel once more, beside a copy.
     matrix = 2 * 8 * n**2 if n <= SPREAD_UP_TO else 0
     return PROGRAM + 3 * _block(study, kernel) + math.ceil((3 * coefficients + matrix) / MIB)
+
+
+def evaluate_small_sizes(study: Study, kernel: str) -> int:
+    """One after the other: that of the largest."""
+    needed = (evaluate_predictions(study, kernel, n) for n in small_sizes(study, kernel))
+    return max(needed, default=PROGRAM)
 
 
 def _block(study: Study, kernel: str) -> int:

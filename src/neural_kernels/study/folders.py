@@ -20,7 +20,10 @@ KEPT_BLOCK = "{study}/kernels/{kernel}/{part}/kept/{i}-{j}.npy"
 PARTIAL_BLOCK = "{study}/kernels/{kernel}/{part}/partial/{i}-{j}.npy"
 
 SOLVED = "{study}/solutions/{kernel}/{method}/n{n}/solved.json"
+# Of all sizes that are solved in one job, and evaluated in one: what vouches for their files.
+SMALL_SOLVED = "{study}/solutions/{kernel}/direct/small_sizes.json"
 METRICS_OF_SIZE = "{study}/metrics/{kernel}/n{n}.parquet"
+SMALL_EVALUATED = "{study}/metrics/{kernel}/small_sizes.json"
 TASK_SCORES = "{study}/metrics/{kernel}/n{n}.tasks.parquet"
 # Of the largest n alone, written with its metrics.
 EXAMPLES = "{study}/examples/{kernel}/n{n}.parquet"
