@@ -181,6 +181,16 @@ def learning_curves(study: Study) -> list[str]:
     return [_at(folders.LEARNING_CURVE, study=study.name, kernel=kernel) for kernel in study.kernels]
 
 
+def baselines(study: Study) -> list[str]:
+    """Scores of the simple methods, where the study fits some."""
+    return [_at(folders.BASELINES, study=study.name)] if study.sections.baselines.examples else []
+
+
+def baseline_files(study: Study) -> list[str]:
+    """What they are fitted to, and what scaled its targets, which every kernel shares."""
+    return [data(study), features(study, next(iter(study.kernels)))]
+
+
 def metrics_files(study: Study) -> list[str]:
     """Metrics of every kernel and size."""
     return [_metrics_file(study, kernel, n) for kernel in study.kernels for n in study.training_sizes(kernel)]

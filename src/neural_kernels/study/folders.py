@@ -24,6 +24,8 @@ METRICS_OF_SIZE = "{study}/metrics/{kernel}/n{n}.parquet"
 TASK_SCORES = "{study}/metrics/{kernel}/n{n}.tasks.parquet"
 # Of the largest n alone, written with its metrics.
 EXAMPLES = "{study}/examples/{kernel}/n{n}.parquet"
+BASELINES = "{study}/baselines.parquet"
+BASELINE_EXAMPLES = "{study}/baseline_examples.parquet"
 METRICS = "{study}/metrics.parquet"
 CONVERGENCE = "{study}/convergence.parquet"
 RIDGES = "{study}/ridges.parquet"
