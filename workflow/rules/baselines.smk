@@ -7,6 +7,7 @@ rule fit_baselines:
     output:
         at(folders.BASELINES),
         at(folders.BASELINE_EXAMPLES),
+        at(folders.NAMES),
     log:
         "results/{study}/logs/fit_baselines.log",
     localrule: SMALL

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -15,12 +14,12 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from neural_kernels.metrics import calibration
 from neural_kernels.reports import style
 from neural_kernels.reports.prediction_panels import (
     calibration_said,
     confusion,
     draw_values,
+    reliability,
     scores,
     short,
 )
@@ -181,7 +180,7 @@ def _classification(
     left, right = page.subplots(1, 2)
     page.subplots_adjust(left=0.1, right=0.97, top=0.84, bottom=0.2, wspace=0.25)
     confusion(left, truth, found, classes)
-    _reliability(right, probabilities.max(axis=1), found == truth)
+    reliability(right, probabilities.max(axis=1), found == truth)
     style.draw_notes(page, _how(model))
     accuracy = float((found == truth).mean())
     surprise = -float(np.log(np.maximum(probabilities[np.arange(len(y)), truth], 1e-300)).mean())
@@ -209,13 +208,3 @@ def _baselines(flat: np.ndarray, truth: np.ndarray) -> Iterator[tuple[str, float
     }
     for name, method in methods.items():
         yield name, float((cross_val_predict(method, x, y, cv=folds) == y).mean())
-
-
-def _reliability(ax: Axes, probabilities: np.ndarray, right: np.ndarray) -> None:
-    said, share, _ = calibration.reliability(probabilities, right)
-    low = max(0.0, min(said.min(), share.min()) - 0.05)
-    ax.plot([low, 1], [low, 1], color=style.MUTED, linewidth=0.8)
-    ax.plot(said, share, style.MARKERS[0] + "-", color=style.COLOURS[0], markersize=5, linewidth=1.2)
-    ax.set_xlabel("probability of the predicted class, tenths of the examples")
-    ax.set_ylabel("share that is right")
-    ax.set_title("Reliability")

@@ -32,6 +32,8 @@ NOTE_LINE = 0.17  # inches from one line of notes to the next
 # which is too light for lines on white. Markers differ too, for print without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C8C8C")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+DASHES: tuple[Any, ...] = (":", (0, (5, 2)), (0, (5, 2, 1, 2)), "-", (0, (2, 1)))
+"""Of lines of other methods, which are grey."""
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 PERCENT = ("accuracy", "top5_accuracy")
 """Metrics that people read in percent."""

@@ -127,8 +127,8 @@ def evaluate_predictions(study: Study, kernel: str, n: int) -> int:
     known = shape_and_outputs(study)
     outputs = USUAL_OUTPUTS if known is None else known[1]
     coefficients = 8 * n * study.draws(n, kernel) * outputs
-    # A regression's spread factorises the kernel once more, beside a copy.
-    matrix = 2 * 8 * n**2 if n <= SPREAD_UP_TO else 0
+    # A spread, and what is left out, factorises the kernel once more, beside copies.
+    matrix = 3 * 8 * n**2 if n <= SPREAD_UP_TO else 0
     return PROGRAM + 3 * _block(study, kernel) + math.ceil((3 * coefficients + matrix) / MIB)
 
 

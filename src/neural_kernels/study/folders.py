@@ -25,6 +25,7 @@ TASK_SCORES = "{study}/metrics/{kernel}/n{n}.tasks.parquet"
 # Of the largest n alone, written with its metrics.
 EXAMPLES = "{study}/examples/{kernel}/n{n}.parquet"
 BASELINES = "{study}/baselines.parquet"
+NAMES = "{study}/names.parquet"
 BASELINE_EXAMPLES = "{study}/baseline_examples.parquet"
 METRICS = "{study}/metrics.parquet"
 CONVERGENCE = "{study}/convergence.parquet"
