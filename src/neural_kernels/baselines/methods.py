@@ -18,7 +18,7 @@ from neural_kernels.graphs import Examples, Graphs
 
 Kind = Literal["numbers", "letters", "graphs"]
 
-MEAN = "Mean of the training set"
+MEAN = "Mean"
 TREES = 100
 MOST_LOOKED_AT = 300
 """Features that a split of a tree looks at: of thousands, more take minutes."""
@@ -65,22 +65,22 @@ def fit_all(
     x, tests = _flat(kind, train, parts)
     if not x.shape[1]:
         return
-    seen = {"numbers": "", "letters": " on one-hot letters", "graphs": " on circular fingerprints"}[kind]
+    seen = {"numbers": "", "letters": ", one-hot", "graphs": ", fingerprints"}[kind]
     found, ridges = _ridge(x, targets, tests)
     said = (
-        f"ridge {np.median(ridges):.3g}, by leave-one-out"
+        f"ridge {ridges[0]:.3g}"
         if np.ptp(ridges) == 0
-        else "ridges by leave-one-out"
+        else f"ridges {ridges.min():.2g} to {ridges.max():.2g}"
     )
     yield Fitted(f"Ridge regression{seen}", said, found)
     asked = Neighbours(x, targets, tanimoto=kind == "graphs")
-    alike = {"numbers": "distance", "letters": "letters that differ", "graphs": "Tanimoto similarity"}[kind]
+    alike = {"numbers": "", "letters": ", letters that differ", "graphs": ", Tanimoto"}[kind]
     yield Fitted(
-        f"Nearest neighbours by {alike}",
-        f"{asked.count} of them, by leave-one-out",
+        f"Nearest neighbours{alike}",
+        f"{asked.count} neighbours",
         {part: asked.predict(test) for part, test in tests.items()},
     )
-    yield Fitted(f"Random forest{seen}", f"{TREES} trees", _forest(x, targets, tests, classes, threads))
+    yield Fitted(f"Random forest{seen}", "", _forest(x, targets, tests, classes, threads))
 
 
 def _flat(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from neural_kernels.baselines.methods import TREES
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import style
 from neural_kernels.reports.scaling_summary import final_table, shown_metrics
@@ -61,14 +62,14 @@ def baseline_table(metrics: pd.DataFrame, study: Study, baselines: pd.DataFrame)
     count = trained_on(baselines)
     return Table(
         "Beside simple methods",
-        ["Test set", "Method", "n", *map(style.metric_name, shown), "Chosen on training examples"],
+        ["Test set", "Method", "n", *map(style.metric_name, shown), "Chosen by leave-one-out"],
         rows,
         numbers=frozenset(range(2, 3 + len(shown))),
         quoted=frozenset(quoted),
         rules=frozenset(rules - {0}),
         notes=[
-            f"Grey: scikit-learn's methods, fitted to the first {count:,} training examples (baselines.examples). "
-            "They choose on these alone. Where kernels have more examples, compare at the same n."
+            f"Grey: simple methods, fitted to the first {count:,} training examples (baselines.examples); the forest "
+            f"has {TREES} trees. Where kernels have more examples, compare them at the same n."
         ],
     )
 

@@ -137,7 +137,9 @@ def report_figures(
         *findings(metrics, study),
         results(metrics, study),
     ]
-    tables += [] if baselines is None else [baseline_table(metrics, study, baselines)]
+    # Of single predictions there are tables in the units of the data.
+    alone = baselines is not None and (tested.classes is not None or not tested.examples)
+    tables += [baseline_table(metrics, study, baselines)] if baselines is not None and alone else []
     tables.append(choice_table(metrics, study, choice))
     if tested.examples:
         sizes = {kernel: int(metrics.loc[metrics["kernel"] == kernel, "n"].max()) for kernel in labels}

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from neural_kernels.baselines.methods import MEAN
 from neural_kernels.metrics.scaling_laws import NO_POWER_LAW, NoFit, PowerLaw, interval
 from neural_kernels.reports import style
 from neural_kernels.reports.beside_baselines import dashes, heights, trained_on
@@ -151,7 +152,7 @@ def _alert(curves: list[Curve]) -> str:
 def _warned(count: int) -> str:
     if not count:
         return ""
-    return f"{count} warning{'s' if count > 1 else ''}: see the table below."
+    return f"{count} warning{'s' if count > 1 else ''}: see the table Warnings."
 
 
 DASH_NAMES = ("dotted", "dashed", "dash-dotted", "solid", "short dashes")
@@ -286,6 +287,8 @@ def _finish_axes(
             values = tested.loc[tested["metric"] == metric, "value"].to_numpy()
             if baselines is not None:
                 own = baselines[baselines["split"].isin(test_sets) & (baselines["metric"] == metric)]
+                # A share that is guessed is far below all others, which would have no room.
+                own = own if ax is axes[0] else own[own["method"] != MEAN]
                 values = np.concatenate([values, own["value"].to_numpy(np.float64)])
             ax.set_xscale("log")
             ax.set_xlim(*_stretched(n.min(), n.max(), 0.04))

@@ -93,7 +93,8 @@ def _of_intervals(label: str, rows: pd.DataFrame | None) -> Iterator[Warned]:
             continue
         scores = (known["measured"] - known["predicted"]) / known["spread"]
         inside = float(coverage(scores.to_numpy(), np.array([0.95]))[0])
-        if not HELD[0] <= inside <= HELD[1]:
+        by_chance = 3 * np.sqrt(0.95 * 0.05 / len(known))
+        if not HELD[0] <= inside <= HELD[1] and abs(inside - 0.95) > by_chance:
             where = ", ".join(filter(None, (style.test_set_name(str(split)), str(output))))
             yield Warned(label, where, f"Intervals of 95 % hold {inside:.1%} of the test examples.")
 

@@ -208,7 +208,7 @@ def augmentation_files(study: Study) -> list[str]:
 def tasks_files(study: Study) -> list[str]:
     """The tables of a study whose tasks are reported one by one."""
     REPORT_KINDS["tasks"].check(study)
-    return _tables(study)
+    return [*_tables(study), *baselines(study)]
 
 
 def unscored_metrics(study: Study) -> list[str]:
@@ -225,7 +225,7 @@ def split_files(comparison: Comparison) -> list[str]:
     """Of every study that is compared, its metrics and what each kernel predicts at its largest n."""
     files = []
     for study in comparison.run.values():
-        files.append(_at(folders.METRICS, study=study.name))
+        files += [_at(folders.METRICS, study=study.name), *baselines(study)]
         files += [
             str(folders.predictions_file(study, RESULTS, kernel, study.training_sizes(kernel)[-1]))
             for kernel in study.kernels
