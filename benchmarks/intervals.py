@@ -76,7 +76,7 @@ def sequences(name: str, path: Path, tables: list[str], count: int, tested: int)
             member = next(entry for entry in archive.namelist() if entry.endswith(f"{table}.csv"))
             rows = list(csv.DictReader(io.TextIOWrapper(archive.open(member), "utf-8")))
         random = np.random.default_rng(0)
-        parts = []
+        parts: list[Any] = []
         for part, most in (("train", count), ("test", tested)):
             own = [row for row in rows if row["set"] == part]
             chosen = random.permutation(len(own))[:most]

@@ -49,7 +49,7 @@ OTHERS = pd.concat([rows("test", 2.0).assign(method=MEAN), rows("test", 1.0).ass
 
 
 def shown(**changes: Any) -> Shown:
-    given = {"others": OTHERS, "trained": 70, "preferred": "FC", "classes": None} | changes
+    given: dict[str, Any] = {"others": OTHERS, "trained": 70, "preferred": "FC", "classes": None} | changes
     return Shown(EXAMPLES, {"FC": "FC NTK"}, {"FC": 90}, **given)
 
 

@@ -192,8 +192,10 @@ def fit_table(
                 _mutations(x, columns),
             )
             if not columns.classes:
-                rows = _left_out_rows(model, columns, y, part.lines)
-                write_atomically(output / BY_ROW, lambda file: file.write(rows.to_csv(index=False).encode()))
+                by_row = _left_out_rows(model, columns, y, part.lines)
+                write_atomically(
+                    output / BY_ROW, lambda file: file.write(by_row.to_csv(index=False).encode())
+                )
     return f"{output / REPORT}: {summary}{said}"
 
 
@@ -250,8 +252,8 @@ def predict_table(
     listed.unlink(missing_ok=True)
     if not reasons:
         return f"{output}: {len(result)} predictions, 0 rows left out"
-    rows = [["line", "reason"], *([table.lines[row], reason] for row, reason in reasons)]
-    write_atomically(listed, lambda file: file.write(_written(rows)))
+    content = _written([["line", "reason"], *([table.lines[row], reason] for row, reason in reasons)])
+    write_atomically(listed, lambda file: file.write(content))
     return f"{output}: {len(result)} predictions, {len(reasons)} rows left out, listed in {listed}"
 
 
