@@ -17,8 +17,6 @@ rule fit_baselines:
         mem_mb=memory(job_memory.fit_baselines),
     params:
         config="config/{study}.yaml",
-        settings=of_wildcards(
-            inputs.settings("baselines", "training_sizes", "kernels")
-        ),
+        settings=of_wildcards(inputs.settings("baselines", "training_sizes", "kernels")),
     shell:
         "neural-kernels --log {log:q} fit-baselines {params.config:q} --threads {threads:q}"
