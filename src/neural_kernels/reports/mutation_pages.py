@@ -14,8 +14,12 @@ from neural_kernels.reports.table_pages import Table
 
 FEWEST = 10
 """Sequences with so many mutations without which a score says nothing."""
+FEWEST_RANKED = 50
+"""Those without which the best tenth of them says nothing."""
 MOST_GROUPS = 12
 """Numbers of mutations that are told apart: larger ones are taken together."""
+
+LEGEND_COLUMNS = 3
 
 Predictions = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Measured and predicted values (m,) of each method by its name."""
@@ -50,12 +54,8 @@ def mutation_table(
         rules.append(len(rows))
         for name, (truth, found) in predictions.items():
             own = truth[places], found[places]
-            values = (
-                spearman(*own),
-                float(np.sqrt(np.mean((own[0] - own[1]) ** 2))),
-                ndcg(*own),
-                top_recall(*own),
-            )
+            ranks = (ndcg(*own), top_recall(*own)) if len(places) >= FEWEST_RANKED else (np.nan, np.nan)
+            values = (spearman(*own), _error(*own), *ranks)
             cells = ["" if np.isnan(value) else f"{value:.3f}" for value in values]
             rows.append((number, f"{len(places):,}", name, *cells))
     return [
@@ -66,7 +66,8 @@ def mutation_table(
             numbers=frozenset({0, 1, 3, 4, 5, 6}),
             rules=frozenset(rules[1:]) if len(predictions) > 1 else frozenset(),
             notes=(
-                f"Mutations: positions that differ from {reference}. Numbers of fewer than {FEWEST} are left out.",
+                f"Mutations: positions that differ from {reference}. Numbers of fewer than {FEWEST} are left out, and "
+                f"the best tenth of fewer than {FEWEST_RANKED}.",
             ),
         )
     ]
@@ -93,14 +94,15 @@ def mutation_page(
     page = style.new_figure()
     style.draw_title(page, title, below)
     panels = page.subplots(1, 2)
-    page.subplots_adjust(left=0.08, right=0.97, top=0.84, bottom=0.27, wspace=0.22)
+    rows = -(-(len(predictions) + len(others)) // LEGEND_COLUMNS)
+    page.subplots_adjust(left=0.08, right=0.97, top=0.84, bottom=0.22 + 0.02 * rows, wspace=0.22)
     scores = (("Spearman correlation", spearman), ("root mean square error", _error))
     for ax, (what, score) in zip(panels, scores, strict=True):
         _draw(ax, parts, predictions, others, score)
         ax.set_ylabel(what)
         ax.set_xlabel("mutations (sequences)")
     handles, labels = panels[0].get_legend_handles_labels()
-    style.draw_legend(page, handles, labels, 0.62, min(3, len(labels)))
+    style.draw_legend(page, handles, labels, 0.62, min(LEGEND_COLUMNS, len(labels)))
     style.draw_notes(page, f"Mutations: positions that differ from {reference}. {foot}")
     return [page]
 

@@ -21,14 +21,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.preprocessing import StandardScaler
 
 from neural_kernels.architectures import Composite
-from neural_kernels.datasets import molecules, user_tables
+from neural_kernels.datasets import molecules, user_tables, variants
 from neural_kernels.datasets.mutations import mutated, read_wild_type
 from neural_kernels.datasets.user_tables import UserTable
 from neural_kernels.errors import UserError
@@ -56,6 +56,8 @@ FEWEST = 20
 """Rows without which there is nothing to judge: a conformal interval of 95 % takes so many."""
 BOUND = 2.0
 """Standard deviations of the function that the upper confidence bound is above the prediction."""
+LONGEST_NAME = 40
+"""Letters of a sequence that it is called by."""
 MOST_DRAWN = 5000
 """Rows at which a function is drawn: their joint covariance is dense."""
 
@@ -178,7 +180,9 @@ def fit_table(
                     f"; {fold_tables.sentence(folds, scores)}",
                 )
             title = f"{', '.join(columns.targets)} from {path.name}"
-            flat, names = _flat(x, columns), _names(part, columns)
+            flat, mutations = _flat(x, columns), _mutations(x, columns)
+            own = mutations is None or columns.wild_type is not None
+            names = _names(part, columns) if own or mutations is None else mutations.names
             summary = fitted_model.write_report(
                 output / REPORT,
                 title,
@@ -189,7 +193,7 @@ def fit_table(
                 names,
                 tables,
                 columns.inputs,
-                _mutations(x, columns),
+                None if mutations is None else (mutations.counts, mutations.reference),
             )
             if not columns.classes:
                 by_row = _left_out_rows(model, columns, y, part.lines)
@@ -469,21 +473,40 @@ def _flat(x: Any, columns: Columns) -> np.ndarray:
     return letters.reshape(len(letters), -1)
 
 
-def _mutations(texts: Sequence[str], columns: Columns) -> tuple[np.ndarray, str] | None:
-    """Positions of each sequence that differ from the wild type, or the commonest letters, and from which, in words."""
+class _Mutations(NamedTuple):
+    """Of sequences: how many positions differ (n,), from what, in words, and what each is called."""
+
+    counts: np.ndarray
+    reference: str
+    names: list[str]
+
+
+def _mutations(texts: Sequence[str], columns: Columns) -> _Mutations | None:
+    """Against the wild type, or the commonest letters; sequences that are short are called by themselves."""
     if columns.inputs != "strings":
         return None
     width = max(map(len, (*texts, columns.wild_type or "")))
-    letters = np.array([list(text.upper().ljust(width)) for text in texts])
+    letters = np.array([list(text.upper().ljust(width, "-")) for text in texts])
     if columns.wild_type is not None:
-        return (letters != np.array(list(columns.wild_type.upper().ljust(width)))).sum(
-            axis=1
-        ), "the wild type"
-    commonest = []
-    for column in letters.T:
-        found, counts = np.unique(column, return_counts=True)
-        commonest.append(found[counts.argmax()])
-    return (letters != np.array(commonest)).sum(axis=1), "the commonest letters of the table"
+        reference, words = np.array(list(columns.wild_type.upper().ljust(width, "-"))), "the wild type"
+    else:
+        reference, words = _commonest(letters), "the commonest letters of the table"
+    counts = (letters != reference).sum(axis=1)
+    if width <= LONGEST_NAME:
+        return _Mutations(counts, words, list(texts))
+    known = "".join(sorted(set(reference) | set(letters.ravel().tolist())))
+    places = np.searchsorted(list(known), letters)
+    one_hot = np.eye(len(known), dtype=np.uint8)
+    names = [
+        variants.named(one_hot[row[None]], np.searchsorted(list(known), reference), known)[0]
+        for row in places
+    ]
+    return _Mutations(counts, words, names)
+
+
+def _commonest(letters: np.ndarray) -> np.ndarray:
+    found = [np.unique(column, return_counts=True) for column in letters.T]
+    return np.array([values[counts.argmax()] for values, counts in found])
 
 
 def _left_out_rows(model: Any, columns: Columns, y: np.ndarray, lines: Sequence[int]) -> pd.DataFrame:
