@@ -146,7 +146,7 @@ def _values(case: Case, kernel: str, shown: Shown, title: str, heading: str, foo
     if known:
         said += f" Intervals hold {calibration_said(errors, spread)}"
     if case.others and known:
-        said += f" Grey lines: simple methods, fitted to {shown.trained:,} examples."
+        said += f" Grey lines, fitted to {shown.trained:,} examples: {style.dashes_said(case.others)}."
     style.draw_notes(page, f"{said} {foot}")
     return page
 

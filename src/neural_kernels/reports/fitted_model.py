@@ -122,7 +122,7 @@ def _regression(
         judged = baselines(flat[known], truth, inputs) if len(truth) >= FEWEST else {}
         errors_of = {name: scores(*pair)[0] for name, pair in judged.items()}
         draw_values(page, truth, found, spread, target, ", left out", errors_of)
-        lines = f" Grey lines: simple methods, by {FOLDS} folds." if judged else ""
+        lines = f" Grey lines, by {FOLDS} folds: {style.dashes_said(judged)}." if judged else ""
         style.draw_notes(page, _how(model) + lines, " ".join(warnings_of(model)))
         pages.append(page)
         rmse, _, explained, _ = scores(truth, found)

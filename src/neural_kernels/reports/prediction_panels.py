@@ -103,10 +103,7 @@ def error_against_spread(
     ax.plot([0, top], [0, top], color=style.MUTED, linewidth=0.8)
     ax.plot(expected, found, style.MARKERS[0], color=style.COLOURS[0], markersize=5)
     for (name, error), dashes in zip(others.items(), style.DASHES, strict=False):
-        ax.axhline(error, color=style.MUTED, linewidth=0.9, linestyle=dashes, label=name.split(",")[0])
-    if others:
-        # Beside the panel nothing stands; below the lines the points do.
-        ax.legend(loc="lower right", frameon=True, framealpha=0.85, edgecolor="none", handlelength=2.6)
+        ax.axhline(error, color=style.MUTED, linewidth=0.9, linestyle=dashes, label=name)
     ax.set_xlim(0, top)
     ax.set_ylim(0, high)
     ax.set_xlabel(f"predicted spread {target}, groups of equally many".replace("  ", " "))

@@ -155,15 +155,10 @@ def _warned(count: int) -> str:
     return f"{count} warning{'s' if count > 1 else ''}: see the table Warnings."
 
 
-DASH_NAMES = ("dotted", "dashed", "dash-dotted", "solid", "short dashes")
-
-
 def _baseline_note(baselines: pd.DataFrame) -> str:
-    names = ", ".join(
-        f"{str(name)[0].lower()}{str(name)[1:]} ({DASH_NAMES[place % len(DASH_NAMES)]})"
-        for place, name in enumerate(dashes(baselines))
+    return (
+        f"Grey levels, fitted to {trained_on(baselines):,} examples: {style.dashes_said(dashes(baselines))}."
     )
-    return f"Grey levels, fitted to {trained_on(baselines):,} examples: {names}."
 
 
 def _draw_baselines(ax: Axes, baselines: pd.DataFrame, test_set: str, metric: str) -> None:

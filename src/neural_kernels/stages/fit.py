@@ -180,9 +180,9 @@ def fit_table(
                     f"; {fold_tables.sentence(folds, scores)}",
                 )
             title = f"{', '.join(columns.targets)} from {path.name}"
-            flat, mutations = _flat(x, columns), _mutations(x, columns)
-            own = mutations is None or columns.wild_type is not None
-            names = _names(part, columns) if own or mutations is None else mutations.names
+            flat, differing = _flat(x, columns), _mutations(x, columns)
+            own = differing is None or columns.wild_type is not None
+            names = _names(part, columns) if own or differing is None else differing.names
             summary = fitted_model.write_report(
                 output / REPORT,
                 title,
@@ -193,7 +193,7 @@ def fit_table(
                 names,
                 tables,
                 columns.inputs,
-                None if mutations is None else (mutations.counts, mutations.reference),
+                None if differing is None else (differing.counts, differing.reference),
             )
             if not columns.classes:
                 by_row = _left_out_rows(model, columns, y, part.lines)
