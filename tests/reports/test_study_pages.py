@@ -74,6 +74,7 @@ def test_recall_is_of_a_tenth_and_none_where_nothing_varies() -> None:
     assert top_recall(truth, -truth) == 0
     assert top_recall(truth, np.where(truth == 18, -1, truth)) == 0.5
     assert np.isnan(top_recall(np.ones(5), truth[:5]))
+    assert np.isnan(top_recall(truth[:5], np.ones(5)))
 
 
 def test_conformal_intervals_reach_what_left_out_examples_needed() -> None:

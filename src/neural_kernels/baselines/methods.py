@@ -70,14 +70,14 @@ def fit_all(
     said = (
         f"ridge {ridges[0]:.3g}"
         if np.ptp(ridges) == 0
-        else f"ridges {ridges.min():.2g} to {ridges.max():.2g}"
+        else f"ridges {ridges.min():.3g} to {ridges.max():.3g}"
     )
     yield Fitted(f"Ridge regression{seen}", said, found)
     asked = Neighbours(x, targets, tanimoto=kind == "graphs")
     alike = {"numbers": "", "letters": ", letters that differ", "graphs": ", Tanimoto"}[kind]
     yield Fitted(
         f"Nearest neighbours{alike}",
-        f"{asked.count} neighbours",
+        "1 neighbour" if asked.count == 1 else f"{asked.count} neighbours",
         {part: asked.predict(test) for part, test in tests.items()},
     )
     yield Fitted(f"Random forest{seen}", "", _forest(x, targets, tests, classes, threads))

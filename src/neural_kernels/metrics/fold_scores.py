@@ -63,9 +63,9 @@ def ndcg(measured: np.ndarray, predicted: np.ndarray) -> float:
 def top_recall(measured: np.ndarray, predicted: np.ndarray) -> float:
     """Which share of the tenth of (m,) examples that measured highest is among the tenth that is predicted highest.
 
-    NaN where the measured values do not vary. Of equal values, those that come first.
+    NaN where one side does not vary. Of equal values, those that come first.
     """
-    if not np.ptp(measured) > 0:
+    if not (np.ptp(measured) > 0 and np.ptp(predicted) > 0):
         return math.nan
     count = max(1, len(measured) * BEST_SHARE // 100)
     best, chosen = (set(np.argsort(-values, kind="stable")[:count]) for values in (measured, predicted))

@@ -31,7 +31,7 @@ def draw_values(
         others: root mean square errors of other methods, which are lines among the errors.
     """
     axes = page.subplots(1 if spread is None else 2, 2, squeeze=False)
-    page.subplots_adjust(left=0.07, right=0.97, top=0.84, bottom=0.14, hspace=0.42, wspace=0.24)
+    page.subplots_adjust(left=0.07, right=0.97, top=0.84, bottom=0.175, hspace=0.46, wspace=0.24)
     errors = truth - found
     measured_against_predicted(axes[0, 0], truth, found, spread, target, how)
     residuals(axes[0, 1], errors, target)
