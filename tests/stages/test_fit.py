@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from neural_kernels import NeuralKernelClassifier, NeuralKernelRegressor
 from neural_kernels.cli import main
 from neural_kernels.datasets.mutations import mutated
 from neural_kernels.reports import fitted_model
-from neural_kernels.stages.fit import expected_improvement
+from neural_kernels.stages.fit import Columns, _mutations, expected_improvement
 
 RANDOM = np.random.default_rng(0)
 TABLE = pd.DataFrame(RANDOM.normal(size=(60, 3)), columns=["a", "b", "c"])
@@ -49,6 +50,12 @@ def test_numbers_are_learned_and_predicted(tmp_path: Path, capsys: pytest.Captur
     np.testing.assert_allclose(found["std"], std, rtol=1e-6)
     assert (found["std_function"] < found["std"]).all()
     assert ((found["low_95"] < mean) & (mean < found["high_95"])).all()
+    np.testing.assert_allclose(found["upper_confidence_bound"], mean + 2 * found["std_function"])
+    np.testing.assert_array_equal(found["rank"], found["prediction"].rank(ascending=False))
+    by_row = pd.read_csv(model / "leave_one_out.csv")
+    np.testing.assert_array_equal(by_row["line"], np.arange(50) + 2)
+    np.testing.assert_allclose(by_row["prediction"], own.loo_predictions_, rtol=1e-8)
+    np.testing.assert_allclose(by_row["std"], own.loo_spread(), rtol=1e-6)
     places, likeness = own.nearest(TABLE[["a", "b", "c"]].to_numpy()[50:])
     assert (found["nearest_training_line"] == places + 2).all()
     np.testing.assert_allclose(found["nearest_similarity"], likeness, rtol=1e-9)
@@ -116,9 +123,34 @@ def test_rows_that_cannot_be_used_are_listed(tmp_path: Path, capsys: pytest.Capt
     pd.DataFrame({"sequence": fresh}).to_csv(tmp_path / "new.1.csv", index=False)
     assert main(["predict", str(model), str(tmp_path / "new.1.csv")]) == 0
     assert len(pd.read_csv(tmp_path / "new.1_predictions.csv")) == 1
+    listed = pd.read_csv(tmp_path / "new.1_predictions_left_out.csv")
+    assert listed["line"].tolist() == [3, 4, 5]
     said = capsys.readouterr().err
     assert "line 4 is left out: it has 7 letters, more than any trained on, 6" in said
     assert "line 5 is left out: it has 'Z', a letter that was not trained on" in said
+
+
+def test_long_sequences_are_called_by_what_differs() -> None:
+    columns = Columns("strings", ("sequence",), ("fitness",), False)
+    long = _mutations(["A" * 50, "A" * 50, "A" * 49 + "C", "A" * 48], columns)
+    assert long is not None
+    assert long.counts.tolist() == [0, 0, 1, 2]
+    assert long.names == ["reference", "reference", "A50C", "A49- A50-"]
+    short = _mutations(["acd", "ACG"], replace(columns, wild_type="ACD"))
+    assert short is not None
+    assert (short.counts.tolist(), short.reference, short.names) == ([0, 1], "the wild type", ["acd", "ACG"])
+    assert _mutations(["C"], replace(columns, inputs="molecules")) is None
+
+
+def test_a_ridge_at_an_end_and_a_solve_that_did_not_converge_are_warned_of() -> None:
+    x = TABLE[["a", "b", "c"]].to_numpy()
+    fitted = NeuralKernelRegressor(ridges=[10.0, 100.0]).fit(x, TABLE["yield"])
+    (said,) = fitted_model.warnings_of(fitted)
+    assert said == "The best ridge, 10, is at an end of those that were tried."
+    fitted.solve_ = replace(fitted.solve_, column_residuals=[0.5], column_stops=["max_iterations"])
+    assert not fitted.solve_.converged
+    assert fitted_model.warnings_of(fitted)[0] == "The solve has not converged: residual 5.0e-01."
+    assert fitted_model.warnings_of(NeuralKernelRegressor(ridge=0.1).fit(x, TABLE["yield"])) == []
 
 
 WILD = "ACDEFGHIKL"

@@ -223,8 +223,9 @@ def test_metrics_without_the_scores_of_tasks_are_made_again() -> None:
     assert inputs.metrics_files(study) == metrics
     touch("results/tiny/metrics/FC/n64.tasks.parquet")
     assert inputs.unscored_metrics(study) == metrics[:1]
-    tables = [f"results/tiny/{name}.parquet" for name in ("metrics", "convergence", "ridges")]
+    tables = [f"results/tiny/{name}.parquet" for name in ("metrics", "convergence", "ridges", "baselines")]
     assert inputs.tasks_files(study) == tables
+    assert inputs.tasks_files(study_of(tasks={}, baselines={"examples": 0})) == tables[:-1]
     with pytest.raises(UserError, match=r"config/plain.yaml has no section tasks"):
         inputs.tasks_files(study_of("plain"))
 
@@ -241,7 +242,7 @@ def test_a_comparison_needs_the_predictions_at_the_largest_size_of_each_study() 
     }
     path.write_text(yaml.safe_dump(config))
     comparison = load_comparison(path)
-    needed = ["results/tiny/metrics.parquet", "results/tiny/test_predictions/FC/n64.parquet"]
+    needed = [f"results/tiny/{name}.parquet" for name in ("metrics", "baselines", "test_predictions/FC/n64")]
     assert inputs.split_files(comparison) == needed
     assert inputs.long_report(comparison) == "results/several_splits.pdf"
     assert inputs.published(comparison) == ["Several", "", ["one", "two"], []]

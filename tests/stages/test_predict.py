@@ -143,9 +143,11 @@ def test_mean_variance_and_noise_are_those_of_the_textbook(
     run: tuple[Study, Path], tmp_path: Path, n: int
 ) -> None:
     table = predicted(run, tmp_path / "out.parquet", size=n, wanted=Wanted(variance=True))
+    # What was left out is kept of the largest size.
+    interval = ["low_95_{}", "high_95_{}"] if n == 50 else []
+    each = ["variance_{}", "std_{}", "std_function_{}", "noise_variance_{}", *interval]
     assert list(table.columns) == [
-        "row", "prediction_0", "prediction_1", "variance_0", "std_0", "std_function_0", "noise_variance_0",
-        "variance_1", "std_1", "std_function_1", "noise_variance_1",
+        "row", "prediction_0", "prediction_1", *(name.format(task) for task in (0, 1) for name in each),
     ]  # fmt: skip
     np.testing.assert_array_equal(table["row"], np.arange(23))
     for task in (0, 1):
@@ -354,7 +356,7 @@ def test_graphs_are_predicted_like_anything_else(tmp_path: Path, monkeypatch: py
     solve_all(study, results)
     table = predicted(run, tmp_path / "a.parquet", np.zeros(1), "GNN", wanted=Wanted(True, samples=1))
     assert list(table.columns) == [
-        "name", "prediction", "variance", "std", "std_function", "noise_variance", "sample_0",
+        "name", "prediction", "variance", "std", "std_function", "noise_variance", "low_95", "high_95", "sample_0",
     ]  # fmt: skip
     scaling = read_json(results / "tiny/features/scaled/features.json")["target_scaling"]
     f = (table["prediction"] - scaling["mean"][0]) / scaling["scale"][0]

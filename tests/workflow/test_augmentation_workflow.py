@@ -75,7 +75,7 @@ def test_a_second_run_does_nothing(augmented: Project) -> None:
 
 def test_the_report_of_its_scaling_is_there_too(augmented: Project) -> None:
     run = augmented.snakemake("results/augmented_scaling.pdf", "--dry-run")
-    assert jobs(run.stdout) == {"predict_learning_curve": 1, "report_scaling": 1}
+    assert jobs(run.stdout) == {"predict_learning_curve": 1, "fit_baselines": 1, "report_scaling": 1}
 
 
 def test_a_deleted_block_is_asked_for_behind_the_report(augmented: Project) -> None:

@@ -75,6 +75,7 @@ def test_every_job_is_submitted_where_the_limit_is_none_the_study_is_large_or_is
     assert every == {
         "prepare_data": 1, "preprocess_data": 1, "declare_kernel": 3, "compute_block": 7, "solve_small_sizes": 1,
         "solve_iteratively": 1, "predict_learning_curve": 1, "evaluate_small_sizes": 1, "evaluate_predictions": 1,
+        "fit_baselines": 1,
     }  # fmt: skip
     project.write_study("large", TINY.replace("train_examples: 64", "train_examples: 1700"))
     large = ("--config", "local_seconds=0.02", "--", "results/large_scaling.pdf")

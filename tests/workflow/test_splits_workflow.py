@@ -51,7 +51,7 @@ def test_a_finished_study_is_compared_without_running_again(project: Project) ->
     before = project.files()
     run = project.snakemake("results/proteins_splits.pdf")
     assert run.returncode == 0, run.stdout
-    assert jobs(run.stdout) == {"predict_tests": 1, "report_splits": 1}
+    assert jobs(run.stdout) == {"predict_tests": 1, "fit_baselines": 1, "report_splits": 1}
     assert {path: time for path, time in project.files().items() if path in before} == before
     results = project.folder / "results"
     assert (results / "proteins_splits.pdf").read_bytes().startswith(b"%PDF")

@@ -34,6 +34,7 @@ rule report_scaling:
         at(folders.CONVERGENCE),
         at(folders.RIDGES),
         of_wildcards(inputs.learning_curves),
+        of_wildcards(inputs.baselines),
     output:
         pdf=report(
             at(folders.report("scaling")),

@@ -423,6 +423,12 @@ OF_RULES = (
         (KERNEL, SIZE),
     ),
     Verb(
+        "fit-baselines",
+        "baselines:fit_baselines",
+        "fit simple methods to the study's training examples, and score them on its test sets",
+        (THREADS,),
+    ),
+    Verb(
         "collect-metrics",
         "report:collect_metrics",
         "gather the numbers of every kernel and size in one tidy table",

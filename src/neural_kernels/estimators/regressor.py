@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_array, check_consistent_length
 
 from neural_kernels.estimators.model import PRECOMPUTED, NeuralKernelModel, value_errors
+from neural_kernels.metrics.calibration import conformal_quantile
 from neural_kernels.prediction import posterior
 from neural_kernels.preprocessing.targets import TargetScaling, fit_scaling, standardize
 from neural_kernels.solvers.cholesky import tasks_by_mask
@@ -275,9 +275,3 @@ class NeuralKernelRegressor(RegressorMixin, NeuralKernelModel):  # type: ignore[
             scaling = {"mean": np.zeros(count), "scale": np.ones(count)}
         self._scaling = TargetScaling(np.asarray(scaling["mean"]), np.asarray(scaling["scale"]))
         self._single = count == 1
-
-
-def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
-    """The score that so large a share of (n,) ``scores`` and of a new one stay below; infinite where n is too small."""
-    rank = math.ceil((len(scores) + 1) * coverage)
-    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.special import ndtri
 
@@ -40,3 +42,9 @@ def reliability(
         np.array([right[group].mean() for group in groups]),
         np.array([len(group) for group in groups]),
     )
+
+
+def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
+    """The score that so large a share of (n,) ``scores`` and of a new one stay below; infinite where n is too small."""
+    rank = math.ceil((len(scores) + 1) * coverage)
+    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf

@@ -60,6 +60,18 @@ def ndcg(measured: np.ndarray, predicted: np.ndarray) -> float:
     return float(ndcg_score(gains[None], predicted[None], k=looked_at))
 
 
+def top_recall(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """Which share of the tenth of (m,) examples that measured highest is among the tenth that is predicted highest.
+
+    NaN where one side does not vary. Of equal values, those that come first.
+    """
+    if not (np.ptp(measured) > 0 and np.ptp(predicted) > 0):
+        return math.nan
+    count = max(1, len(measured) * BEST_SHARE // 100)
+    best, chosen = (set(np.argsort(-values, kind="stable")[:count]) for values in (measured, predicted))
+    return len(best & chosen) / count
+
+
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """The mean over folds that have the score, and its standard error, NaN of fewer than two."""
     known = np.array([value for value in values if not math.isnan(value)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from neural_kernels.baselines.methods import MOST_LOOKED_AT, TREES
 from neural_kernels.graphs import TYPICAL_NODES
 from neural_kernels.planning import costs
 from neural_kernels.planning.solve_seconds import Pace, of_kernel
@@ -18,6 +19,10 @@ EIGENVALUES = 20
 """Multiply-adds of all eigenvalues and eigenvectors of a symmetric matrix, times its size cubed, two each."""
 
 
+OF_A_SPLIT = 20
+"""Operations of an example and feature at each depth of a tree."""
+
+
 def seconds_beside_blocks(
     study: Study, input_shape: Sequence[int], outputs: int, pace: Pace = LOGIN
 ) -> float:
@@ -27,7 +32,20 @@ def seconds_beside_blocks(
     passes = 3 * costs.feature_bytes(study, input_shape, outputs) / pace.bytes
     whitened = sum(isinstance(options, Zca) for options in study.preprocessing.values())
     whitening = whitened * EIGENVALUES * size**3 / pace.flops
-    return passes + whitening + sum(_of_kernel(study, kernel, outputs, pace) for kernel in study.kernels)
+    simple = _of_baselines(study, size, outputs, pace)
+    return (
+        passes
+        + whitening
+        + simple
+        + sum(_of_kernel(study, kernel, outputs, pace) for kernel in study.kernels)
+    )
+
+
+def _of_baselines(study: Study, size: int, outputs: int, pace: Pace) -> float:
+    """Of the forests, which take longest: one for each output where labels are missing."""
+    count = min(study.sections.baselines.examples, study.images)
+    looked_at = min(max(1, size // 3), MOST_LOOKED_AT)
+    return OF_A_SPLIT * TREES * count * math.log2(count + 1) * looked_at * outputs / pace.flops
 
 
 def _of_kernel(study: Study, kernel: str, outputs: int, pace: Pace) -> float:

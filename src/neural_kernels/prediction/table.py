@@ -12,6 +12,7 @@ import pandas as pd
 from neural_kernels.errors import UserError
 
 CLASS, RESIDUAL = "class", "variance_residual"
+LOW, HIGH = "low_95", "high_95"
 LEAST, MOST = "variance_least", "variance_most"
 
 
@@ -74,6 +75,7 @@ def build(
     mean: np.ndarray,
     uncertainty: Uncertainty | None = None,
     samples: np.ndarray | None = None,
+    reach: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """The table.
 
@@ -81,11 +83,13 @@ def build(
         identifiers: m rows that the table begins with.
         mean: (m, C) posterior mean in the units of the targets.
         samples: (m, C, S) functions drawn from the posterior.
+        reach: (C,) standard deviations of a new measurement that an interval of 95 % reaches; None where not known.
 
     Returns:
         The columns of ``identifiers``; ``prediction``, or ``class`` and a ``score`` for each class; ``variance``
         of the function and its root ``std_function``, ``noise_variance``, and ``std``, what a new measurement is
-        expected within; ``variance_least`` and ``variance_most`` where there are bounds; ``sample_0`` and so on.
+        expected within; ``low_95`` and ``high_95`` where ``reach`` is known; ``variance_least`` and
+        ``variance_most`` where there are bounds; ``sample_0`` and so on.
         Where there are several outputs, their names follow, as in ``prediction_solubility``.
     """
     columns: dict[str, Any] = {}
@@ -102,6 +106,13 @@ def build(
             columns[outputs.column("std", k)] = np.sqrt(variance + noise)
             columns[outputs.column("std_function", k)] = np.sqrt(variance)
             columns[outputs.column("noise_variance", k)] = np.full(len(mean), noise)
+            if reach is not None and np.isfinite(reach[k]):
+                centre, half = (
+                    columns[outputs.column(outputs.predicted, k)],
+                    reach[k] * np.sqrt(variance + noise),
+                )
+                columns[outputs.column(LOW, k)] = centre - half
+                columns[outputs.column(HIGH, k)] = centre + half
             for what, bound in zip((LEAST, MOST), uncertainty.bounds or (), strict=False):
                 columns[outputs.column(what, k)] = bound[:, k] * outputs.scale[k] ** 2
         if uncertainty.residuals is not None:
@@ -123,7 +134,7 @@ def check_names(
         UserError: the column is named.
     """
     whats = [outputs.predicted]
-    whats += ["variance", "std", "std_function", "noise_variance", LEAST, MOST] if variance else []
+    whats += ["variance", "std", "std_function", "noise_variance", LOW, HIGH, LEAST, MOST] if variance else []
     whats += [f"sample_{s}" for s in range(samples)]
     own = {outputs.column(what, k) for what in whats for k in range(len(outputs.names))}
     own |= {CLASS} if outputs.classes else set()

@@ -7,24 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from neural_kernels.metrics import calibration
 from neural_kernels.reports import style
+from neural_kernels.reports.mutation_pages import mutation_page, mutation_table
 from neural_kernels.reports.prediction_panels import (
     calibration_said,
     confusion,
     draw_values,
+    reliability,
     scores,
     short,
 )
 from neural_kernels.reports.table_pages import Table, table_pages
+from neural_kernels.reports.test_scores import RANKING_NOTE, SCORES, ranked
 
 FOLDS = 5
 FEWEST = 2 * FOLDS
@@ -46,6 +49,8 @@ def write_report(
     y: np.ndarray,
     names: Sequence[str],
     further: Sequence[Table] = (),
+    inputs: str = "table",
+    mutations: tuple[np.ndarray, str] | None = None,
 ) -> str:
     """Write the PDF, and return what it found in a sentence.
 
@@ -55,30 +60,40 @@ def write_report(
         y: as it was fitted to.
         names: of the examples, (n,).
         further: tables that stand before those of left-out predictions.
+        inputs: what examples are, "molecules", "strings" or "table".
+        mutations: of sequences, the positions that differ from a reference (n,), and this in words.
     """
     with style.context():
         if hasattr(model, "classes_"):
-            pages, tables, said = _classification(title, model, flat, y)
+            pages, tables, said = _classification(title, model, flat, y, names, inputs)
         else:
-            pages, tables, said = _regression(title, targets, model, flat, y, names)
-        foot = _how(model)
+            pages, tables, said = _regression(title, targets, model, flat, y, names, inputs, mutations)
+        foot, warned = _how(model), warnings_of(model)
+        if warned:
+            rows = [(sentence,) for sentence in warned]
+            tables.insert(0, Table("Warnings", ("What",), rows, alerts=frozenset(range(len(rows)))))
         pages += table_pages([*further, *tables], foot, len(pages) + 1)
         style.write_pdf(pages, out, title)
     return said
 
 
 def _how(model: Any) -> str:
-    choice = model.solve_.details.get("ridge_choice", {})
-    warning = " The best ridge is at an end of those that were tried." if choice.get("ridge_at_edge") else ""
-    unsolved = (
-        ""
-        if model.solve_.converged
-        else f" The solve has not converged: residual {model.solve_.residual:.1e}."
-    )
     return (
         f"{len(model.dual_coef_):,} examples; kernel {model.architecture_.name}; ridge {model.ridge_:.3g} of the mean "
-        f"diagonal, by leave-one-out.{warning}{unsolved}"
+        "diagonal, by leave-one-out."
     )
+
+
+def warnings_of(model: Any) -> list[str]:
+    """What a reader has to know before the numbers, a sentence each."""
+    found, solve = [], model.solve_
+    if not solve.converged:
+        found.append(f"The solve has not converged: residual {solve.residual:.1e}.")
+    if solve.details.get("ridge_choice", {}).get("ridge_at_edge"):
+        found.append(f"The best ridge, {model.ridge_:.3g}, is at an end of those that were tried.")
+    if passed := len(solve.ridges_passed_over):
+        found.append(f"{passed} ridges were passed over: the kernel is singular to rounding there.")
+    return found
 
 
 # ----------------------------------------------------------------------------- regression
@@ -91,6 +106,8 @@ def _regression(
     flat: np.ndarray,
     y: np.ndarray,
     names: Sequence[str],
+    inputs: str,
+    mutations: tuple[np.ndarray, str] | None,
 ) -> tuple[list[Figure], list[Table], str]:
     pages, tables, said = [], [], []
     columns = [
@@ -102,23 +119,33 @@ def _regression(
         errors = truth - found
         page = style.new_figure()
         style.draw_title(page, title, f"{target}: each example predicted by all others")
-        draw_values(page, truth, found, spread, target, ", left out")
-        style.draw_notes(page, _how(model))
+        judged = baselines(flat[known], truth, inputs) if len(truth) >= FEWEST else {}
+        errors_of = {name: scores(*pair)[0] for name, pair in judged.items()}
+        draw_values(page, truth, found, spread, target, ", left out", errors_of)
+        lines = f" Grey lines, by {FOLDS} folds: {style.dashes_said(judged)}." if judged else ""
+        style.draw_notes(page, _how(model) + lines, " ".join(warnings_of(model)))
         pages.append(page)
-        judged = baselines(flat[known], truth) if len(truth) >= FEWEST else {}
-        rows = [("Neural kernel, leave-one-out", *scores(truth, found))]
-        rows += [(f"{name}, {FOLDS} folds", *scores(*pair)) for name, pair in judged.items()]
+        rmse, _, explained, _ = scores(truth, found)
+        rows = [("Neural kernel, leave-one-out", *ranked(truth, found))]
+        rows += [(f"{name}, {FOLDS} folds", *ranked(*pair)) for name, pair in judged.items()]
         tables.append(
             Table(
                 f"{target}: scores",
-                ("Method", "RMSE", "MAE", "R\N{SUPERSCRIPT TWO}", "Spearman"),
-                [(name, *(f"{value:.4g}" for value in values)) for name, *values in rows],
-                numbers=frozenset(range(1, 5)),
-                notes=(f"Left-out intervals hold {calibration_said(errors, spread)}",),
+                ("Method", *SCORES),
+                rows,
+                numbers=frozenset(range(1, 1 + len(SCORES))),
+                quoted=frozenset(range(1, len(rows))),
+                notes=(f"Left-out intervals hold {calibration_said(errors, spread)}", RANKING_NOTE),
             )
         )
+        if mutations is not None:
+            counts, reference = mutations
+            pairs = {"Neural kernel, leave-one-out": (truth, found)}
+            own, ours = f"{target}: left-out, by number of mutations", counts[known]
+            tables += mutation_table(own, ours, pairs, reference)
+            pages += mutation_page(title, own, ours, pairs, {}, reference, _how(model))
         tables.append(_worst(model, target, np.flatnonzero(known), truth, found, spread, names))
-        said.append(f"{target}: left-out RMSE {rows[0][1]:.4g}, R\N{SUPERSCRIPT TWO} {rows[0][3]:.3f}")
+        said.append(f"{target}: left-out RMSE {rmse:.4g}, R\N{SUPERSCRIPT TWO} {explained:.3f}")
     return pages, tables, "; ".join(said)
 
 
@@ -127,14 +154,28 @@ def _sampled(flat: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return flat[chosen], truth[chosen]
 
 
-def baselines(flat: np.ndarray, truth: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _bits(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x) != 0
+
+
+def _alike(kind: Any, inputs: str) -> dict[str, Any]:
+    """Nearest neighbours; of molecules by Tanimoto's similarity, which is one less Jaccard's distance."""
+    if inputs != "molecules":
+        return {"Five nearest neighbours": kind()}
+    by_bits = make_pipeline(FunctionTransformer(_bits), kind(metric="jaccard"))
+    return {"Five nearest neighbours, Tanimoto": by_bits}
+
+
+def baselines(
+    flat: np.ndarray, truth: np.ndarray, inputs: str = "table"
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Values and predictions of simple methods by cross-validation, of at most ``MOST_FOR_BASELINES`` examples."""
     x, y = _sampled(flat, truth)
     folds = KFold(FOLDS, shuffle=True, random_state=0)
     methods = {
         "Mean": DummyRegressor(),
         "Ridge regression": RidgeCV(np.logspace(-2, 5, 15)),
-        "Five nearest neighbours": KNeighborsRegressor(),
+        **_alike(KNeighborsRegressor, inputs),
         "Random forest": RandomForestRegressor(TREES, random_state=0, n_jobs=-1),
     }
     return {name: (y, cross_val_predict(method, x, y, cv=folds)) for name, method in methods.items()}
@@ -170,7 +211,7 @@ def _worst(
 
 
 def _classification(
-    title: str, model: Any, flat: np.ndarray, y: np.ndarray
+    title: str, model: Any, flat: np.ndarray, y: np.ndarray, names: Sequence[str], inputs: str
 ) -> tuple[list[Figure], list[Table], str]:
     classes, scores = model.classes_, model.loo_predictions_
     truth = np.searchsorted(classes, y)
@@ -181,8 +222,8 @@ def _classification(
     left, right = page.subplots(1, 2)
     page.subplots_adjust(left=0.1, right=0.97, top=0.84, bottom=0.2, wspace=0.25)
     confusion(left, truth, found, classes)
-    _reliability(right, probabilities.max(axis=1), found == truth)
-    style.draw_notes(page, _how(model))
+    reliability(right, probabilities.max(axis=1), found == truth)
+    style.draw_notes(page, _how(model), " ".join(warnings_of(model)))
     accuracy = float((found == truth).mean())
     surprise = -float(np.log(np.maximum(probabilities[np.arange(len(y)), truth], 1e-300)).mean())
     rows = [("Neural kernel, leave-one-out", f"{accuracy:.2%}", f"{surprise:.4g}")]
@@ -190,32 +231,51 @@ def _classification(
     if np.bincount(truth).min() < FOLDS:
         notes.append(f"No baselines: a class has fewer than {FOLDS} examples.")
     else:
-        rows += [(f"{name}, {FOLDS} folds", f"{share:.2%}", "") for name, share in _baselines(flat, truth)]
+        rows += [
+            (f"{name}, {FOLDS} folds", f"{share:.2%}", "") for name, share in _baselines(flat, truth, inputs)
+        ]
     table = Table(
         "Scores", ("Method", "Accuracy", "Log loss (nats)"), rows, numbers=frozenset({1, 2}), notes=notes
     )
-    return [page], [table], f"left-out accuracy {accuracy:.1%}, log loss {surprise:.3f}"
+    worst = _least_expected(model, truth, probabilities, names)
+    return [page], [table, worst], f"left-out accuracy {accuracy:.1%}, log loss {surprise:.3f}"
 
 
-def _baselines(flat: np.ndarray, truth: np.ndarray) -> Iterator[tuple[str, float]]:
+def _least_expected(model: Any, truth: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Table:
+    own = probabilities[np.arange(len(truth)), truth]
+    worst = np.argsort(own, kind="stable")[:WORST]
+    rows = [
+        (
+            short(names[place]),
+            str(model.classes_[truth[place]]),
+            str(model.classes_[probabilities[place].argmax()]),
+            f"{own[place]:.2g}",
+            short(names[near]),
+            str(model.classes_[truth[near]]),
+            f"{likeness:.3f}",
+        )
+        for place, near, likeness in zip(worst, *model.neighbours(worst), strict=True)
+    ]
+    header = (
+        "Example",
+        "Class",
+        "Predicted",
+        "Probability of its class",
+        "Nearest other example",
+        "Its class",
+    )
+    return Table("The least expected", (*header, "Likeness"), rows, numbers=frozenset({3, 6}))
+
+
+def _baselines(flat: np.ndarray, truth: np.ndarray, inputs: str) -> Iterator[tuple[str, float]]:
     """Accuracies of simple methods by cross-validation, of at most ``MOST_FOR_BASELINES`` examples."""
     x, y = _sampled(flat, truth)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     methods = {
         "Most frequent class": DummyClassifier(),
         "Logistic regression": LogisticRegression(max_iter=1000),
-        "Five nearest neighbours": KNeighborsClassifier(),
+        **_alike(KNeighborsClassifier, inputs),
         "Random forest": RandomForestClassifier(TREES, random_state=0, n_jobs=-1),
     }
     for name, method in methods.items():
         yield name, float((cross_val_predict(method, x, y, cv=folds) == y).mean())
-
-
-def _reliability(ax: Axes, probabilities: np.ndarray, right: np.ndarray) -> None:
-    said, share, _ = calibration.reliability(probabilities, right)
-    low = max(0.0, min(said.min(), share.min()) - 0.05)
-    ax.plot([low, 1], [low, 1], color=style.MUTED, linewidth=0.8)
-    ax.plot(said, share, style.MARKERS[0] + "-", color=style.COLOURS[0], markersize=5, linewidth=1.2)
-    ax.set_xlabel("probability of the predicted class, tenths of the examples")
-    ax.set_ylabel("share that is right")
-    ax.set_title("Reliability")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,17 +17,27 @@ MOST_CLASSES = 30
 
 
 def draw_values(
-    page: Figure, truth: np.ndarray, found: np.ndarray, spread: np.ndarray | None, target: str, how: str = ""
+    page: Figure,
+    truth: np.ndarray,
+    found: np.ndarray,
+    spread: np.ndarray | None,
+    target: str,
+    how: str = "",
+    others: Mapping[str, float] | None = None,
 ) -> None:
-    """Values against predictions and residuals; with a spread, its coverage and the errors against it."""
+    """Values against predictions and residuals; with a spread, its coverage and the errors against it.
+
+    Args:
+        others: root mean square errors of other methods, which are lines among the errors.
+    """
     axes = page.subplots(1 if spread is None else 2, 2, squeeze=False)
-    page.subplots_adjust(left=0.07, right=0.97, top=0.84, bottom=0.14, hspace=0.42, wspace=0.24)
+    page.subplots_adjust(left=0.07, right=0.97, top=0.84, bottom=0.175, hspace=0.46, wspace=0.24)
     errors = truth - found
     measured_against_predicted(axes[0, 0], truth, found, spread, target, how)
     residuals(axes[0, 1], errors, target)
     if spread is not None:
         coverage(axes[1, 0], errors / spread)
-        error_against_spread(axes[1, 1], errors, spread)
+        error_against_spread(axes[1, 1], errors, spread, target, others or {})
 
 
 def calibration_said(errors: np.ndarray, spread: np.ndarray) -> str:
@@ -73,19 +85,41 @@ def coverage(ax: Axes, scores: np.ndarray) -> None:
     ax.set_title("Calibration (dots: 50, 80 and 95 %)")
 
 
-def error_against_spread(ax: Axes, errors: np.ndarray, spread: np.ndarray) -> None:
+def error_against_spread(
+    ax: Axes,
+    errors: np.ndarray,
+    spread: np.ndarray,
+    target: str = "",
+    others: Mapping[str, float] | None = None,
+) -> None:
     order = np.argsort(spread)
     groups = np.array_split(order, max(2, min(12, len(order) // 10)))
     expected = [float(np.sqrt((spread[group] ** 2).mean())) for group in groups]
     found = [float(np.sqrt((errors[group] ** 2).mean())) for group in groups]
+    others = others or {}
     top = 1.08 * max(*expected, *found)
+    # Lines of others have room, unless one of them is far off.
+    high = max(top, min(1.08 * max(others.values(), default=0.0), 2 * top))
     ax.plot([0, top], [0, top], color=style.MUTED, linewidth=0.8)
     ax.plot(expected, found, style.MARKERS[0], color=style.COLOURS[0], markersize=5)
+    for (name, error), dashes in zip(others.items(), style.DASHES, strict=False):
+        ax.axhline(error, color=style.MUTED, linewidth=0.9, linestyle=dashes, label=name)
     ax.set_xlim(0, top)
-    ax.set_ylim(0, top)
-    ax.set_xlabel("predicted spread, groups of equally many")
+    ax.set_ylim(0, high)
+    ax.set_xlabel(f"predicted spread {target}, groups of equally many".replace("  ", " "))
     ax.set_ylabel("root mean square error")
     ax.set_title("Error against predicted spread")
+
+
+def reliability(ax: Axes, probabilities: np.ndarray, right: np.ndarray) -> None:
+    """Shares that are right against the probability of the predicted class."""
+    said, share, _ = calibration.reliability(probabilities, right)
+    low = max(0.0, min(said.min(), share.min()) - 0.05)
+    ax.plot([low, 1], [low, 1], color=style.MUTED, linewidth=0.8)
+    ax.plot(said, share, style.MARKERS[0] + "-", color=style.COLOURS[0], markersize=5, linewidth=1.2)
+    ax.set_xlabel("probability of the predicted class, tenths of the examples")
+    ax.set_ylabel("share that is right")
+    ax.set_title("Reliability")
 
 
 def confusion(ax: Axes, truth: np.ndarray, found: np.ndarray, classes: np.ndarray) -> None:

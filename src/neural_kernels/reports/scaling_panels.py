@@ -10,8 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from neural_kernels.baselines.methods import MEAN
 from neural_kernels.metrics.scaling_laws import NO_POWER_LAW, NoFit, PowerLaw, interval
 from neural_kernels.reports import style
+from neural_kernels.reports.beside_baselines import dashes, heights, trained_on
 from neural_kernels.reports.scaling_summary import (
     Curve,
     curve,
@@ -26,11 +28,17 @@ LOWEST_PANEL = 2.0  # inches
 
 
 def scaling_figure(
-    metrics: pd.DataFrame, study: Study, test_sets: list[str], predicted: pd.DataFrame | None = None
+    metrics: pd.DataFrame,
+    study: Study,
+    test_sets: list[str],
+    predicted: pd.DataFrame | None = None,
+    baselines: pd.DataFrame | None = None,
+    warned: int = 0,
 ) -> Figure:
     """A row for the loss and each score, a column for each of ``test_sets``; of a single one, side by side.
 
-    The losses in ``predicted``, see ``reports.predicted_curves``, are thin lines.
+    The losses in ``predicted``, see ``reports.predicted_curves``, are thin lines; scores in ``baselines``, see
+    ``reports.beside_baselines``, level ones in grey. ``warned`` is how many warnings the tables have.
 
     To be called within ``style.context()``.
     """
@@ -47,7 +55,9 @@ def scaling_figure(
     forecasts = _forecasts(predicted, kernels)
     if forecasts:
         notes += " Dotted: predicted from one kernel matrix."
-    alert = _alert(curves)
+    if baselines is not None:
+        notes += f" {_baseline_note(baselines)}"
+    alert = " ".join(filter(None, (_alert(curves), _warned(warned))))
     layout = _Layout(len(test_sets), len(shown), len(style.note_lines(notes, alert)))
     legends = [
         _legend_texts(
@@ -77,10 +87,13 @@ def scaling_figure(
                 loss.plot(*forecasts[kernel], ":", color=colour, linewidth=1.1, gid="predicted")
             for score, metric in zip(scores, score_metrics, strict=True):
                 _draw_score(score, curve(metrics, kernel, test_set, metric), place)
+        if baselines is not None:
+            for ax, metric in zip(panels[-1], shown, strict=True):
+                _draw_baselines(ax, baselines, test_set, metric)
         for ax in panels[-1] if layout.side_by_side else [loss]:
             ax.set_title(style.test_set_name(test_set), fontweight="bold", pad=8)
         _legend(figure, layout.legend(column), legends[column])
-    _finish_axes(panels, metrics, test_sets, shown, layout)
+    _finish_axes(panels, metrics, test_sets, shown, layout, baselines)
     style.draw_notes(figure, notes, alert)
     return figure
 
@@ -134,6 +147,26 @@ def _alert(curves: list[Curve]) -> str:
         return ""
     solves = "1 solve" if len(unconverged) == 1 else f"{len(unconverged)} solves"
     return f"Open markers: {solves} that did not converge, left out of the fits."
+
+
+def _warned(count: int) -> str:
+    if not count:
+        return ""
+    return f"{count} warning{'s' if count > 1 else ''}: see the table Warnings."
+
+
+def _baseline_note(baselines: pd.DataFrame) -> str:
+    return (
+        f"Grey levels, fitted to {trained_on(baselines):,} examples: {style.dashes_said(dashes(baselines))}."
+    )
+
+
+def _draw_baselines(ax: Axes, baselines: pd.DataFrame, test_set: str, metric: str) -> None:
+    patterns = dashes(baselines)
+    for name, height in heights(baselines, test_set, metric).items():
+        ax.axhline(
+            height, color=style.MUTED, linewidth=0.9, linestyle=patterns[name], zorder=1, gid="baseline"
+        )
 
 
 class _Layout:
@@ -238,6 +271,7 @@ def _finish_axes(
     test_sets: list[str],
     shown: list[str],
     layout: _Layout,
+    baselines: pd.DataFrame | None = None,
 ) -> None:
     """Limits, ticks and labels; ``panels`` has a list for each test set, the loss before the scores."""
     tested = metrics.loc[metrics["split"].isin(test_sets)]
@@ -246,6 +280,11 @@ def _finish_axes(
     for column, axes in enumerate(panels):
         for ax, metric in zip(axes, shown, strict=True):
             values = tested.loc[tested["metric"] == metric, "value"].to_numpy()
+            if baselines is not None:
+                own = baselines[baselines["split"].isin(test_sets) & (baselines["metric"] == metric)]
+                # A share that is guessed is far below all others, which would have no room.
+                own = own if ax is axes[0] else own[own["method"] != MEAN]
+                values = np.concatenate([values, own["value"].to_numpy(np.float64)])
             ax.set_xscale("log")
             ax.set_xlim(*_stretched(n.min(), n.max(), 0.04))
             style.log_axis(ax, "x", base=2, most=most)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,35 @@ def all_kernels(comparison: Comparison, summary: pd.DataFrame) -> Table:
         rules=starts if len(starts) < len(rows) - 1 else frozenset(),
         notes=notes,
     )
+
+
+def simple_methods(comparison: Comparison, baselines: Mapping[str, pd.DataFrame | None]) -> list[Table]:
+    """What simple methods make of each split that has some; no table where none has."""
+    rows: list[list[str]] = []
+    starts: set[int] = set()
+    for split, scores in baselines.items():
+        if scores is None:
+            continue
+        starts.add(len(rows))
+        own = scores[scores["split"] == comparison.test_set]
+        for (method, settings, count), part in own.groupby(["method", "settings", "examples"], sort=False):
+            values = dict(zip(part["metric"], part["value"], strict=True))
+            cells = [_number(values.get(metric, np.nan), 4) for metric in ("mse", "spearman", "pearson")]
+            rows.append([split, str(method), f"{count:,}", str(settings), *cells])
+    if not rows:
+        return []
+    return [
+        Table(
+            "Simple methods on each split",
+            ["Split", "Method", "n", "Chosen by leave-one-out", "Test MSE", "Spearman", "Pearson"],
+            rows,
+            numbers=frozenset({2, 4, 5, 6}),
+            rules=frozenset(starts - {0}),
+            notes=[
+                "Fitted to the first training examples of each split (baselines.examples); they see no others."
+            ],
+        )
+    ]
 
 
 def _number(value: float, digits: int) -> str:

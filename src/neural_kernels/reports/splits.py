@@ -23,8 +23,9 @@ from neural_kernels.reports.chosen import count_passed_over
 from neural_kernels.reports.scaling_panels import scaling_figure
 from neural_kernels.reports.scaling_summary import kernel_labels
 from neural_kernels.reports.scaling_tables import exponents
-from neural_kernels.reports.split_tables import all_kernels, beside_published
+from neural_kernels.reports.split_tables import all_kernels, beside_published, simple_methods
 from neural_kernels.reports.table_pages import table_pages
+from neural_kernels.reports.warnings import Warned, warning_table, warnings_of
 from neural_kernels.study.split_comparison import Comparison
 from neural_kernels.study.study import Study
 
@@ -41,12 +42,13 @@ class Run:
     """What a study of one split has found.
 
     ``metrics`` is its table, and ``predictions`` has for each kernel the table of ``stages.splits.predict_tests`` at
-    its largest n.
+    its largest n; ``baselines`` has the scores of simple methods (``reports.beside_baselines``), where there are some.
     """
 
     study: Study
     metrics: pd.DataFrame
     predictions: Mapping[str, pd.DataFrame]
+    baselines: pd.DataFrame | None = None
 
 
 def summary(comparison: Comparison, runs: Mapping[str, Run]) -> pd.DataFrame:
@@ -112,12 +114,22 @@ def write_splits_report(comparison: Comparison, runs: Mapping[str, Run], out: Pa
             _draw_note(pages[-1], comparison.note)
         foot = f"{comparison.title}  ·  comparison {comparison.name}"
         tables = [
+            *warning_table(_warnings(runs)),
             beside_published(comparison, table),
             all_kernels(comparison, table),
+            *simple_methods(comparison, {split: run.baselines for split, run in runs.items()}),
             exponents(metrics, study),
         ]
         pages += table_pages(tables, foot, len(pages) + 1)
         style.write_pdf(pages, out, comparison.title)
+
+
+def _warnings(runs: Mapping[str, Run]) -> list[Warned]:
+    return [
+        replace(one, kernel=f"{split}: {one.kernel}")
+        for split, run in runs.items()
+        for one in warnings_of(run.metrics, run.study)
+    ]
 
 
 def write_splits_figure(comparison: Comparison, runs: Mapping[str, Run], out: Path) -> None:

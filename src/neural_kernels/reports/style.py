@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,9 @@ NOTE_LINE = 0.17  # inches from one line of notes to the next
 # which is too light for lines on white. Markers differ too, for print without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C8C8C")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+DASHES: tuple[Any, ...] = (":", (0, (5, 2)), (0, (5, 2, 1, 2)), "-", (0, (2, 1)))
+"""Of lines of other methods, which are grey."""
+DASH_NAMES = ("dotted", "dashed", "dash-dotted", "solid", "short dashes")
 ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 PERCENT = ("accuracy", "top5_accuracy")
 """Metrics that people read in percent."""
@@ -242,6 +245,14 @@ def series_handles(count: int) -> list[Line2D]:
         )
         for place in range(count)
     ]
+
+
+def dashes_said(names: Iterable[str]) -> str:
+    """Which of ``DASHES`` each method has, for a note: points would lie below a legend."""
+    return ", ".join(
+        f"{name[0].lower()}{name[1:]} ({DASH_NAMES[place % len(DASH_NAMES)]})"
+        for place, name in enumerate(names)
+    )
 
 
 def draw_legend(

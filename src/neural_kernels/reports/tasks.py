@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from neural_kernels.reports.scaling_tables import solves
 from neural_kernels.reports.solve_pages import solve_pages
 from neural_kernels.reports.table_pages import Table, table_pages
 from neural_kernels.reports.task_panels import each_task_figure, means_figure
+from neural_kernels.reports.warnings import warning_table, warnings_of
 from neural_kernels.study.sections import PublishedFigure
 from neural_kernels.study.study import Study
 
@@ -30,6 +32,7 @@ def write_tasks_report(
     out: Path,
     histories: pd.DataFrame,
     ridges: pd.DataFrame | None = None,
+    baselines: pd.DataFrame | None = None,
 ) -> None:
     """The report as a PDF of A4 pages: mean scores against n, each task, tables, how solves converged, what ridges were
     worth.
@@ -41,6 +44,7 @@ def write_tasks_report(
         out: path of the PDF; it appears whole or not at all, and equal input gives equal bytes.
         histories: residuals of the iterative solves (``reports.convergence``).
         ridges: what each candidate of the ridge was worth (``reports.ridge_sweep``).
+        baselines: scores of simple methods (``reports.beside_baselines``).
 
     Raises:
         ValueError: not a metrics table, or one of several studies.
@@ -51,7 +55,8 @@ def write_tasks_report(
         pages = [_means_page(metrics, scores, study, test_set) for test_set in test_sets]
         if scores["task"].nunique() > 1:
             pages += [_each_page(metrics, scores, study, test_set) for test_set in test_sets]
-        tables = [means_table(metrics, scores, study, test_set) for test_set in test_sets]
+        tables = warning_table(warnings_of(metrics, study))
+        tables += [means_table(metrics, scores, study, test_set, baselines) for test_set in test_sets]
         tables += [tasks_table(metrics, scores, study, test_set) for test_set in test_sets]
         pages += table_pages([*tables, solves(metrics, study)], foot, len(pages) + 1)
         pages += solve_pages(histories, ridges, kernel_labels(metrics, study), study.solver.tolerance)
@@ -100,8 +105,14 @@ def _published(study: Study, test_set: str) -> list[PublishedFigure]:
 # -------------------------------------------------------------------------------------------- tables
 
 
-def means_table(metrics: pd.DataFrame, scores: pd.DataFrame, study: Study, test_set: str) -> Table:
-    """The mean scores of each kernel at its largest n, then the published ones with their sources."""
+def means_table(
+    metrics: pd.DataFrame,
+    scores: pd.DataFrame,
+    study: Study,
+    test_set: str,
+    baselines: pd.DataFrame | None = None,
+) -> Table:
+    """Mean scores of each kernel at its largest n, of simple methods, then the published ones with their sources."""
     shown = SCORES[task_of(metrics)]
     rows: list[list[str]] = []
     alerts: set[int] = set()
@@ -113,6 +124,10 @@ def means_table(metrics: pd.DataFrame, scores: pd.DataFrame, study: Study, test_
         means = [_mean(own, metric) for metric in shown]
         rows.append([label, f"{own['n'].iloc[0]:,}", *means, "this study"])
     ours = len(rows)
+    for method, count, values in _of_baselines(baselines, test_set):
+        cells = [f"{values[metric]:.4f}" if metric in values else "" for metric in shown]
+        rows.append([method, f"{count:,}", *cells, "a simple method, this study"])
+    simple = len(rows)
     for entry in _published(study, test_set):
         spread = f" ± {entry.spread:g}" if entry.spread is not None else ""
         cells = [f"{entry.value:g}{spread}" if entry.metric == metric else "" for metric in shown]
@@ -137,9 +152,21 @@ def means_table(metrics: pd.DataFrame, scores: pd.DataFrame, study: Study, test_
         rows,
         numbers=frozenset({1, 2, 3}),
         alerts=frozenset(alerts),
-        rules=frozenset({ours}) if len(rows) > ours else frozenset(),
+        quoted=frozenset(range(ours, simple)),
+        rules=frozenset({ours, simple} - {len(rows)}),
         notes=notes,
     )
+
+
+def _of_baselines(
+    baselines: pd.DataFrame | None, test_set: str
+) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Each simple method, the examples that it was fitted to, and its mean scores."""
+    if baselines is None:
+        return
+    for method, part in baselines[baselines["split"] == test_set].groupby("method", sort=False):
+        scores = {str(key): float(value) for key, value in zip(part["metric"], part["value"], strict=True)}
+        yield str(method), int(part["examples"].iloc[0]), scores
 
 
 def _mean(own: pd.DataFrame, metric: str) -> str:

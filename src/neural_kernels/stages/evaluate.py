@@ -96,7 +96,7 @@ def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path)
     if examples_path is not None:
         stores = {part: found.store for part, found in parts.items()}
         stores["train"] = blocks.open_store(store_folder(study, results, kernel_name, "train"))
-        sizes = study.evaluation_sizes(kernel_name)
+        sizes = study.evaluation_sizes(kernel_name) | {"train": n}
 
         def examples(part: str) -> Examples:
             return features.examples(f"{part}.npy", (0, sizes[part]))[: sizes[part]]
@@ -105,10 +105,10 @@ def _evaluate(study: Study, results: Path, kernel_name: str, n: int, path: Path)
             study,
             kernel,
             solutions[0],
-            lambda: features.load("train_targets.npy", n),
+            lambda: (features.load("train_targets.npy", n), features.load("train_labels.npy", n)),
             stores,
             examples,
-            {part: found for part, found in first.items() if part != metrics_table.VALIDATION},
+            first,
             data,
         )
         sealed_parquet.write(examples_path, table, problem)

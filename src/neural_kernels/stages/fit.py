@@ -7,6 +7,7 @@ A model is a folder:
     store/              the kernel's blocks, from which an interrupted fit goes on and predictions are made
     left_out.csv        rows that could not be used, each with the reason
     report.pdf          what the left-out predictions say of it
+    leave_one_out.csv   each row as all others predict it, by its line in the table that was given
     folds.csv           the scores of each fold, where a column of folds is given
 """
 
@@ -20,14 +21,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.preprocessing import StandardScaler
 
 from neural_kernels.architectures import Composite
-from neural_kernels.datasets import molecules, user_tables
+from neural_kernels.datasets import molecules, user_tables, variants
 from neural_kernels.datasets.mutations import mutated, read_wild_type
 from neural_kernels.datasets.user_tables import UserTable
 from neural_kernels.errors import UserError
@@ -47,12 +48,16 @@ from neural_kernels.storage.files import damaged, read_json, write_atomically, w
 
 log = logging.getLogger(__name__)
 
-MODEL, TRAINING, STORE, LEFT_OUT, REPORT, FOLDS = (
-    "model.json", "training.csv", "store", "left_out.csv", "report.pdf", "folds.csv",
+MODEL, TRAINING, STORE, LEFT_OUT, REPORT, FOLDS, BY_ROW = (
+    "model.json", "training.csv", "store", "left_out.csv", "report.pdf", "folds.csv", "leave_one_out.csv",
 )  # fmt: skip
 SUFFIXES = (".csv", ".parquet")
 FEWEST = 20
 """Rows without which there is nothing to judge: a conformal interval of 95 % takes so many."""
+BOUND = 2.0
+"""Standard deviations of the function that the upper confidence bound is above the prediction."""
+LONGEST_NAME = 40
+"""Letters of a sequence that it is called by."""
 MOST_DRAWN = 5000
 """Rows at which a function is drawn: their joint covariance is dense."""
 
@@ -194,10 +199,26 @@ def fit_table(
                     f"; {fold_tables.sentence(folds, scores)}",
                 )
             title = f"{', '.join(columns.targets)} from {path.name}"
-            flat, names = _flat(x, columns), _names(part, columns)
+            flat, differing = _flat(x, columns), _mutations(x, columns)
+            own = differing is None or columns.wild_type is not None
+            names = _names(part, columns) if own or differing is None else differing.names
             summary = fitted_model.write_report(
-                output / REPORT, title, columns.targets, model, flat, y, names, tables
+                output / REPORT,
+                title,
+                columns.targets,
+                model,
+                flat,
+                y,
+                names,
+                tables,
+                columns.inputs,
+                None if differing is None else (differing.counts, differing.reference),
             )
+            if not columns.classes:
+                by_row = _left_out_rows(model, columns, y, part.lines)
+                write_atomically(
+                    output / BY_ROW, lambda file: file.write(by_row.to_csv(index=False).encode())
+                )
     return f"{output / REPORT}: {summary}{said}"
 
 
@@ -209,7 +230,9 @@ def predict_table(
     The user's columns come first; then for a regression, of each target: ``prediction``; ``std``, what a new
     measurement is expected within; ``std_function``, that of the function without noise; ``low_95`` and ``high_95``,
     the conformal interval; ``expected_improvement`` over the best training value, for those who look for large ones;
-    ``thompson``, one draw from the joint posterior. For classes ``class`` and ``probability_...``. Last the nearest
+    ``upper_confidence_bound``, two standard deviations of the function above the prediction; ``rank``, 1 of the largest
+    prediction; ``thompson``, one draw from the joint posterior. Rows that are left out are listed with the reason in a
+    table beside it. For classes ``class`` and ``probability_...``. Last the nearest
     training example by the kernel, its line in training.csv, and their correlation.
 
     Raises:
@@ -247,7 +270,13 @@ def predict_table(
     own = own.rename(columns={name: f"{name}_given" for name in clash})
     result = pd.concat([own, pd.DataFrame(found)], axis=1)
     write_atomically(output, lambda file: write_table(result, output.suffix, file))
-    return f"{output}: {len(result)} predictions, {len(reasons)} rows left out"
+    listed = output.with_name(f"{output.stem}_left_out.csv")
+    listed.unlink(missing_ok=True)
+    if not reasons:
+        return f"{output}: {len(result)} predictions, 0 rows left out"
+    content = _written([["line", "reason"], *([table.lines[row], reason] for row, reason in reasons)])
+    write_atomically(listed, lambda file: file.write(content))
+    return f"{output}: {len(result)} predictions, {len(reasons)} rows left out, listed in {listed}"
 
 
 @contextlib.contextmanager
@@ -467,6 +496,55 @@ def _flat(x: Any, columns: Columns) -> np.ndarray:
     return letters.reshape(len(letters), -1)
 
 
+class _Mutations(NamedTuple):
+    """Of sequences: how many positions differ (n,), from what, in words, and what each is called."""
+
+    counts: np.ndarray
+    reference: str
+    names: list[str]
+
+
+def _mutations(texts: Sequence[str], columns: Columns) -> _Mutations | None:
+    """Against the wild type, or the commonest letters; sequences that are short are called by themselves."""
+    if columns.inputs != "strings":
+        return None
+    width = max(map(len, (*texts, columns.wild_type or "")))
+    letters = np.array([list(text.upper().ljust(width, "-")) for text in texts])
+    if columns.wild_type is not None:
+        reference, words = np.array(list(columns.wild_type.upper().ljust(width, "-"))), "the wild type"
+    else:
+        reference, words = _commonest(letters), "the commonest letters of the table"
+    counts = (letters != reference).sum(axis=1)
+    if width <= LONGEST_NAME:
+        return _Mutations(counts, words, list(texts))
+    known = "".join(sorted(set(reference) | set(letters.ravel().tolist())))
+    places = np.searchsorted(list(known), letters)
+    one_hot = np.eye(len(known), dtype=np.uint8)
+    names = [
+        variants.named(one_hot[row[None]], np.searchsorted(list(known), reference), known)[0]
+        for row in places
+    ]
+    return _Mutations(counts, words, names)
+
+
+def _commonest(letters: np.ndarray) -> np.ndarray:
+    found = [np.unique(column, return_counts=True) for column in letters.T]
+    return np.array([values[counts.argmax()] for values, counts in found])
+
+
+def _left_out_rows(model: Any, columns: Columns, y: np.ndarray, lines: Sequence[int]) -> pd.DataFrame:
+    """What each training row is predicted by all others, and what it is expected within."""
+    found: dict[str, Any] = {"line": list(lines)}
+    values = [
+        np.asarray(array).reshape(len(y), -1) for array in (y, model.loo_predictions_, model.loo_spread())
+    ]
+    for k, name in enumerate(columns.targets):
+        suffix = f"_{name}" if len(columns.targets) > 1 else ""
+        keys = ("measured", "prediction", "std")
+        found |= {f"{key}{suffix}": array[:, k] for key, array in zip(keys, values, strict=True)}
+    return pd.DataFrame(found)
+
+
 def _names(table: UserTable, columns: Columns) -> list[str]:
     """What examples are called."""
     if columns.inputs == "table":
@@ -513,6 +591,8 @@ def _predictions(
             keys = ("prediction", "std", "std_function", "low_95", "high_95")
             found |= {f"{key}{suffix}": array for key, array in zip(keys, one, strict=True)}
             found[f"expected_improvement{suffix}"] = expected_improvement(one[0], one[2], float(best[k]))
+            found[f"upper_confidence_bound{suffix}"] = one[0] + BOUND * one[2]
+            found[f"rank{suffix}"] = np.argsort(np.argsort(-one[0], kind="stable"), kind="stable") + 1
             if drawn is not None:
                 found[f"thompson{suffix}"] = drawn[..., 0] if drawn.ndim == 2 else drawn[:, k, 0]
     places, similarity = model.nearest(x)

@@ -232,6 +232,16 @@ def learning_curves(study: Study) -> list[str]:
     return [_at(folders.LEARNING_CURVE, study=study.name, kernel=kernel) for kernel in study.kernels]
 
 
+def baselines(study: Study) -> list[str]:
+    """Scores of the simple methods, where the study fits some."""
+    return [_at(folders.BASELINES, study=study.name)] if study.sections.baselines.examples else []
+
+
+def baseline_files(study: Study) -> list[str]:
+    """What they are fitted to, and what scaled its targets, which every kernel shares."""
+    return [data(study), features(study, next(iter(study.kernels)))]
+
+
 def metrics_files(study: Study) -> list[str]:
     """What vouches for the metrics of every kernel and size."""
     return _once(
@@ -251,7 +261,7 @@ def augmentation_files(study: Study) -> list[str]:
 def tasks_files(study: Study) -> list[str]:
     """The tables of a study whose tasks are reported one by one."""
     REPORT_KINDS["tasks"].check(study)
-    return _tables(study)
+    return [*_tables(study), *baselines(study)]
 
 
 def unscored_metrics(study: Study) -> list[str]:
@@ -268,7 +278,7 @@ def split_files(comparison: Comparison) -> list[str]:
     """Of every study that is compared, its metrics and what each kernel predicts at its largest n."""
     files = []
     for study in comparison.run.values():
-        files.append(_at(folders.METRICS, study=study.name))
+        files += [_at(folders.METRICS, study=study.name), *baselines(study)]
         files += [
             str(folders.predictions_file(study, RESULTS, kernel, study.training_sizes(kernel)[-1]))
             for kernel in study.kernels

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from neural_kernels import datasets
+from neural_kernels.baselines.circular import BITS
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES
 from neural_kernels.planning import costs as planning
 from neural_kernels.planning.small_sizes import small_sizes
 from neural_kernels.preprocessing.options import Zca
+from neural_kernels.stages.baseline_sizes import predicted_parts, trained_on
 from neural_kernels.stages.inputs import RESULTS
 from neural_kernels.storage.files import read_json
 from neural_kernels.study.folders import data_folder
@@ -126,8 +128,8 @@ def evaluate_predictions(study: Study, kernel: str, n: int) -> int:
     known = shape_and_outputs(study)
     outputs = USUAL_OUTPUTS if known is None else known[1]
     coefficients = 8 * n * study.draws(n, kernel) * outputs
-    # A regression's spread factorises the kernel once more, beside a copy.
-    matrix = 2 * 8 * n**2 if n <= SPREAD_UP_TO else 0
+    # A spread, and what is left out, factorises the kernel once more, beside copies.
+    matrix = 3 * 8 * n**2 if n <= SPREAD_UP_TO else 0
     return PROGRAM + 3 * _block(study, kernel) + math.ceil((3 * coefficients + matrix) / MIB)
 
 
@@ -135,6 +137,18 @@ def evaluate_small_sizes(study: Study, kernel: str) -> int:
     """One after the other: that of the largest."""
     needed = (evaluate_predictions(study, kernel, n) for n in small_sizes(study, kernel))
     return max(needed, default=PROGRAM)
+
+
+def fit_baselines(study: Study) -> int:
+    """Examples as rows of numbers, three times; more than ``MOST_FEATURES`` is never asked for at first."""
+    known = shape_and_outputs(study)
+    if known is None:
+        return PROGRAM + MOST_FEATURES
+    shape, _ = known
+    # A graph is a fingerprint.
+    numbers = BITS if None in shape else math.prod(shape)
+    rows = trained_on(study) + max(predicted_parts(study).values(), default=0)
+    return PROGRAM + min(math.ceil(3 * 8 * rows * numbers / MIB), MOST_FEATURES)
 
 
 def _block(study: Study, kernel: str) -> int:

@@ -22,23 +22,30 @@ from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES, open_examples
 from neural_kernels.machine.threads import blas_threads, thread_limit
+from neural_kernels.metrics.calibration import conformal_quantile
 from neural_kernels.planning import costs as planning
 from neural_kernels.prediction import job as prediction_job
 from neural_kernels.prediction import many_variances, posterior
 from neural_kernels.prediction import table as predictions_table
+from neural_kernels.prediction.example_table import LEFT_OUT
 from neural_kernels.prediction.job import CrossKernel, Group, Predicted
 from neural_kernels.prediction.model import Model, load_model
-from neural_kernels.prediction.table import Uncertainty
+from neural_kernels.prediction.table import Outputs, Uncertainty
 from neural_kernels.preprocessing.features import preprocess_inputs
 from neural_kernels.solvers import cholesky, inverse
 from neural_kernels.solvers.quadratic_forms import MOST_SOLVED, Forms
+from neural_kernels.stages import test_examples
 from neural_kernels.stages.solve import solver_settings
-from neural_kernels.storage import disk, locks
+from neural_kernels.storage import disk, locks, sealed_parquet
 from neural_kernels.storage.files import write_atomically
 from neural_kernels.study.folders import open_features_folder
 from neural_kernels.study.study import Study
 
 log = logging.getLogger(__name__)
+
+
+CONFORMAL = 0.95
+"""Of new measurements, what the interval of a table is to hold."""
 
 
 SUFFIXES = (".csv", ".parquet")
@@ -156,7 +163,12 @@ def predict_inputs(
                 else None
             )
         table = predictions_table.build(
-            inputs.identifiers, outputs, predicted.mean, uncertainty if wanted.variance else None, drawn
+            inputs.identifiers,
+            outputs,
+            predicted.mean,
+            uncertainty if wanted.variance else None,
+            drawn,
+            _reach(model, results, outputs) if wanted.variance else None,
         )
         write_atomically(output, partial(predictions_table.write, table, output.suffix))
         prediction_job.close_job(folder)
@@ -368,6 +380,24 @@ def _uncertainty(
             residuals.max(),
         )
     return Uncertainty(variance, amplitude * model.solution.record.shift, residuals)
+
+
+def _reach(model: Model, results: Path, outputs: Outputs) -> np.ndarray | None:
+    """How many standard deviations a conformal interval of 95 % reaches, (C,), from what evaluation left out.
+
+    None of another size than the largest, of classes, and where no example was left out (``stages.test_examples``).
+    """
+    path = test_examples.path_of(model.study, results, model.kernel.name, model.n)
+    if outputs.classes or path is None or not path.exists():
+        return None
+    table = sealed_parquet.read(path)
+    own = table[(table["split"] == LEFT_OUT) & table["measured"].notna()]
+    found = []
+    for name in outputs.names:
+        rows = own[own["output"] == name]
+        scores = (rows["measured"] - rows["predicted"]).abs() / rows["spread"]
+        found.append(conformal_quantile(scores.to_numpy(float), CONFORMAL))
+    return np.array(found)
 
 
 def _samples(

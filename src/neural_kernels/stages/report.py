@@ -72,11 +72,18 @@ def report_scaling(study: Study, results: Path) -> None:
     table = metrics_table.read(path(folders.METRICS))
     fits = scaling.fits_table(table, study)
     predicted = _predicted(study, results)
-    scaling.write_scaling_figure(table, study, path(folders.figure("scaling")), predicted)
+    baselines = read_baselines(study, results)
+    scaling.write_scaling_figure(table, study, path(folders.figure("scaling")), predicted, baselines)
     ridges = sealed_parquet.read(path(folders.RIDGES))
-    examples, classes = _examples(study, results, table)
     scaling.write_scaling_report(
-        table, study, path(folders.report("scaling")), histories, predicted, ridges, examples, classes
+        table,
+        study,
+        path(folders.report("scaling")),
+        histories,
+        predicted,
+        ridges,
+        _tested(study, results, table),
+        baselines,
     )
     write_table(path(folders.FITS), fits)
     write_table(path(folders.FINAL), scaling.final_table(table, study))
@@ -85,17 +92,28 @@ def report_scaling(study: Study, results: Path) -> None:
     findings.keep(path(folders.report("scaling")), "scaling", study.name, sentence)
 
 
-def _examples(
-    study: Study, results: Path, metrics: pd.DataFrame
-) -> tuple[dict[str, pd.DataFrame], list[str] | None]:
-    """Test examples of the largest n of each kernel, those that are there, and the names of classes.
+def read_baselines(study: Study, results: Path) -> pd.DataFrame | None:
+    """Scores of the simple methods; None where the study fits none, or they are not there."""
+    return _read(study, results, folders.BASELINES)
+
+
+def _read(study: Study, results: Path, pattern: str) -> pd.DataFrame | None:
+    path = at(results, pattern, study=study.name)
+    if not study.sections.baselines.examples or not path.exists():
+        return None
+    found = sealed_parquet.read(path)
+    return found if len(found) else None
+
+
+def _tested(study: Study, results: Path, metrics: pd.DataFrame) -> scaling.Tested:
+    """Test examples of the largest n of each kernel, those that are there.
 
     Scores of tasks, of which each example has many, have a report of their own. Results of an earlier version have no
     such rows.
     """
     task = task_of(metrics)
     if task == "multilabel":
-        return {}, None
+        return scaling.Tested()
     found = {}
     for kernel in study.kernels:
         path = test_examples.path_of(study, results, kernel, study.training_sizes(kernel)[-1])
@@ -106,7 +124,8 @@ def _examples(
         features = open_features_folder(study, results, next(iter(study.kernels.values())))
         count = features.summary["outputs"]
         classes = list(features.summary["class_names"]) or [str(number) for number in range(count)]
-    return found, classes
+    others, names = (_read(study, results, pattern) for pattern in (folders.BASELINE_EXAMPLES, folders.NAMES))
+    return scaling.Tested(found, classes, others, names)
 
 
 def _predicted(study: Study, results: Path) -> pd.DataFrame:

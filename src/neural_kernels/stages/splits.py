@@ -18,7 +18,7 @@ from neural_kernels.metrics import table as metrics_table
 from neural_kernels.reports import one_sentence, splits
 from neural_kernels.solvers import solved_size
 from neural_kernels.stages import findings
-from neural_kernels.stages.report import write_table
+from neural_kernels.stages.report import read_baselines, write_table
 from neural_kernels.storage import sealed_parquet
 from neural_kernels.study import folders
 from neural_kernels.study.folders import (
@@ -89,7 +89,7 @@ def report_splits(comparison: Comparison, results: Path) -> None:
         predictions = {name: sealed_parquet.read(path) for name, path in kernels.items()}
         if any(table["output"].any() for table in predictions.values()):
             raise UserError(f"study {study.name} predicts several targets, expected one to compare by")
-        runs[split] = splits.Run(study, metrics, predictions)
+        runs[split] = splits.Run(study, metrics, predictions, read_baselines(study, results))
     table, figure, pdf = (
         at(results, pattern, comparison=comparison.name)
         for pattern in (folders.SPLITS_TABLE, folders.SPLITS_FIGURE, folders.SPLITS_REPORT)

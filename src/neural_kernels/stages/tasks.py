@@ -8,6 +8,7 @@ from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics import task_scores
 from neural_kernels.reports import one_sentence, tasks
 from neural_kernels.stages import findings
+from neural_kernels.stages.report import read_baselines
 from neural_kernels.storage import sealed_parquet
 from neural_kernels.study import folders
 from neural_kernels.study.folders import at, task_scores_file
@@ -26,5 +27,6 @@ def report_tasks(study: Study, results: Path) -> None:
     pdf = at(results, folders.report("tasks"), study=study.name)
     tasks.write_tasks_figure(table, scores, study, at(results, folders.figure("tasks"), study=study.name))
     ridges = sealed_parquet.read(at(results, folders.RIDGES, study=study.name))
-    tasks.write_tasks_report(table, scores, study, pdf, histories, ridges)
+    baselines = read_baselines(study, results)
+    tasks.write_tasks_report(table, scores, study, pdf, histories, ridges, baselines)
     findings.keep(pdf, "tasks", study.name, one_sentence.of_scores(table, study))

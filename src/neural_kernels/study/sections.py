@@ -81,6 +81,16 @@ class Fit(Section):
     confidence: Number = Field(0.95, gt=0, lt=1, description="Coverage of the intervals of alpha.")
 
 
+class Baselines(Section):
+    """Simple methods beside the kernels: the mean, ridge regression, nearest neighbours, a random forest."""
+
+    examples: Annotated[int, Field(ge=0, le=20_000), WHOLE] = Field(
+        2000,
+        description="Training examples that they are fitted to, the first of the largest training size, or all there "
+        "are of it. 0 fits none.",
+    )
+
+
 class PublishedFigure(Section):
     """A figure of others."""
 
@@ -184,5 +194,8 @@ class Sections(Section):
         description="The study searches the hyperparameters of one architecture family (paper, Appendix C): "
         "results/<study>_tuning.pdf, and results/<study>/tuned.yaml, which other studies can name. Left out, it does "
         "not.",
+    )
+    baselines: Baselines = Field(
+        Baselines(), description="Simple methods that the reports show beside the kernels."
     )
     fit: Fit = Field(Fit(), description="Power law loss(n) = a n^-alpha of each kernel on each test set.")
