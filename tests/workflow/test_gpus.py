@@ -30,6 +30,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "squeue": "exit 0",
         "sinfo": "echo main",
         "scontrol": "echo MinJobAge = 300 sec",
+        "sacct": "exit 0",
         "sacctmgr": "exit 1",
     }.items():
         (binaries / program).write_text(f"#!/bin/bash\n{does}\n")
