@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from neural_kernels.planning.costs import USUAL_COLUMNS, USUAL_PASSES, sweeps
-from neural_kernels.solvers.criteria import VALIDATION
 from neural_kernels.study.study import Study
 
 READING = 1e9
@@ -53,7 +52,7 @@ def of_size(study: Study, kernel: str, n: int, outputs: int, pace: Pace, factori
     read = n * n / 2 * np.dtype(study.precision).itemsize / pace.bytes
     if study.method(n) == "direct":
         # Without a validation set the inverse's diagonal judges, which is twice a factorisation more.
-        judged = study.ridge.choose_by != VALIDATION and ridges > 1
+        judged = study.ridge.choose_by != "validation" and ridges > 1
         flops = factorised * n**3 / 3 * (3 if judged else 1) + 4 * n * n * outputs
         return draws * (read + ridges * flops / (FACTORISED * pace.flops))
     solves = 1 if sweeps(study) else ridges
