@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import neural_kernels
+from neural_kernels import datasets
 
 PACKAGE = Path(neural_kernels.__file__).parent
 
@@ -69,10 +70,19 @@ def test_imports_run_down_the_table_of_rooms_in_the_documentation() -> None:
     assert not up
 
 
-def test_a_block_job_starts_without_solvers_and_tables() -> None:
-    program = "import sys, neural_kernels.cli, neural_kernels.stages.kernels; print(*sys.modules, sep='\\n')"
+def test_a_block_job_loads_no_solvers_no_tables_and_no_data_set_but_its_own() -> None:
+    config = Path(__file__).parents[1] / "config" / "demo.yaml"
+    program = (
+        "import sys, pathlib, neural_kernels.cli, neural_kernels.stages.kernels; "
+        "from neural_kernels.study.study import load_study; "
+        f"load_study(pathlib.Path({str(config)!r})); print(*sys.modules, sep='\\n')"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout
-    for name in ("pandas", "scipy", "sklearn", "matplotlib", "jax", "optuna", "neural_kernels.solvers"):
-        assert name not in loaded.splitlines(), name
+    ).stdout.splitlines()
+    for name in ("pandas", "scipy", "sklearn", "matplotlib", "jax", "optuna", "tarfile"):
+        assert name not in loaded, name
+    ours = ("solvers", "baselines", "reports", "datasets.augmentation", "datasets.writing", "tuning.settings")
+    for name in (*ours, *(f"datasets.{other}" for other in datasets.DATASETS if other != "digits")):
+        assert f"neural_kernels.{name}" not in loaded, name
+    assert "neural_kernels.datasets.digits" in loaded
