@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import cuda_stub
 import numpy as np
 import pytest
-from networks import Kernel, Network
+from networks import POOL_FIRST, WINDOWS_OF_THREE, Kernel, Network
 
 from neural_kernels import architectures as arch
 from neural_kernels.engines import cuda_engine, cuda_mixed_engine, native_engine
@@ -56,18 +56,7 @@ FLATTENED = network(arch.Conv(), arch.Relu(), arch.Conv(), arch.Gelu(), arch.Fla
 SHAPES = {
     "three resolutions": (THREE_RESOLUTIONS, (8, 8, 3)),
     "windows of three, equal positions after them": (
-        network(
-            arch.Conv(5),
-            arch.Relu(),
-            arch.AvgPool(3),
-            arch.Conv(1),
-            arch.Erf(),
-            arch.AvgPool(2),
-            arch.Flatten(),
-            arch.Dense(),
-            arch.Relu(),
-            arch.Dense(),
-        ),
+        WINDOWS_OF_THREE,
         (12, 6, 2),
     ),
     "odd sizes and a filter wider than the image": (
@@ -102,14 +91,7 @@ SHAPES = {
         (4, 64, 1),
     ),
     "pool first, affine layers side by side": (
-        network(
-            arch.AvgPool(2),
-            arch.Conv(3),
-            arch.Conv(3, 1.0, 0.0),
-            arch.Gelu(),
-            arch.GlobalSumPool(),
-            arch.Dense(),
-        ),
+        POOL_FIRST,
         (6, 4, 2),
     ),
     "a single position left": (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from networks import Kernel, Network
+from networks import POOL_FIRST, WINDOWS_OF_THREE, Kernel, Network
 
 from neural_kernels import architectures as arch
 from neural_kernels.engines import Kind, Precision, native_engine
@@ -67,29 +67,11 @@ def test_named_architectures_agree_with_reference(
     ("network", "shape"),
     [
         (
-            architecture(
-                arch.Conv(5),
-                arch.Relu(),
-                arch.AvgPool(3),
-                arch.Conv(1),
-                arch.Erf(),
-                arch.AvgPool(2),
-                arch.Flatten(),
-                arch.Dense(),
-                arch.Relu(),
-                arch.Dense(),
-            ),
+            WINDOWS_OF_THREE,
             (12, 6, 2),
         ),
         (
-            architecture(
-                arch.AvgPool(2),
-                arch.Conv(3),
-                arch.Conv(3, 1.0, 0.0),
-                arch.Gelu(),
-                arch.GlobalSumPool(),
-                arch.Dense(),
-            ),
+            POOL_FIRST,
             (6, 4, 2),
         ),
         (

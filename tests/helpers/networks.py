@@ -25,3 +25,31 @@ def examples(shape: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndar
     """Twice (3, *shape) standard normal numbers."""
     random = np.random.default_rng(seed)
     return random.standard_normal((3, *shape)), random.standard_normal((3, *shape))
+
+
+WINDOWS_OF_THREE = arch.Architecture(
+    "windows of three",
+    (
+        arch.Conv(5),
+        arch.Relu(),
+        arch.AvgPool(3),
+        arch.Conv(1),
+        arch.Erf(),
+        arch.AvgPool(2),
+        arch.Flatten(),
+        arch.Dense(),
+        arch.Relu(),
+        arch.Dense(),
+    ),
+)
+POOL_FIRST = arch.Architecture(
+    "pool first",
+    (
+        arch.AvgPool(2),
+        arch.Conv(3),
+        arch.Conv(3, 1.0, 0.0),
+        arch.Gelu(),
+        arch.GlobalSumPool(),
+        arch.Dense(),
+    ),
+)
