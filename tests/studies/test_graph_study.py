@@ -11,7 +11,8 @@ import pytest
 import yaml
 from resealing import rewrite
 
-from neural_kernels import blocks, datasets
+from neural_kernels import blocks
+from neural_kernels.datasets import arrays
 from neural_kernels.datasets.pools import Chunk, Dataset, Pool, in_memory
 from neural_kernels.engines import kernel_matrix, variances
 from neural_kernels.errors import UserError
@@ -54,7 +55,7 @@ def loader(options: Any) -> Dataset:
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    monkeypatch.setitem(datasets.DATASETS, "arrays", loader)
+    monkeypatch.setattr(arrays, "open_dataset", loader)
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(CONFIG))
     return load_study(tmp_path / "small.yaml")
 

@@ -91,7 +91,7 @@ def test_of_a_large_study_the_sizes_that_take_seconds_are_two_jobs_a_kernel(proj
     assert found["solve_iteratively"] == found["evaluate_predictions"] == 1
     assert "solve_directly" not in found
     # Without, it would be 9 + 1 solves and 10 evaluations.
-    assert sum(found.values()) == 1 + 1 + 3 + 7 + 1 + 4
+    assert sum(found.values()) == 1 + 1 + 3 + 7 + 1 + 1 + 4
 
 
 def test_each_of_them_may_be_asked_for_alone(project: Project) -> None:

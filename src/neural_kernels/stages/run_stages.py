@@ -10,10 +10,11 @@ _BLOCKS = "blocks"
 STAGES = {
     "data": ("prepare_data", "preprocess_data", "declare_kernel"),
     "tuning": ("start_tuning", "run_trial", "select_tuned", "transfer_trial", "test_tuned"),
+    "baselines": ("fit_baselines",),
     _BLOCKS: ("compute_block",),
     "solving": ("solve_small_sizes", "solve_directly", "solve_iteratively", "predict_learning_curve"),
     "approximations": ("approximate_solution",),
-    "evaluation": ("evaluate_small_sizes", "evaluate_predictions", "predict_tests", "fit_baselines"),
+    "evaluation": ("evaluate_small_sizes", "evaluate_predictions", "predict_tests"),
     "report": (),
 }
 """Of each stage its rules, in the order in which stages are shown; what is not listed belongs to the report."""
