@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 PRODUCT = 2.0
 """How many times slower a flop of a product with a few vectors is than one of a factorisation."""
 
+FEWEST_PRODUCTS = 4
+"""With fewer nothing is solved, so that making a preconditioner for them is in vain."""
+
 RANKS_A_ROW = 8
 """Examples for each rank of the preconditioner, at least."""
 
@@ -93,10 +96,11 @@ def serves(system: System) -> bool:
 
 
 def affordable_products(system: System) -> int:
-    """Products with all tasks at a time that cost what the factorisations of one ridge do."""
+    """Products with all tasks at a time that cost what the factorisations of one ridge do; 0 where these are few."""
     known = ~np.isnan(system.targets)
     factorising = sum(int(mask.sum()) ** 3 / 3 for mask, _ in cholesky.tasks_by_mask(known))
-    return int(factorising / (PRODUCT * 2 * system.n**2 * system.columns))
+    products = int(factorising / (PRODUCT * 2 * system.n**2 * system.columns))
+    return products if products >= FEWEST_PRODUCTS else 0
 
 
 def preconditioner_within(system: System) -> PreconditionerSettings:
