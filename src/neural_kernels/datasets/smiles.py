@@ -68,13 +68,16 @@ class Options(DataOptions):
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of a CSV file: ``smiles`` (n,), ``values`` (n, tasks) float64, ``parts`` (n,) or None."""
+    """Columns of a CSV file: ``smiles`` (n,), ``values`` (n, tasks) float64, ``parts`` (n,) or None; ``lines`` (n,)
+    int64, where each row ends.
+    """
 
     path: Path
     smiles: tuple[str, ...]
     tasks: tuple[str, ...]
     values: np.ndarray
     parts: tuple[str, ...] | None
+    lines: np.ndarray
 
 
 def open_dataset(options: Options) -> Dataset:
@@ -94,7 +97,9 @@ def open_dataset(options: Options) -> Dataset:
     splits = split_rows(settings, path, rows, molecules.scaffolds, table.parts, len(table.smiles))
     labels = table.values[rows]
     pools = {
-        part: ogb.graph_pool(str(path), lambda: molecules.graphs, labels, places)
+        part: ogb.graph_pool(
+            str(path), lambda: molecules.graphs, labels, places, row=rows, line=table.lines[rows]
+        )
         for part, places in splits.items()
     }
     return Dataset(
@@ -192,16 +197,17 @@ def _table(
 ) -> Table:
     smiles_at, tasks_at = header.index(smiles), [header.index(name) for name in tasks]
     part_at = None if part is None else header.index(part)
-    numbers, values = _Numbers(), array("d")
+    numbers, values, lines = _Numbers(), array("d"), array("q")
     found: list[str] = []
     parts: list[str] = []
-    for _, row in rows:
+    for line, row in rows:
         fields = [row[at] for at in tasks_at]
         try:
             values.extend(map(numbers.__getitem__, fields))
         except ValueError:
             raise _no_number(path, len(found), tasks, fields) from None
         found.append(row[smiles_at].strip())
+        lines.append(line)
         if part_at is not None:
             parts.append(row[part_at].strip())
     if not found:
@@ -211,7 +217,8 @@ def _table(
         if tasks
         else np.empty((len(found), 0))
     )
-    return Table(path, tuple(found), tuple(tasks), table, None if part is None else tuple(parts))
+    named = None if part is None else tuple(parts)
+    return Table(path, tuple(found), tuple(tasks), table, named, np.array(lines, np.int64))
 
 
 class _Numbers(dict[str, float]):
