@@ -125,8 +125,8 @@ def open_dataset(options: Options) -> Dataset:
 def read_inputs(options: Options, path: Path) -> Inputs:
     """The sequences in the column ``sequence`` of a CSV, one-hot as those of the data set, to predict.
 
-    Other columns are passed over. A row whose sequence has an unknown letter, or is longer than the data set's
-    positions, is named among the problems.
+    All columns are kept beside them, as text. A row whose sequence has an unknown letter, or is longer than the data
+    set's positions, is left out.
 
     Args:
         options: the ``data`` section of a study; its table is read for the longest sequence where
@@ -140,7 +140,7 @@ def read_inputs(options: Options, path: Path) -> Inputs:
     alphabet = options.letters
     encode = encoder(alphabet)
     length = options.sequence_length or _longest(options)
-    codes, sequences, problems = [], [], []
+    codes, kept, left_out = [], [], []
     with open_csv(path) as (source, text):
         header, rows = numbered_rows(source, text, required=("sequence",))
         at = header.index("sequence")
@@ -151,12 +151,12 @@ def read_inputs(options: Options, path: Path) -> Inputs:
                 if len(code) > length:
                     raise ValueError(f"has {len(code)} letters, expected at most {length}")
             except ValueError as error:
-                problems.append(f"{source}, line {line}: the sequence {error}")
+                left_out.append((line, f"the sequence {error}"))
                 continue
             codes.append(code)
-            sequences.append(sequence)
+            kept.append(row)
     examples = one_hot(codes, length, len(alphabet))
-    return Inputs(source, examples, pd.DataFrame({"sequence": sequences}, dtype=str), tuple(problems))
+    return Inputs(source, examples, pd.DataFrame(kept, columns=header, dtype=str), tuple(left_out))
 
 
 def one_hot(codes: Sequence[bytes], length: int, letters: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from neural_kernels import blocks, datasets, solvers
+from neural_kernels.datasets import rows as known_rows
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES, open_examples
@@ -25,7 +26,7 @@ from neural_kernels.machine.threads import blas_threads, thread_limit
 from neural_kernels.metrics.calibration import conformal_quantile
 from neural_kernels.planning import costs as planning
 from neural_kernels.prediction import job as prediction_job
-from neural_kernels.prediction import many_variances, posterior
+from neural_kernels.prediction import left_out, many_variances, posterior
 from neural_kernels.prediction import table as predictions_table
 from neural_kernels.prediction.example_table import LEFT_OUT
 from neural_kernels.prediction.job import CrossKernel, Group, Predicted
@@ -38,7 +39,7 @@ from neural_kernels.stages import test_examples
 from neural_kernels.stages.solve import solver_settings
 from neural_kernels.storage import disk, locks, sealed_parquet
 from neural_kernels.storage.files import write_atomically
-from neural_kernels.study.folders import open_features_folder
+from neural_kernels.study.folders import data_folder, open_features_folder
 from neural_kernels.study.study import Study
 
 log = logging.getLogger(__name__)
@@ -115,17 +116,17 @@ def predict_inputs(
         raise UserError(
             f"{output} is a folder or the file of inputs, expected another place for the predictions"
         )
+    listed = left_out.listed_in(output, path)
     model = load_model(study, results, kernel_name, size)
     outputs = predictions_table.outputs_of(model.described)
     inputs = datasets.read_inputs(
         study.data, path, tuple(model.described["input_shape"]), model.transform.kind
     )
-    predictions_table.check_names(inputs.source, inputs.identifiers, outputs, wanted.variance, wanted.samples)
+    training = known_rows.of_parts(data_folder(study, results)).get("train", {})
     settings = solver_settings(study, [model.solution.record.ridge], threads)
     masks = cholesky.tasks_by_mask(~np.isnan(model.targets))
     _check_feasible(model, inputs, wanted, settings, masks)
-    for problem in inputs.problems:
-        log.warning("%s", problem)
+    left_out.say(inputs.source, inputs.left_out)
     if not model.solution.record.converged:
         record = model.solution.record
         log.warning(
@@ -169,10 +170,28 @@ def predict_inputs(
             uncertainty if wanted.variance else None,
             drawn,
             _reach(model, results, outputs) if wanted.variance else None,
+            _largest(model.targets) if model.described["task"] == "regression" else None,
+            _named(predicted, training),
         )
+        said = left_out.write(listed, inputs.left_out)
         write_atomically(output, partial(predictions_table.write, table, output.suffix))
         prediction_job.close_job(folder)
-    log.info("%s: %d predictions by kernel %s and n = %d", output, len(table), kernel_name, model.n)
+    log.info("%s: %d predictions by kernel %s and n = %d, %s", output, len(table), kernel_name, model.n, said)
+
+
+def _largest(targets: np.ndarray) -> np.ndarray:
+    """The largest target of each task, (C,); NaN of one without any."""
+    largest = np.where(np.isnan(targets), -np.inf, targets).max(axis=0)
+    return np.where(np.isfinite(largest), largest, np.nan)
+
+
+def _named(predicted: Predicted, training: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns on the nearest training examples: place in ``train_x.npy``, what is known of each image, correlation."""
+    found = {"nearest_training_example": predicted.nearest}
+    for what, known in training.items():
+        # Copies follow the images, factor by factor.
+        found[f"nearest_training_{what}"] = known[predicted.nearest % len(known)]
+    return found | {"nearest_similarity": predicted.likeness}
 
 
 def _mark(path: Path) -> tuple[int, int] | None:
@@ -295,7 +314,8 @@ def _check_disk(
     kept = count if wanted.samples else min(rows, count)
     kernel_rows = kept * model.n * (model.store.dtype.itemsize + 8 * groups * (wanted.samples > 0))
     own = count**2 // 2 * model.store.dtype.itemsize if wanted.samples else 0
-    table = 8 * count * outputs * (1 + 2 * wanted.variance + wanted.samples)
+    given = int(inputs.identifiers.memory_usage(index=False, deep=True).sum())
+    table = 8 * count * (outputs * (1 + 11 * wanted.variance + wanted.samples) + 4) + given
     there = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
     space = inverse.bytes_of_space(model.n) if many else 0
     needed = 8 * count * example + kernel_rows + own + space + 2 * table - there
@@ -307,8 +327,11 @@ def _iterative(model: Model) -> bool:
 
 
 def _chunk_rows(model: Model, wanted: Wanted, settings: solvers.Settings, masks: int, many: bool) -> int:
-    """Inputs in a chunk: as many as the memory holds the kernel rows of a few times."""
-    budget, most = settings.memory_budget, CHUNK_ROWS
+    """Inputs in a chunk: as many as the memory holds the kernel rows of a few times.
+
+    Nearest training examples are looked for in the rows that are there, with two numbers more a training example.
+    """
+    budget, most = settings.memory_budget - 2 * 8 * model.n, CHUNK_ROWS
     if wanted.covariance and _iterative(model):
         # The other half is the solver's.
         budget, most = budget // 2, CHUNK_ROWS if many else ITERATIVE_CHUNK_ROWS
@@ -319,7 +342,8 @@ def _chunk_rows(model: Model, wanted: Wanted, settings: solvers.Settings, masks:
     rows = budget // (6 * 8 * model.n)
     if rows < 1:
         raise UserError(
-            f"the posterior variance with n = {model.n} takes more than solver.memory_gib, "
+            f"{'the posterior variance' if wanted.covariance else 'a prediction'} with n = {model.n} takes more than "
+            f"solver.memory_gib, "
             f"{settings.memory_budget / 2**30:.1f} GiB: raise it, or choose a smaller --size"
         )
     return min(rows, most)

@@ -1,0 +1,34 @@
+"""The training example that a kernel finds most like another one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def most_alike(
+    cross: np.ndarray, own: np.ndarray, theirs: np.ndarray, without: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The training example with the largest correlation K(x, x') / sqrt(K(x, x) K(x', x')), and this.
+
+    An example whose kernel with itself is zero is like no other one: its correlations are zero.
+
+    Args:
+        cross: (m, n) float64, the kernel between examples and training examples; overwritten.
+        own: (m,) float64, the kernel of each example with itself.
+        theirs: (n,) that of each training example.
+        without: (m,) for each example the place of a training example that is passed over.
+
+    Returns:
+        Places (m,) and correlations (m,); of training examples that are as alike, the first.
+    """
+    cross /= _roots(theirs)
+    cross /= _roots(own)[:, None]
+    rows = np.arange(len(cross))
+    if without is not None:
+        cross[rows, without] = -np.inf
+    places = cross.argmax(axis=1)
+    return places, np.minimum(cross[rows, places], 1.0)  # rounding goes beyond
+
+
+def _roots(variances: np.ndarray) -> np.ndarray:
+    return np.where(variances > 0, np.sqrt(variances), np.inf)
