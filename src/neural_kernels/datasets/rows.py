@@ -64,10 +64,10 @@ def of_parts(data: Path) -> dict[str, dict[str, np.ndarray]]:
     import pandas as pd
 
     gaps = {name: [""] for name in COLUMNS}
-    types = {"part": str, "file": str}
+    types = {"part": "category", "file": "category"}
     table = pd.read_csv(folder.file(FILE), dtype=types, keep_default_na=False, na_values=gaps)
     found = {}
-    for part, rows in table.groupby("part", sort=False):
+    for part, rows in table.groupby("part", sort=False, observed=True):
         known = {name: rows[name] for name in COLUMNS if name in rows and rows[name].notna().all()}
         found[str(part)] = {
             name: values.to_numpy(object if name == "file" else np.int64) for name, values in known.items()

@@ -329,9 +329,9 @@ def _iterative(model: Model) -> bool:
 def _chunk_rows(model: Model, wanted: Wanted, settings: solvers.Settings, masks: int, many: bool) -> int:
     """Inputs in a chunk: as many as the memory holds the kernel rows of a few times.
 
-    Nearest training examples are looked for in the rows that are there, with two numbers more a training example.
+    The share of one input is kept for what is known of each training example, by which the nearest are found and named.
     """
-    budget, most = settings.memory_budget - 2 * 8 * model.n, CHUNK_ROWS
+    budget, most = settings.memory_budget, CHUNK_ROWS
     if wanted.covariance and _iterative(model):
         # The other half is the solver's.
         budget, most = budget // 2, CHUNK_ROWS if many else ITERATIVE_CHUNK_ROWS
@@ -339,7 +339,7 @@ def _chunk_rows(model: Model, wanted: Wanted, settings: solvers.Settings, masks:
         budget -= cholesky.working_bytes(
             model.n, 0, labels_missing=masks > 1 or bool(np.isnan(model.targets).any())
         )
-    rows = budget // (6 * 8 * model.n)
+    rows = budget // (6 * 8 * model.n) - 1
     if rows < 1:
         raise UserError(
             f"{'the posterior variance' if wanted.covariance else 'a prediction'} with n = {model.n} takes more than "
