@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -233,6 +234,32 @@ def test_data_of_a_version_that_wrote_no_rows_names_examples_alone(
     write_json(path, described)
     table = predicted((study, tmp_path / "results"), tmp_path / "a.csv")
     assert list(table.columns[-2:]) == ["nearest_training_example", "nearest_similarity"]
+    # Made anew by this version, they are those of the features.
+    described[sealed_arrays.KEY][known_rows.FILE] = sealed_arrays.record_of_file(
+        results / "tiny/data" / known_rows.FILE
+    )
+    shutil.copy(results / "tiny/data" / known_rows.FILE, path.parent)
+    write_json(path, described)
+    features = tmp_path / "results/tiny/features/scaled/features.json"
+    arrays = {
+        name: record for name, record in described[sealed_arrays.KEY].items() if name != known_rows.FILE
+    }
+    without = checksums.of_bytes(json.dumps(arrays, sort_keys=True).encode())
+    write_json(features, read_json(features) | {"data_checksums": without})
+    table = predicted((study, tmp_path / "results"), tmp_path / "b.csv")
+    assert "nearest_training_row" in table
+
+
+def test_rows_of_other_data_name_nothing(
+    run: tuple[Study, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study, results = run
+    shutil.copytree(results, tmp_path / "results")
+    table = tmp_path / "results/tiny/data/train_y.npy"
+    rewrite(table, np.load(table)[::-1])
+    found = predicted((study, tmp_path / "results"), tmp_path / "a.csv")
+    assert "nearest_training_row" not in found
+    assert "is of other data than the features" in caplog.text
 
 
 def test_a_file_of_inputs_is_not_replaced_by_a_list_of_rows(run: tuple[Study, Path], tmp_path: Path) -> None:

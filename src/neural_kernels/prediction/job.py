@@ -312,12 +312,12 @@ def _variances(kernel: CrossKernel, x: Examples) -> np.ndarray:
 
 
 def _nearest(cross: np.ndarray, own: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As ``likeness.most_alike``; ``cross`` (m, n) is left as it is, and few of its rows are copied at a time."""
+    """As ``likeness.most_alike``, of which few rows are copied at a time."""
     places, likeness = np.empty(len(cross), np.int64), np.empty(len(cross))
     rows = max(1, STRIP_BYTES // (8 * cross.shape[1]))
     for first in range(0, len(cross), rows):
         strip = slice(first, first + rows)
-        places[strip], likeness[strip] = most_alike(cross[strip].astype(np.float64), own[strip], theirs)
+        places[strip], likeness[strip] = most_alike(cross[strip], own[strip], theirs)
     return places, likeness
 
 

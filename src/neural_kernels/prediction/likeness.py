@@ -13,7 +13,7 @@ def most_alike(
     An example whose kernel with itself is zero is like no other one: its correlations are zero.
 
     Args:
-        cross: (m, n) float64, the kernel between examples and training examples; overwritten.
+        cross: (m, n), the kernel between examples and training examples; a copy in float64 is made.
         own: (m,) float64, the kernel of each example with itself.
         theirs: (n,) that of each training example.
         without: (m,) for each example the place of a training example that is passed over.
@@ -21,13 +21,12 @@ def most_alike(
     Returns:
         Places (m,) and correlations (m,); of training examples that are as alike, the first.
     """
-    cross /= _roots(theirs)
-    cross /= _roots(own)[:, None]
-    rows = np.arange(len(cross))
+    alike = cross / _roots(theirs)
+    rows = np.arange(len(alike))
     if without is not None:
-        cross[rows, without] = -np.inf
-    places = cross.argmax(axis=1)
-    return places, np.minimum(cross[rows, places], 1.0)  # rounding goes beyond
+        alike[rows, without] = -np.inf
+    places = alike.argmax(axis=1)
+    return places, np.minimum(alike[rows, places] / _roots(own), 1.0)  # rounding goes beyond
 
 
 def _roots(variances: np.ndarray) -> np.ndarray:

@@ -32,13 +32,13 @@ from neural_kernels.prediction.example_table import LEFT_OUT
 from neural_kernels.prediction.job import CrossKernel, Group, Predicted
 from neural_kernels.prediction.model import Model, load_model
 from neural_kernels.prediction.table import Outputs, Uncertainty
-from neural_kernels.preprocessing.features import preprocess_inputs
+from neural_kernels.preprocessing.features import are_of, preprocess_inputs
 from neural_kernels.solvers import cholesky, inverse
 from neural_kernels.solvers.quadratic_forms import MOST_SOLVED, Forms
 from neural_kernels.stages import test_examples
 from neural_kernels.stages.solve import solver_settings
 from neural_kernels.storage import disk, locks, sealed_parquet
-from neural_kernels.storage.files import write_atomically
+from neural_kernels.storage.files import read_json, write_atomically
 from neural_kernels.study.folders import data_folder, open_features_folder
 from neural_kernels.study.study import Study
 
@@ -122,7 +122,7 @@ def predict_inputs(
     inputs = datasets.read_inputs(
         study.data, path, tuple(model.described["input_shape"]), model.transform.kind
     )
-    training = known_rows.of_parts(data_folder(study, results)).get("train", {})
+    training = _training_rows(model, results)
     settings = solver_settings(study, [model.solution.record.ridge], threads)
     masks = cholesky.tasks_by_mask(~np.isnan(model.targets))
     _check_feasible(model, inputs, wanted, settings, masks)
@@ -177,6 +177,18 @@ def predict_inputs(
         write_atomically(output, partial(predictions_table.write, table, output.suffix))
         prediction_job.close_job(folder)
     log.info("%s: %d predictions by kernel %s and n = %d, %s", output, len(table), kernel_name, model.n, said)
+
+
+def _training_rows(model: Model, results: Path) -> Mapping[str, np.ndarray]:
+    """What is known of each training image (``datasets.rows``); nothing where the data are not the features' own."""
+    data = data_folder(model.study, results)
+    known = known_rows.of_parts(data).get("train", {})
+    if known and not are_of(model.described, read_json(data / "data.json")):
+        log.warning(
+            "%s is of other data than the features: the nearest training examples have no names", data
+        )
+        return {}
+    return known
 
 
 def _largest(targets: np.ndarray) -> np.ndarray:
