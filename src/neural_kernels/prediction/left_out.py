@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from neural_kernels.datasets.pools import is_file
 from neural_kernels.errors import UserError
 from neural_kernels.storage.files import write_atomically
 
@@ -44,9 +45,16 @@ def listed_in(output: Path, inputs: Path) -> Path:
 
 
 def write(path: Path, rows: Sequence[LeftOut]) -> str:
-    """List the rows in ``path``, which is removed where there are none; returns how many there are, in words."""
+    """List the rows in ``path``, where an older list is removed; returns how many there are, in words."""
     if not rows:
-        path.unlink(missing_ok=True)
+        if is_file(path) and _is_list(path):
+            path.unlink()
         return "0 rows left out"
     write_atomically(path, lambda file: file.write(content(rows)))
     return f"{len(rows)} rows left out, listed in {path}"
+
+
+def _is_list(path: Path) -> bool:
+    header = content([])
+    with path.open("rb") as file:
+        return file.read(len(header)) == header
