@@ -207,7 +207,8 @@ def test_a_training_example_is_nearest_to_itself(run: tuple[Study, Path], tmp_pa
     table = predicted(run, tmp_path / "own.csv", X[rows])
     assert table["nearest_training_example"].tolist() == [40, 3]
     assert table["nearest_training_row"].tolist() == rows.tolist()
-    assert table["nearest_similarity"].tolist() == [1.0, 1.0]
+    np.testing.assert_allclose(table["nearest_similarity"], 1.0, rtol=1e-12)
+    assert (table["nearest_similarity"] <= 1).all()
 
 
 @pytest.mark.parametrize("rows", [1, 4, 23])
@@ -220,6 +221,32 @@ def test_the_nearest_does_not_depend_on_chunks_or_strips(
     table = predicted(run, tmp_path / "b.csv")
     np.testing.assert_array_equal(table["nearest_training_row"], whole["nearest_training_row"])
     np.testing.assert_allclose(table["nearest_similarity"], whole["nearest_similarity"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("how", ["missing", "damaged"])
+def test_the_nearest_needs_no_block(
+    run: tuple[Study, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    study, results = run
+    computed, variances = [], prediction_job._variances
+
+    def recorded(kernel: Any, x: Any) -> np.ndarray:
+        computed.append(len(x))
+        return variances(kernel, x)
+
+    monkeypatch.setattr(prediction_job, "_variances", recorded)
+    whole = predicted(run, tmp_path / "a.csv")
+    assert computed == [23]
+    shutil.copytree(results, tmp_path / "results")
+    block = tmp_path / "results/tiny/kernels/FC/train/blocks/1-1.npy"
+    content = bytearray(block.read_bytes())
+    content[-5] ^= 1
+    block.unlink()
+    if how == "damaged":
+        block.write_bytes(content)
+    table = predicted((study, tmp_path / "results"), tmp_path / "b.csv")
+    assert computed == [23, 50, 23]
+    pd.testing.assert_frame_equal(table, whole, rtol=1e-12)
 
 
 def test_data_of_a_version_that_wrote_no_rows_names_examples_alone(

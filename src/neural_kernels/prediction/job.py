@@ -29,7 +29,7 @@ import numpy as np
 
 from neural_kernels import engines
 from neural_kernels.architectures import Architecture
-from neural_kernels.blocks import Grid, KernelStore, declare_store, read_block
+from neural_kernels.blocks import Grid, KernelStore, declare_store, read_block, stored_diagonal
 from neural_kernels.blocks import computation as block_computation
 from neural_kernels.blocks.cross_product import predict
 from neural_kernels.engines import Kind, Precision
@@ -59,6 +59,7 @@ class CrossKernel:
 
     Attributes:
         description: of the training kernel, as in its kernel.json.
+        stored: the training kernel, some blocks of which may be missing.
         train: features of the training examples that were solved with.
         inputs: features of the new inputs.
         inputs_hash: of these features.
@@ -70,6 +71,7 @@ class CrossKernel:
     precision: Precision
     tile: int | None
     description: dict[str, Any]
+    stored: KernelStore
     train: Examples
     inputs: Examples
     inputs_hash: str
@@ -193,7 +195,7 @@ def compute(
     count = len(kernel.inputs)
     chunks = [(first, min(first + rows, count)) for first in range(0, count, rows)]
     left = [chunk for chunk in chunks if not _is_finished(folder, job, kernel, chunk[0], keep)]
-    theirs = _variances(kernel, kernel.train) if left else np.empty(0)
+    theirs = _training_variances(kernel) if left else np.empty(0)
     with progress(total=sum(end - first for first, end in left), description="predicting") as bar:
         for first, end in left:
             _finish(folder, job, kernel, (first, end), coefficients, groups, keep, theirs)
@@ -309,6 +311,13 @@ def _variances(kernel: CrossKernel, x: Examples) -> np.ndarray:
     return engines.variances(
         kernel.architecture, x, kind=kernel.kind, engine=kernel.engine, precision=kernel.precision
     ).astype(np.float64)
+
+
+def _training_variances(kernel: CrossKernel) -> np.ndarray:
+    """k(x, x) of each training example, (n,) float64."""
+    # An engine takes several entries for each, which would cost a few inputs more than themselves.
+    stored = stored_diagonal(kernel.stored, len(kernel.train))
+    return _variances(kernel, kernel.train) if stored is None else stored
 
 
 def _nearest(cross: np.ndarray, own: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

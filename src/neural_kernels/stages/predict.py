@@ -269,6 +269,7 @@ def _cross_kernel(model: Model, results: Path, folder: Path, inputs: Inputs) -> 
         precision=study.precision,
         tile=study.blocks.tile,
         description=model.store.description,
+        stored=model.store,
         train=features.examples("train.npy", (0, model.n))[: model.n],
         inputs=open_examples(path, shape),
         inputs_hash=inputs_hash,
