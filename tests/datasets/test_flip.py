@@ -248,18 +248,18 @@ def test_new_sequences_are_encoded_as_the_table_is(tmp_path: Path, contents_of: 
     rows = ["1,ACDE", "2,ac", "3,AXC", "4,", "5,ACDEF", "6,WYCA"]
     new = write_csv(tmp_path / "new.csv", rows, "id,sequence")
     found = read_own_inputs(table, new)
-    assert found.identifiers["sequence"].tolist() == ["ACDE", "ac", "WYCA"]
+    assert found.identifiers.to_dict("list") == {"id": ["1", "2", "6"], "sequence": ["ACDE", "ac", "WYCA"]}
     assert isinstance(found.examples, np.ndarray)
     assert decoded(found.examples) == ["ACDE", "AC", "WYCA"]
     trained = open_dataset(table).tests["test"]()
     np.testing.assert_array_equal(found.examples[[0, 2]], contents_of(trained)[0])
-    assert [problem.split("new.csv, ")[1] for problem in found.problems] == [
-        f"line 4: the sequence has 'X' at position 2, expected letters of {flip.ALPHABET}",
-        "line 5: the sequence is empty",
-        "line 6: the sequence has 5 letters, expected at most 4",
-    ]
+    assert found.left_out == (
+        (4, f"the sequence has 'X' at position 2, expected letters of {flip.ALPHABET}"),
+        (5, "the sequence is empty"),
+        (6, "the sequence has 5 letters, expected at most 4"),
+    )
     longer = read_own_inputs(table | {"sequence_length": 7}, new)
-    assert (longer.examples.shape, len(longer.problems)) == ((4, 7, LETTERS + 1), 2)
+    assert (longer.examples.shape, len(longer.left_out)) == ((4, 7, LETTERS + 1), 2)
     # With a length of its own, the table need not be there.
     assert len(read_own_inputs({"name": "flip", "path": "gone.csv", "sequence_length": 7}, new).examples) == 4
     with pytest.raises(UserError, match="expected 'sequence' once"):

@@ -105,7 +105,7 @@ def test_summary_describes_the_files(tmp_path: Path, numbered: Path) -> None:
         assert len(load(tmp_path, part)[0]) == count
     assert load(tmp_path, "train")[1].dtype == np.int64
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["data.json", *(f"{part}_{what}.npy" for part in written["parts"] for what in "xy")]
+        ["data.json", "rows.csv", *(f"{part}_{what}.npy" for part in written["parts"] for what in "xy")]
     )
 
 

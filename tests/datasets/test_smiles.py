@@ -177,16 +177,21 @@ def test_inputs_for_predictions_need_no_values(table: Path) -> None:
     new = table.with_name("new.csv")
     new.write_text("smiles,name\nCCO,ethanol\nnothing,x\nc1ccccc1,benzene\n")
     found = read_own_inputs(options(table), new)
-    graphs, identifiers, problems = found.examples, found.identifiers, found.problems
+    graphs, identifiers = found.examples, found.identifiers
     assert isinstance(graphs, Graphs)
     np.testing.assert_array_equal(graphs.nodes, molecules.parse(["CCO", "c1ccccc1"]).graphs.nodes)
     assert identifiers.to_dict("list") == {
         "row": [0, 2], "smiles": ["CCO", "c1ccccc1"], "name": ["ethanol", "benzene"]
     }  # fmt: skip
-    assert len(problems) == 1
-    assert "row 2, 'nothing', is no molecule" in problems[0]
+    ((line, reason),) = found.left_out
+    assert line == 3
+    assert reason.startswith("'nothing' is no molecule to RDKit")
     new.write_text("smiles\nCCO\n")
     assert list(read_own_inputs(options(table), new).identifiers) == ["row", "smiles"]
+    new.write_text("price,row,smiles\n01.50,seven,CCO\n")
+    assert read_own_inputs(options(table), new).identifiers.to_dict("list") == {
+        "price": ["01.50"], "row": ["seven"], "smiles": ["CCO"]
+    }  # fmt: skip
     new.write_text("smiles\nnothing\n")
     with pytest.raises(UserError, match="none of the 1 SMILES in column smiles is a molecule"):
         read_own_inputs(options(table), new)

@@ -106,7 +106,7 @@ def test_preparing_gives_one_permutation_and_unpacks_nothing(tmp_path: Path) -> 
     path = made_up.write_zip(tmp_path / "raw.zip", made_up.files())
     prepare_data(options(path, image_size=32), tmp_path / "out", seed=3)
     assert sorted(file.name for file in tmp_path.rglob("*") if file.is_file()) == sorted(
-        ["raw.zip", "data.json"]
+        ["raw.zip", "data.json", "rows.csv"]
         + [f"{part}_{what}.npy" for part in ("train", "validation", "tiny_imagenet") for what in "xy"]
     )
     order = np.random.default_rng(3).permutation(9)

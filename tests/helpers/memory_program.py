@@ -104,6 +104,7 @@ def cases(what: str) -> dict[str, tuple[dict[str, Any], list[str]]]:
         }
     predict = ["predict", *size, "--inputs", "new.npz", "--output"]
     return {
+        "direct, alone": (direct, [*predict, "plain.parquet"]),
         "direct, variance": (direct, [*predict, "a.parquet", "--variance"]),
         "direct, samples": (direct, [*predict, "b.parquet", "--samples", "3"]),
         "iterative, variance": (iterative, [*predict, "c.parquet", "--variance"]),

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from neural_kernels.datasets.pools import Task
-from neural_kernels.errors import UserError
-from neural_kernels.prediction.table import Uncertainty, build, check_names, outputs_of
+from neural_kernels.prediction.table import Uncertainty, beside, build, outputs_of
 
 MEAN = np.array([[0.4, -0.1], [-0.3, 0.2], [0.0, 0.5]])
 SEQUENCES = pd.DataFrame({"sequence": ["AC", "DE", "FG"]}, index=[4, 7, 9])
@@ -50,9 +49,28 @@ def test_a_single_task_needs_no_name() -> None:
     assert list(table.columns) == ["sequence", "prediction"]
 
 
-def test_a_column_of_the_inputs_with_the_name_of_another_is_refused() -> None:
-    outputs = outputs_of(described("regression", 1))
-    for name, variance, samples in (("prediction", False, 0), ("std", True, 0), ("sample_1", False, 2)):
-        with pytest.raises(UserError, match=f"file: its column '{name}' has the name"):
-            check_names("file", pd.DataFrame({name: [1]}), outputs, variance, samples)
-    check_names("file", pd.DataFrame({"std": [1], "sample_2": [1]}), outputs, False, 2)
+def test_a_large_value_is_looked_for_over_the_best_one_in_its_units() -> None:
+    scaling = {"mean": [10.0, -1.0], "scale": [2.0, 0.5]}
+    outputs = outputs_of(described("regression", 2, ["logP", "pKa"], scaling))
+    uncertainty = Uncertainty(np.full((3, 2), 4.0), np.array([1.0, 9.0]), None)
+    nearest = {"nearest_training_line": np.array([4, 2, 2]), "nearest_similarity": np.array([1.0, 0.5, 0.25])}
+    table = build(
+        SEQUENCES, outputs, MEAN, uncertainty, MEAN[:, :, None], None, np.array([0.4, np.nan]), nearest
+    )
+    # 10.8 is predicted with 4 beside it, and 10.8 is the best: E max(f - best, 0) = 4 / sqrt(2 pi).
+    assert table["expected_improvement_logP"][0] == pytest.approx(4 / np.sqrt(2 * np.pi))
+    np.testing.assert_allclose(table["upper_confidence_bound_logP"], table["prediction_logP"] + 8)
+    assert list(table["rank_logP"]) == [1, 3, 2]
+    assert list(table["rank_pKa"]) == [3, 2, 1]
+    # Nothing was measured of it.
+    assert table["expected_improvement_pKa"].isna().all()
+    assert list(table.columns[-2:]) == list(nearest)
+    assert list(table.columns).index("sample_0_logP") > list(table.columns).index("rank_pKa")
+
+
+def test_a_column_of_the_users_with_the_name_of_another_is_kept_under_a_further_name() -> None:
+    own = pd.DataFrame({"std": ["a"], "prediction": ["b"], "prediction_given": ["c"]}, index=[5])
+    table = beside(own, {"prediction": np.array([1.0]), "rank": np.array([1])})
+    assert table.to_dict("list") == {
+        "std": ["a"], "prediction_given_given": ["b"], "prediction_given": ["c"], "prediction": [1.0], "rank": [1]
+    }  # fmt: skip

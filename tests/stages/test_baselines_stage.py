@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,14 @@ import pytest
 from sklearn.linear_model import Ridge
 from tiny_studies import DIGITS, study_with_blocks
 
+from neural_kernels import sealed_arrays
 from neural_kernels.baselines import methods
 from neural_kernels.errors import UserError
+from neural_kernels.reports.worst_examples import names_of
 from neural_kernels.stages import inputs, job_memory
 from neural_kernels.stages.baselines import fit_baselines
 from neural_kernels.storage import sealed_parquet
+from neural_kernels.storage.files import read_json, write_json
 from neural_kernels.study import folders
 from neural_kernels.study.folders import at
 from neural_kernels.study.study import Study
@@ -90,3 +94,39 @@ def test_sequences_are_named_and_a_study_may_do_without(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"baselines\.examples is 0"):
         fit_baselines(study, results)
     assert inputs.baselines(study) == []
+
+
+def test_others_are_named_by_line_row_or_file(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit", reason="reading SMILES needs the package rdkit")
+    lines = [f"{'C' * (k + 1)}O,{k / 7}" for k in range(60)]
+    (tmp_path / "mine.csv").write_text("\n".join(["smiles,y", *lines]))
+    data: dict[str, Any] = {
+        "name": "smiles",
+        "path": str(tmp_path / "mine.csv"),
+        "split": {"method": "random"},
+    }
+    data |= {"validation_examples": None, "train_examples": 40}
+    config = DIGITS | {"data": data, "training_sizes": {"sizes": [40]}}
+    config["kernels"] = {"FC": {"architecture": {"name": "SimpleGNN"}, "preprocessing": "plain"}}
+    study, results = study_with_blocks(tmp_path, config)
+    fit_baselines(study, results, threads=1)
+    names = read(study, results, folders.NAMES)
+    assert list(names.columns) == ["split", "example", "name"]
+    rows = pd.read_csv(results / "tiny/data/rows.csv")
+    for part in ("train", "test"):
+        own = names[names["split"] == part]
+        assert own["name"].tolist() == [f"line {line}" for line in rows[rows["part"] == part]["line"]]
+    assert names_of(names)("test", 0).startswith("line ")
+
+
+def test_data_without_rows_has_no_names_and_is_not_fitted_again(tmp_path: Path) -> None:
+    study, results = study_with_blocks(tmp_path, DIGITS | {"baselines": {"examples": 20}})
+    path = results / "tiny/data/data.json"
+    described = read_json(path)
+    del described[sealed_arrays.KEY]["rows.csv"]
+    write_json(path, described)
+    fit_baselines(study, results, threads=1)
+    assert not len(read(study, results, folders.NAMES))
+    before = at(results, folders.BASELINES, study="tiny").stat().st_mtime_ns
+    fit_baselines(study, results, threads=1)
+    assert at(results, folders.BASELINES, study="tiny").stat().st_mtime_ns == before

@@ -15,7 +15,7 @@ from neural_kernels import NeuralKernelClassifier, NeuralKernelRegressor
 from neural_kernels.cli import main
 from neural_kernels.datasets.mutations import mutated
 from neural_kernels.reports import fitted_model
-from neural_kernels.stages.fit import Columns, _mutations, expected_improvement
+from neural_kernels.stages.fit import Columns, _mutations
 
 RANDOM = np.random.default_rng(0)
 TABLE = pd.DataFrame(RANDOM.normal(size=(60, 3)), columns=["a", "b", "c"])
@@ -315,9 +315,3 @@ def test_a_model_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     (model / "training.csv").write_text(text.replace("0", "1", 1))
     assert main(["predict", str(model), str(tmp_path / "new.csv")]) == 2
     assert "is not what model.json was fitted on" in capsys.readouterr().err
-
-
-def test_expected_improvement_is_that_of_samples() -> None:
-    drawn = 1.0 + 0.5 * np.random.default_rng(0).standard_normal(10**6)
-    expected = np.maximum(drawn - 1.3, 0).mean()
-    assert expected_improvement(np.array([1.0]), np.array([0.5]), 1.3)[0] == pytest.approx(expected, rel=0.01)

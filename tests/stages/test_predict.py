@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -24,8 +25,11 @@ from file_faults import Killed, killed_after
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from resealing import rewrite
+from scipy.stats import norm
 
+from neural_kernels import sealed_arrays
 from neural_kernels.cli import main
+from neural_kernels.datasets import rows as known_rows
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.pools import Dataset
 from neural_kernels.engines import kernel_matrix
@@ -45,7 +49,8 @@ from neural_kernels.stages.evaluate import evaluate_predictions
 from neural_kernels.stages.kernels import compute_block, declare_kernel
 from neural_kernels.stages.predict import Wanted, predict_inputs
 from neural_kernels.stages.solve import solve
-from neural_kernels.storage.files import read_json
+from neural_kernels.storage import checksums
+from neural_kernels.storage.files import read_json, write_json
 from neural_kernels.study.study import Study, load_study
 
 RANDOM = np.random.default_rng(0)
@@ -146,8 +151,10 @@ def test_mean_variance_and_noise_are_those_of_the_textbook(
     # What was left out is kept of the largest size.
     interval = ["low_95_{}", "high_95_{}"] if n == 50 else []
     each = ["variance_{}", "std_{}", "std_function_{}", "noise_variance_{}", *interval]
+    each += ["expected_improvement_{}", "upper_confidence_bound_{}", "rank_{}"]
     assert list(table.columns) == [
         "row", "prediction_0", "prediction_1", *(name.format(task) for task in (0, 1) for name in each),
+        "nearest_training_example", "nearest_training_row", "nearest_similarity",
     ]  # fmt: skip
     np.testing.assert_array_equal(table["row"], np.arange(23))
     for task in (0, 1):
@@ -158,6 +165,139 @@ def test_mean_variance_and_noise_are_those_of_the_textbook(
         np.testing.assert_allclose(table[f"std_{task}"] ** 2, table[f"variance_{task}"] + noise)
         np.testing.assert_allclose(table[f"noise_variance_{task}"], noise, rtol=1e-8)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new.npy", "out.parquet"]
+
+
+def similarities(run: tuple[Study, Path], n: int, new: np.ndarray) -> np.ndarray:
+    """Correlations (m, n) of the kernel between new inputs and training examples."""
+    study, _ = run
+    train = np.random.default_rng(study.seed).permutation(70)[15:65]
+    mean, std = X[train].mean(axis=0), X[train].std(axis=0)
+    both = (np.concatenate([new, X[train[:n]]]) - mean) / std
+    K = kernel_matrix(study.kernels["FC"].architecture, both, kind="nngp")
+    root = np.sqrt(np.diag(K))
+    return (K / np.outer(root, root))[: len(new), len(new) :]
+
+
+@pytest.mark.parametrize("n", [30, 50])
+def test_what_to_measure_next_follows_from_mean_and_covariance(
+    run: tuple[Study, Path], tmp_path: Path, n: int
+) -> None:
+    table = predicted(run, tmp_path / "out.parquet", size=n, wanted=Wanted(variance=True))
+    train = np.random.default_rng(0).permutation(70)[15:65][:n]
+    for task in (0, 1):
+        mean, covariance, _ = textbook(run, n, task)
+        std, best = np.sqrt(np.diag(covariance)), Y[train, task].max()
+        z = (mean - best) / std
+        expected = (mean - best) * norm.cdf(z) + std * norm.pdf(z)
+        np.testing.assert_allclose(table[f"expected_improvement_{task}"], expected, rtol=1e-5, atol=1e-9)
+        np.testing.assert_allclose(table[f"upper_confidence_bound_{task}"], mean + 2 * std, rtol=1e-7)
+        assert table[f"rank_{task}"].tolist() == [1 + int((mean > own).sum()) for own in mean]
+    alike = similarities(run, n, NEW)
+    np.testing.assert_array_equal(table["nearest_training_example"], alike.argmax(axis=1))
+    np.testing.assert_array_equal(table["nearest_training_row"], train[alike.argmax(axis=1)])
+    np.testing.assert_allclose(table["nearest_similarity"], alike.max(axis=1), rtol=1e-10)
+    alone = predicted(run, tmp_path / "alone.parquet", size=n)
+    near = [column for column in table if str(column).startswith("nearest")]
+    assert list(alone.columns) == ["row", "prediction_0", "prediction_1", *near]
+    pd.testing.assert_frame_equal(alone[near], table[near])
+
+
+def test_a_training_example_is_nearest_to_itself(run: tuple[Study, Path], tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).permutation(70)[15:65][[40, 3]]
+    table = predicted(run, tmp_path / "own.csv", X[rows])
+    assert table["nearest_training_example"].tolist() == [40, 3]
+    assert table["nearest_training_row"].tolist() == rows.tolist()
+    np.testing.assert_allclose(table["nearest_similarity"], 1.0, rtol=1e-12)
+    assert (table["nearest_similarity"] <= 1).all()
+
+
+@pytest.mark.parametrize("rows", [1, 4, 23])
+def test_the_nearest_does_not_depend_on_chunks_or_strips(
+    run: tuple[Study, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    whole = predicted(run, tmp_path / "a.csv")
+    monkeypatch.setattr(predict_stages, "CHUNK_ROWS", rows)
+    monkeypatch.setattr(prediction_job, "STRIP_BYTES", 8 * 50 * 2)
+    table = predicted(run, tmp_path / "b.csv")
+    np.testing.assert_array_equal(table["nearest_training_row"], whole["nearest_training_row"])
+    np.testing.assert_allclose(table["nearest_similarity"], whole["nearest_similarity"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("how", ["missing", "damaged"])
+def test_the_nearest_needs_no_block(
+    run: tuple[Study, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    study, results = run
+    computed, variances = [], prediction_job._variances
+
+    def recorded(kernel: Any, x: Any) -> np.ndarray:
+        computed.append(len(x))
+        return variances(kernel, x)
+
+    monkeypatch.setattr(prediction_job, "_variances", recorded)
+    whole = predicted(run, tmp_path / "a.csv")
+    assert computed == [23]
+    shutil.copytree(results, tmp_path / "results")
+    block = tmp_path / "results/tiny/kernels/FC/train/blocks/1-1.npy"
+    content = bytearray(block.read_bytes())
+    content[-5] ^= 1
+    block.unlink()
+    if how == "damaged":
+        block.write_bytes(content)
+    table = predicted((study, tmp_path / "results"), tmp_path / "b.csv")
+    assert computed == [23, 50, 23]
+    pd.testing.assert_frame_equal(table, whole, rtol=1e-12)
+
+
+def test_data_of_a_version_that_wrote_no_rows_names_examples_alone(
+    run: tuple[Study, Path], tmp_path: Path
+) -> None:
+    study, results = run
+    shutil.copytree(results, tmp_path / "results")
+    path = tmp_path / "results/tiny/data/data.json"
+    described = read_json(path)
+    (path.parent / known_rows.FILE).unlink()
+    del described[sealed_arrays.KEY][known_rows.FILE]
+    write_json(path, described)
+    table = predicted((study, tmp_path / "results"), tmp_path / "a.csv")
+    assert list(table.columns[-2:]) == ["nearest_training_example", "nearest_similarity"]
+    # Made anew by this version, they are those of the features.
+    described[sealed_arrays.KEY][known_rows.FILE] = sealed_arrays.record_of_file(
+        results / "tiny/data" / known_rows.FILE
+    )
+    shutil.copy(results / "tiny/data" / known_rows.FILE, path.parent)
+    write_json(path, described)
+    features = tmp_path / "results/tiny/features/scaled/features.json"
+    arrays = {
+        name: record for name, record in described[sealed_arrays.KEY].items() if name != known_rows.FILE
+    }
+    without = checksums.of_bytes(json.dumps(arrays, sort_keys=True).encode())
+    write_json(features, read_json(features) | {"data_checksums": without})
+    table = predicted((study, tmp_path / "results"), tmp_path / "b.csv")
+    assert "nearest_training_row" in table
+
+
+def test_rows_of_other_data_name_nothing(
+    run: tuple[Study, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study, results = run
+    shutil.copytree(results, tmp_path / "results")
+    table = tmp_path / "results/tiny/data/train_y.npy"
+    rewrite(table, np.load(table)[::-1])
+    found = predicted((study, tmp_path / "results"), tmp_path / "a.csv")
+    assert "nearest_training_row" not in found
+    assert "is of other data than the features" in caplog.text
+
+
+def test_a_file_of_inputs_is_not_replaced_by_a_list_of_rows(run: tuple[Study, Path], tmp_path: Path) -> None:
+    study, results = run
+    path = tmp_path / "a_left_out.csv"
+    path.write_text("x\n1\n")
+    with pytest.raises(
+        UserError, match=r"a_left_out\.csv is where rows would be listed that .*a\.csv leaves out"
+    ):
+        predict_inputs(study, results, "FC", path, tmp_path / "a.csv")
+    assert path.exists()
 
 
 def test_the_amplitude_has_the_largest_marginal_likelihood(run: tuple[Study, Path]) -> None:
@@ -327,6 +467,89 @@ def test_raw_test_images_give_the_predictions_that_were_evaluated(tmp_path: Path
         run, tmp_path / "b.parquet", np.load(results / "tiny/data/train_x.npy"), "CV", wanted=Wanted(True)
     )
     assert own["variance_3"].max() < table["variance_3"].median()
+    assert own["nearest_training_example"].tolist() == [*range(60)]
+    assert "rank_3" not in own  # a large score is no aim
+
+
+def test_a_table_keeps_its_columns_and_lists_what_is_left_out(tmp_path: Path) -> None:
+    letters = ["ACDEFGHIKL"[k % 10] + "ACD"[k % 3] + "AC"[k % 2] for k in range(40)]
+    lines = [f"{text},{k % 7},{'test' if k >= 30 else 'train'}" for k, text in enumerate(letters)]
+    (tmp_path / "mine.csv").write_text("\n".join(["sequence,target,set", *lines]))
+    data = {
+        "name": "flip",
+        "path": str(tmp_path / "mine.csv"),
+        "train_examples": 25,
+        "validation_examples": 5,
+    }
+    config = CONFIG | {"data": data, "training_sizes": {"sizes": [25]}}
+    study, results = make(tmp_path, config)
+    solve_all(study, results)
+    new = tmp_path / "round.csv"
+    trained = pd.read_csv(results / "tiny/data/rows.csv").query("part == 'train'")["line"].iloc[[4, 9]]
+    new.write_text(
+        "id,sequence,prediction,rank_given\n"
+        f"01,{letters[trained.iloc[0] - 2]},old,x\n02,AXA,,\n03,{letters[trained.iloc[1] - 2]},,\n04,AAAA,,\n"
+    )
+    for _ in range(2):
+        predict_inputs(study, results, "FC", new, tmp_path / "out.csv", variance=True, threads=1)
+    table = pd.read_csv(tmp_path / "out.csv", dtype={"id": str})
+    assert list(table.columns[:5]) == ["id", "sequence", "prediction_given", "rank_given", "prediction"]
+    assert table["id"].tolist() == ["01", "03"]
+    assert table["prediction_given"].tolist()[0] == "old"
+    assert table["rank_given"].tolist()[0] == "x"
+    assert set(table["rank"]) == {1, 2}
+    assert [letters[line - 2] for line in table["nearest_training_line"]] == table["sequence"].tolist()
+    assert table["nearest_training_row"].tolist() == [line - 2 for line in table["nearest_training_line"]]
+    left = pd.read_csv(tmp_path / "out_left_out.csv")
+    assert left["line"].tolist() == [3, 5]
+    assert left["reason"].str.contains("'X' at position 2|4 letters, expected at most 3").all()
+    # Of inputs that can all be used none is listed, and no older list is left.
+    new.write_text(f"sequence\n{letters[0]}\n")
+    predict_inputs(study, results, "FC", new, tmp_path / "out.csv", threads=1)
+    assert not (tmp_path / "out_left_out.csv").exists()
+
+
+def test_a_copy_is_known_by_the_row_of_its_image(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 4, 4, 3), np.uint8)
+    y = np.random.default_rng(1).normal(size=30)
+    np.savez(tmp_path / "images.npz", x_train=images, y_train=y, x_test=images[:5], y_test=y[:5])
+    data = {"name": "arrays", "path": str(tmp_path / "images.npz"), "validation_examples": 10}
+    data |= {"train_examples": 20, "augmentation": {"factor": 2}}
+    config = CONFIG | {"data": data, "training_sizes": {"sizes": [40]}, "blocks": {"edge": 20, "tile": 10}}
+    config["kernels"] = {"CV": {"architecture": {"name": "CNNVec", "depth": 1}, "preprocessing": "scaled"}}
+    config["preprocessing"] = {"scaled": {"method": "standardize", "fit_examples": 40}}
+    run = study, results = make(tmp_path, config)
+    solve_all(study, results)
+    train = np.random.default_rng(study.seed).permutation(30)[10:]
+    new = np.concatenate([images[train[[3, 8]]], images[train[[5]], :, ::-1]])
+    table = predicted(run, tmp_path / "a.csv", new, "CV")
+    assert table["nearest_training_example"].tolist() == [3, 8, 25]
+    assert table["nearest_training_row"].tolist() == train[[3, 8, 5]].tolist()
+
+
+def test_labels_have_a_nearest_example_and_no_improvement(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit", reason="reading SMILES needs the package rdkit")
+    lines = [f"{'C' * (k + 1)}O,{k % 2},{(k // 2) % 2 if k % 3 else ''}" for k in range(40)]
+    (tmp_path / "mine.csv").write_text("\n".join(["smiles,a,b", *lines]))
+    data: dict[str, Any] = {
+        "name": "smiles",
+        "path": str(tmp_path / "mine.csv"),
+        "split": {"method": "random"},
+    }
+    data |= {"validation_examples": None, "train_examples": 30}
+    config = CONFIG | {"data": data, "training_sizes": {"sizes": [30]}}
+    config["kernels"] = {"GNN": {"architecture": {"name": "SimpleGNN"}, "preprocessing": "scaled"}}
+    study, results = make(tmp_path, config)
+    solve(study, results, "GNN", 30, threads=1)
+    (tmp_path / "new.csv").write_text("smiles\nCCCO\n")
+    predict_inputs(study, results, "GNN", tmp_path / "new.csv", tmp_path / "a.csv", variance=True, threads=1)
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert not {"rank_a", "expected_improvement_a"} & set(table.columns)
+    near = ["nearest_training_example", "nearest_training_row", "nearest_training_line", "nearest_similarity"]
+    assert list(table.columns[-4:]) == near
+    line = int(table["nearest_training_line"][0])
+    assert table["nearest_training_row"][0] == line - 2
+    assert 0 < table["nearest_similarity"][0] <= 1
 
 
 def test_graphs_are_predicted_like_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +566,7 @@ def test_graphs_are_predicted_like_anything_else(tmp_path: Path, monkeypatch: py
 
     def read(options: Any, path: Path) -> Inputs:
         names = pd.DataFrame({"name": [f"m{k}" for k in range(10)]})
-        return Inputs(str(path), graphs[30:], names, ("row 10: not a molecule",))
+        return Inputs(str(path), graphs[30:], names, ((12, "not a molecule"),))
 
     monkeypatch.setattr(arrays, "open_dataset", load)
     monkeypatch.setattr(inputs, "read_arrays", read)
@@ -356,8 +579,11 @@ def test_graphs_are_predicted_like_anything_else(tmp_path: Path, monkeypatch: py
     solve_all(study, results)
     table = predicted(run, tmp_path / "a.parquet", np.zeros(1), "GNN", wanted=Wanted(True, samples=1))
     assert list(table.columns) == [
-        "name", "prediction", "variance", "std", "std_function", "noise_variance", "low_95", "high_95", "sample_0",
+        "name", "prediction", "variance", "std", "std_function", "noise_variance", "low_95", "high_95",
+        "expected_improvement", "upper_confidence_bound", "rank", "sample_0",
+        "nearest_training_example", "nearest_training_row", "nearest_similarity",
     ]  # fmt: skip
+    assert (tmp_path / "a_left_out.csv").read_text() == "line,reason\n12,not a molecule\n"
     scaling = read_json(results / "tiny/features/scaled/features.json")["target_scaling"]
     f = (table["prediction"] - scaling["mean"][0]) / scaling["scale"][0]
     targets = np.load(results / "tiny/features/scaled/test_targets.npy")
@@ -536,6 +762,23 @@ def test_finished_chunks_of_a_job_are_not_computed_again(
     monkeypatch.setattr(prediction_job, "_finish", recorded)
     pd.testing.assert_frame_equal(finished_by_the_same_command(run, tmp_path / "job"), whole)
     assert computed == [10]
+
+
+def test_chunks_of_a_version_that_kept_less_are_computed_again(
+    run: tuple[Study, Path],
+    whole: pd.DataFrame,
+    half_done: Path,
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(half_done, tmp_path / "job")
+    for path in (tmp_path / "job/a.parquet.partial/chunks").glob("*.json"):
+        facts = read_json(path)
+        with np.load(path.with_suffix(".npz")) as arrays:
+            kept = {name: arrays[name] for name in facts.pop("arrays") if "ne" not in name}
+        np.savez(path.with_suffix(".npz"), allow_pickle=False, **kept)
+        facts["files"][f"{path.stem}.npz"] = checksums.of_file(path.with_suffix(".npz"))
+        write_json(path, facts)
+    pd.testing.assert_frame_equal(finished_by_the_same_command(run, tmp_path / "job"), whole)
 
 
 def test_a_folder_that_was_never_begun_is_used_and_a_foreign_one_is_refused(

@@ -28,7 +28,7 @@ from neural_kernels.blocks.inspection import (
     set_aside_faulty,
 )
 from neural_kernels.blocks.publication import adopt_block, publish_block, write_block
-from neural_kernels.blocks.reading import read_block, read_submatrix
+from neural_kernels.blocks.reading import read_block, read_submatrix, stored_diagonal
 from neural_kernels.blocks.store import KernelStore, declare_store, open_store
 
 __all__ = [
@@ -49,5 +49,6 @@ __all__ = [
     "read_submatrix",
     "seal_block",
     "set_aside_faulty",
+    "stored_diagonal",
     "write_block",
 ]

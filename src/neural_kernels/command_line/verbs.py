@@ -219,7 +219,11 @@ FOR_PEOPLE = (
                 help="table to write, .csv or .parquet; of a model, default: <inputs>_predictions.csv",
             ),
             _option("--size", type=options.positive, help="training size n; default: the kernel's largest"),
-            _option("--variance", action="store_true", help="add posterior variances"),
+            _option(
+                "--variance",
+                action="store_true",
+                help="add posterior variances and, of a regression, what they say of which input to measure next",
+            ),
             _option(
                 "--samples",
                 type=whole(0, options.MOST_SAMPLES),

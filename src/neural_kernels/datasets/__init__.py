@@ -128,8 +128,11 @@ def stored_bytes(options: DataOptions) -> int:
     """Bytes of what ``prepare_data`` will write; of graphs about, by their typical size."""
     study = _open(options)
     example = math.prod(TYPICAL_NODES if length is None else length for length in study.train.input_shape)
+    from neural_kernels.datasets import rows
+
     labels = 8 * (1 if study.dataset.task == "classification" else study.dataset.outputs)
-    return sum(study.summary.parts.values()) * (example * np.dtype(study.train.dtype).itemsize + labels)
+    each = example * np.dtype(study.train.dtype).itemsize + labels + rows.BYTES
+    return sum(study.summary.parts.values()) * each
 
 
 def examine_data(options: DataOptions, seed: int) -> np.ndarray:
@@ -171,6 +174,8 @@ def prepare_data(options: DataOptions, directory: Path, seed: int) -> None:
     With ``augmentation`` the training images are followed by their copies, factor by factor in the same order
     (``datasets.augmentation``), and ``train_copies.npy``, uint8 (n,), says which of ``copies`` in data.json
     each is. Validation and test sets are held out before, and are never augmented.
+
+    ``rows.csv`` says which row of the user's files each example is (``datasets.rows``).
 
     Raises:
         UserError: as ``check_data``, and what only the content tells: NaN or infinite features, labels out
@@ -362,19 +367,25 @@ def _test_size(test: str, entry: TestSet, pool: Pool) -> int:
 
 def _write_parts(study: _Study, directory: Path, seed: int) -> dict[str, Any]:
     """Write every part; returns what the summary says of each file (``sealed_arrays``)."""
+    from neural_kernels.datasets import rows
     from neural_kernels.datasets.writing import write_parts
 
     parts = study.summary.parts
     train, held_out = _training_rows(study, seed)
     selections = {"train": train}
     records: dict[str, Any] = {}
+    known = {"train": study.train.rows(train)}
     if study.validation is None:
         selections["validation"] = held_out
+        known["validation"] = study.train.rows(held_out)
     else:
         own_order = np.random.default_rng([seed, 1]).permutation(study.validation.count)
         own = {"validation": own_order[: parts["validation"]]}
+        known["validation"] = study.validation.rows(own["validation"])
         records |= write_parts(study.dataset, study.validation, own, directory)
     records |= write_parts(study.dataset, study.train, selections, directory, study.augmentation, seed)
     for name, pool in study.tests.items():
         records |= write_parts(study.dataset, pool, {name: np.arange(parts[name])}, directory)
-    return records
+        known[name] = pool.rows(np.arange(parts[name]))
+    rows.write(directory / rows.FILE, known)
+    return records | {rows.FILE: sealed_arrays.record_of_file(directory / rows.FILE)}

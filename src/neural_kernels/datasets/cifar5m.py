@@ -70,7 +70,12 @@ def _pool(folder: Path, parts: Sequence[int]) -> Pool:
             for row, images in npz.rows(x, pools.CHUNK_ROWS):
                 yield Chunk(start + row, images, labels[row : row + len(images)], str(x.path), row)
 
-    return Pool(str(folder), starts[-1], IMAGE_SHAPE, np.dtype(np.uint8), chunks)
+    def known(places: np.ndarray) -> dict[str, np.ndarray]:
+        part = np.searchsorted(starts, places, side="right") - 1
+        names = np.array([x.path.name for x, _ in members], dtype=object)
+        return {"file": names[part], "row": places - np.array(starts)[part]}
+
+    return Pool(str(folder), starts[-1], IMAGE_SHAPE, np.dtype(np.uint8), chunks, known)
 
 
 def _find(folder: Path, part: int) -> Path:

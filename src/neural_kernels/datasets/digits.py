@@ -39,8 +39,8 @@ def open_dataset(options: Options) -> Dataset:
     order = np.random.default_rng(_HELD_OUT_SEED).permutation(len(images))
     test, train = order[:held_out], order[held_out:]
     return Dataset(
-        train=in_memory(SOURCE, images[train], y[train]),
-        tests={"digits": partial(in_memory, SOURCE, images[test], y[test])},
+        train=in_memory(SOURCE, images[train], y[train], train),
+        tests={"digits": partial(in_memory, SOURCE, images[test], y[test], test)},
         task="classification",
         outputs=10,
         class_names=tuple("0123456789"),

@@ -10,6 +10,7 @@ the positions beyond the sequence's end.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from pydantic import AfterValidator, Field
 from neural_kernels.datasets.csv_files import numbered_rows, open_csv, parse_number
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.options import DataOptions
-from neural_kernels.datasets.pools import LARGEST_EXAMPLE, Chunk, Dataset, Pool
+from neural_kernels.datasets.pools import LARGEST_EXAMPLE, Chunk, Dataset, Pool, known_by
 from neural_kernels.errors import UserError
 from neural_kernels.sections import WHOLE, Name, NotEmpty, Text
 from neural_kernels.sections import Path as PathText
@@ -84,10 +85,15 @@ class Options(DataOptions):
 
 @dataclass
 class _Rows:
-    """The rows of one part: codes of each sequence, a byte a letter, and the values (outputs) of each."""
+    """The rows of one part: codes of each sequence, a byte a letter, the values (outputs) of each, and where it is.
+
+    ``rows`` are places in the table, from 0, ``lines`` the lines on which they end.
+    """
 
     codes: list[bytes] = field(default_factory=list)
     values: list[tuple[float, ...]] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
 
 
 def open_dataset(options: Options) -> Dataset:
@@ -119,8 +125,8 @@ def open_dataset(options: Options) -> Dataset:
 def read_inputs(options: Options, path: Path) -> Inputs:
     """The sequences in the column ``sequence`` of a CSV, one-hot as those of the data set, to predict.
 
-    Other columns are passed over. A row whose sequence has an unknown letter, or is longer than the data set's
-    positions, is named among the problems.
+    All columns are kept beside them, as text. A row whose sequence has an unknown letter, or is longer than the data
+    set's positions, is left out.
 
     Args:
         options: the ``data`` section of a study; its table is read for the longest sequence where
@@ -134,7 +140,7 @@ def read_inputs(options: Options, path: Path) -> Inputs:
     alphabet = options.letters
     encode = encoder(alphabet)
     length = options.sequence_length or _longest(options)
-    codes, sequences, problems = [], [], []
+    codes, kept, left_out = [], [], []
     with open_csv(path) as (source, text):
         header, rows = numbered_rows(source, text, required=("sequence",))
         at = header.index("sequence")
@@ -145,12 +151,12 @@ def read_inputs(options: Options, path: Path) -> Inputs:
                 if len(code) > length:
                     raise ValueError(f"has {len(code)} letters, expected at most {length}")
             except ValueError as error:
-                problems.append(f"{source}, line {line}: the sequence {error}")
+                left_out.append((line, f"the sequence {error}"))
                 continue
             codes.append(code)
-            sequences.append(sequence)
+            kept.append(row)
     examples = one_hot(codes, length, len(alphabet))
-    return Inputs(source, examples, pd.DataFrame({"sequence": sequences}, dtype=str), tuple(problems))
+    return Inputs(source, examples, pd.DataFrame(kept, columns=header, dtype=str), tuple(left_out))
 
 
 def one_hot(codes: Sequence[bytes], length: int, letters: int) -> np.ndarray:
@@ -232,7 +238,7 @@ def _read(options: Options) -> tuple[str, dict[str, _Rows]]:
         sequence_at, set_at = header.index("sequence"), header.index("set")
         targets_at = [header.index(name) for name in targets]
         validation_at = header.index("validation") if "validation" in header else None
-        for line, row in rows:
+        for place, (line, row) in enumerate(rows):
             part = row[set_at].strip()
             if not part:
                 continue
@@ -256,6 +262,8 @@ def _read(options: Options) -> tuple[str, dict[str, _Rows]]:
                 _number(source, line, name, row[at]) for name, at in zip(targets, targets_at, strict=True)
             )
             parts[part].values.append(values)
+            parts[part].rows.append(place)
+            parts[part].lines.append(line)
     return source, parts
 
 
@@ -277,7 +285,8 @@ def _number(source: str, line: int, column: str, text: str) -> float:
 
 def _shuffled(rows: _Rows) -> _Rows:
     order = np.random.default_rng(0).permutation(len(rows.codes))
-    return _Rows([rows.codes[k] for k in order], [rows.values[k] for k in order])
+    columns = (rows.codes, rows.values, rows.rows, rows.lines)
+    return _Rows(*([column[k] for k in order] for column in columns))
 
 
 def _pool(source: str, rows: _Rows, length: int, letters: int) -> Pool:
@@ -289,4 +298,5 @@ def _pool(source: str, rows: _Rows, length: int, letters: int) -> Pool:
             x = one_hot(rows.codes[start : start + step], length, letters)
             yield Chunk(start, x, values[start : start + step], source, start)
 
-    return Pool(source, len(rows.codes), (length, letters + 1), np.dtype(np.uint8), chunks)
+    known = partial(known_by, row=np.array(rows.rows, np.int64), line=np.array(rows.lines, np.int64))
+    return Pool(source, len(rows.codes), (length, letters + 1), np.dtype(np.uint8), chunks, known)

@@ -30,16 +30,16 @@ class Inputs:
         source: of the examples, for messages.
         examples: (n, *input_shape), of the kind of dtype of the training examples and possibly memory-mapped,
             or n ``Graphs``.
-        identifiers: a row for each example, and the columns that the table of predictions begins with: what
-            the user knows the example by, as its sequence, its SMILES or its row in the file.
-        problems: a sentence for each row of the file that no example could be made of. Such rows have no
-            example and no identifier; the sentences are shown.
+        identifiers: a row for each example, and the columns that the table of predictions begins with: those of the
+            user's table, or the row in the file.
+        left_out: the line of each row that no example could be made of, and why. Such rows have no example and no
+            identifier.
     """
 
     source: str
     examples: Examples
     identifiers: pd.DataFrame
-    problems: tuple[str, ...] = ()
+    left_out: tuple[tuple[int, str], ...] = ()
 
 
 Reader = Callable[[Any, Path], Inputs]

@@ -95,4 +95,4 @@ def read_inputs(options: Options, path: Path) -> NoReturn:
 
 
 def _pool(path: Path, rows: np.ndarray, y: np.ndarray, first: int, end: int) -> Pool:
-    return in_memory(str(path), rows[first:end], y[first:end])
+    return in_memory(str(path), rows[first:end], y[first:end], np.arange(first, end))

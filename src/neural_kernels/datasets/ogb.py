@@ -16,7 +16,7 @@ from pydantic import Field
 
 from neural_kernels.datasets import atoms, multitask, number_tables
 from neural_kernels.datasets.options import DataOptions
-from neural_kernels.datasets.pools import Chunk, Dataset, Pool, is_folder, require_file
+from neural_kernels.datasets.pools import Chunk, Dataset, Pool, is_folder, known_by, require_file
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Graphs
 from neural_kernels.sections import Path as PathText
@@ -67,20 +67,23 @@ def open_dataset(options: Options) -> Dataset:
     )
 
 
-def graph_pool(source: str, graphs: Any, labels: np.ndarray, rows: np.ndarray) -> Pool:
+def graph_pool(source: str, graphs: Any, labels: np.ndarray, rows: np.ndarray, **known: np.ndarray) -> Pool:
     """The molecules ``rows`` of all those that ``graphs()`` reads.
 
     Args:
         graphs: a function that returns ``Graphs`` whose nodes are ``atoms.encode``'s channels.
         labels: (molecules, tasks) float64.
         rows: (m,) integers.
+        known: columns of all molecules for ``Pool.known``; their places where there are none.
     """
 
     def chunks() -> Iterator[Chunk]:
         yield Chunk(0, graphs()[rows], labels[rows], source, 0)
 
     input_shape: tuple[Any, ...] = (None, atoms.CHANNELS)
-    return Pool(source, len(rows), input_shape, np.dtype(np.uint8), chunks)
+    columns = {name: values[rows] for name, values in known.items()} or {"row": rows}
+    chosen = partial(known_by, **columns)
+    return Pool(source, len(rows), input_shape, np.dtype(np.uint8), chunks, chosen)
 
 
 def read_split(folder: Path, count: int) -> dict[str, np.ndarray]:

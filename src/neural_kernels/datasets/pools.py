@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,7 +52,8 @@ class Pool:
 
     ``chunks`` reads them from the files; chunks may come in any order, each example once, and only one is
     in memory at a time (of graphs, all are). ``input_shape`` is of one example, channels last; that of graphs
-    is (None, features), as of ``Graphs.shape``.
+    is (None, features), as of ``Graphs.shape``. ``known`` goes from places (m,) in the pool to what the user knows
+    these examples by, some of ``rows.COLUMNS``; None where the place is the row in the source.
     """
 
     source: str
@@ -59,6 +61,11 @@ class Pool:
     input_shape: tuple[int, ...]
     dtype: np.dtype
     chunks: Callable[[], Iterator[Chunk]]
+    known: Callable[[np.ndarray], Mapping[str, np.ndarray]] | None = None
+
+    def rows(self, places: np.ndarray) -> Mapping[str, np.ndarray]:
+        """``known``, or the places as rows."""
+        return {"row": places} if self.known is None else self.known(places)
 
 
 @dataclass(frozen=True)
@@ -79,15 +86,25 @@ class Dataset:
     in_order: bool = False
 
 
-def in_memory(source: str, x: Examples, y: np.ndarray) -> Pool:
-    """A pool of arrays or graphs that are already in memory or memory-mapped."""
+def in_memory(source: str, x: Examples, y: np.ndarray, rows: np.ndarray | None = None) -> Pool:
+    """A pool of arrays or graphs that are already in memory or memory-mapped.
+
+    Args:
+        rows: (n,) of the source, which they are; None where they are all of its rows.
+    """
 
     def chunks() -> Iterator[Chunk]:
         for start in range(0, len(x), CHUNK_ROWS):
             stop = start + CHUNK_ROWS
             yield Chunk(start, x[start:stop], y[start:stop], source, start)
 
-    return Pool(source, len(x), x.shape[1:], x.dtype, chunks)
+    known = None if rows is None else partial(known_by, row=rows)
+    return Pool(source, len(x), x.shape[1:], x.dtype, chunks, known)
+
+
+def known_by(places: np.ndarray, **columns: np.ndarray) -> dict[str, np.ndarray]:
+    """For ``Pool.known``: columns of all examples of a pool at these places."""
+    return {name: values[places] for name, values in columns.items()}
 
 
 def joined(first: Pool, second: Pool) -> Pool:
@@ -98,7 +115,15 @@ def joined(first: Pool, second: Pool) -> Pool:
         for chunk in second.chunks():
             yield replace(chunk, start=first.count + chunk.start)
 
-    return replace(first, count=first.count + second.count, chunks=chunks)
+    def known(places: np.ndarray) -> dict[str, np.ndarray]:
+        early = places < first.count
+        ours, theirs = first.rows(places[early]), second.rows(places[~early] - first.count)
+        columns = {name: np.empty(len(places), values.dtype) for name, values in ours.items()}
+        for name, values in columns.items():
+            values[early], values[~early] = ours[name], theirs[name]
+        return columns
+
+    return replace(first, count=first.count + second.count, chunks=chunks, known=known)
 
 
 # ----------------------------------------------------------------------------- checks at the door

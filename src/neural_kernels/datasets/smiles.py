@@ -12,12 +12,12 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from neural_kernels.datasets import multitask, ogb
+from neural_kernels.datasets import multitask, ogb, user_tables
 from neural_kernels.datasets.csv_files import numbered_rows, open_csv, parse_number
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.molecule_splits import SplitSettings, split_rows
@@ -68,13 +68,16 @@ class Options(DataOptions):
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of a CSV file: ``smiles`` (n,), ``values`` (n, tasks) float64, ``parts`` (n,) or None."""
+    """Columns of a CSV file: ``smiles`` (n,), ``values`` (n, tasks) float64, ``parts`` (n,) or None; ``lines`` (n,)
+    int64, where each row ends.
+    """
 
     path: Path
     smiles: tuple[str, ...]
     tasks: tuple[str, ...]
     values: np.ndarray
     parts: tuple[str, ...] | None
+    lines: np.ndarray
 
 
 def open_dataset(options: Options) -> Dataset:
@@ -94,7 +97,9 @@ def open_dataset(options: Options) -> Dataset:
     splits = split_rows(settings, path, rows, molecules.scaffolds, table.parts, len(table.smiles))
     labels = table.values[rows]
     pools = {
-        part: ogb.graph_pool(str(path), lambda: molecules.graphs, labels, places)
+        part: ogb.graph_pool(
+            str(path), lambda: molecules.graphs, labels, places, row=rows, line=table.lines[rows]
+        )
         for part, places in splits.items()
     }
     return Dataset(
@@ -114,8 +119,8 @@ def read_inputs(options: Options, path: Path) -> Inputs:
         options: the ``data`` section of a study's config; the column is its ``smiles_column``, or smiles.
 
     Returns:
-        The molecules; a row for each with its row in the table, from 0, its SMILES and, where the table has that
-        column too, its identifier; and a sentence for each row that is no molecule to RDKit.
+        The molecules; for each its row in the table, from 0, where the table has no column ``row`` itself, and all
+        columns of the table as text; and the rows that are no molecules to RDKit.
 
     Raises:
         UserError: no such file or column, none of its rows is a molecule, or RDKit is not installed.
@@ -123,23 +128,23 @@ def read_inputs(options: Options, path: Path) -> Inputs:
     import pandas as pd
 
     require_file(path, ORIGIN)
-    name, identity = options.smiles_column or SMILES, options.id_column
-    table = read_table(path, name, [], None, identity, optional=True)
-    found = _parsed(table.smiles, False)
+    name = options.smiles_column or SMILES
+    table = user_tables.read(path)
+    smiles = tuple(table.texts(name))
+    found = _parsed(smiles, False)
     if not len(found.rows):
-        raise UserError(
-            f"{path}: none of the {len(table.smiles)} SMILES in column {name} is a molecule to RDKit"
+        raise UserError(f"{path}: none of the {len(smiles)} SMILES in column {name} is a molecule to RDKit")
+    own = pd.DataFrame([table.rows[row] for row in found.rows], columns=table.header, dtype=str)
+    if "row" not in own:
+        own.insert(0, "row", found.rows)
+    left_out = tuple(
+        (
+            table.lines[row],
+            f"{smiles[row][:200]!r} is no molecule to RDKit, or longer than {LONGEST_SMILES:,} characters",
         )
-    columns: dict[str, Any] = {"row": found.rows, name: [table.smiles[row] for row in found.rows]}
-    if table.parts is not None and identity is not None:
-        columns[identity] = [table.parts[row] for row in found.rows]
-    missing = np.setdiff1d(np.arange(len(table.smiles)), found.rows)
-    problems = tuple(
-        f"{path}: row {row + 1}, {table.smiles[row][:200]!r}, is no molecule to RDKit, or longer than "
-        f"{LONGEST_SMILES:,} characters"
-        for row in missing
+        for row in np.setdiff1d(np.arange(len(smiles)), found.rows)
     )
-    return Inputs(str(path), found.graphs, pd.DataFrame(columns), problems)
+    return Inputs(str(path), found.graphs, own, left_out)
 
 
 def read_table(
@@ -148,7 +153,6 @@ def read_table(
     tasks: Sequence[str] | None,
     identity: str | None,
     part: str | None,
-    optional: bool = False,
 ) -> Table:
     """The columns of ``path`` by name.
 
@@ -157,14 +161,12 @@ def read_table(
         tasks: the columns of values, all that have no other use where None.
         identity: a column that is not read.
         part: a further column of text: which part of the split a row is of.
-        optional: the column ``part`` may be missing.
 
     Raises:
         UserError: a damaged file, an unknown column, or a value that is not a decimal number.
     """
     with open_csv(path) as (source, text):
         header, rows = numbered_rows(source, text, required=())
-        part = None if optional and part not in header else part
         for name in filter(None, (smiles, identity, part, *(tasks or ()))):
             if name not in header:
                 raise UserError(f"{path}: found no column {name!r}, expected one of {', '.join(header)}")
@@ -192,26 +194,24 @@ def _table(
 ) -> Table:
     smiles_at, tasks_at = header.index(smiles), [header.index(name) for name in tasks]
     part_at = None if part is None else header.index(part)
-    numbers, values = _Numbers(), array("d")
+    numbers, values, lines = _Numbers(), array("d"), array("q")
     found: list[str] = []
     parts: list[str] = []
-    for _, row in rows:
+    for line, row in rows:
         fields = [row[at] for at in tasks_at]
         try:
             values.extend(map(numbers.__getitem__, fields))
         except ValueError:
             raise _no_number(path, len(found), tasks, fields) from None
         found.append(row[smiles_at].strip())
+        lines.append(line)
         if part_at is not None:
             parts.append(row[part_at].strip())
     if not found:
         raise UserError(f"{path}: found no rows, expected at least one")
-    table = (
-        np.frombuffer(values, np.float64).reshape(len(found), len(tasks))
-        if tasks
-        else np.empty((len(found), 0))
-    )
-    return Table(path, tuple(found), tuple(tasks), table, None if part is None else tuple(parts))
+    table = np.frombuffer(values, np.float64).reshape(len(found), len(tasks))
+    named = None if part is None else tuple(parts)
+    return Table(path, tuple(found), tuple(tasks), table, named, np.array(lines, np.int64))
 
 
 class _Numbers(dict[str, float]):

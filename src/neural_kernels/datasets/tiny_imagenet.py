@@ -26,7 +26,7 @@ from pydantic import Field
 
 from neural_kernels.datasets.file_tree import FileTree, open_tree
 from neural_kernels.datasets.options import DataOptions
-from neural_kernels.datasets.pools import Chunk, Dataset, Pool
+from neural_kernels.datasets.pools import Chunk, Dataset, Pool, known_by
 from neural_kernels.errors import UserError
 from neural_kernels.machine.threads import thread_count
 from neural_kernels.sections import WHOLE
@@ -88,7 +88,8 @@ def _pool(tree: FileTree, files: Sequence[str], labels: np.ndarray, size: int) -
                 x = downsized(np.stack(list(images)), size)
                 yield Chunk(start, x, labels[start : start + len(x)], tree.source, start)
 
-    return Pool(tree.source, len(files), (size, size, 3), np.dtype(np.uint8), chunks)
+    known = partial(known_by, file=np.array(files, dtype=object))
+    return Pool(tree.source, len(files), (size, size, 3), np.dtype(np.uint8), chunks, known)
 
 
 # ----------------------------------------------------------------------------- names and labels

@@ -41,6 +41,7 @@ from neural_kernels.estimators.training import (
 from neural_kernels.estimators.weights import By
 from neural_kernels.graphs import Examples
 from neural_kernels.prediction import posterior
+from neural_kernels.prediction.likeness import most_alike
 from neural_kernels.solvers.criteria import VALIDATION, Criterion
 from neural_kernels.solvers.solution import Record
 
@@ -346,13 +347,9 @@ class NeuralKernelModel(BaseEstimator):  # type: ignore[misc]
         own, theirs = self.features_.variances(x), self.features_.variances(self._x)
         places, correlations = np.empty(len(x), np.intp), np.empty(len(x))
         for chunk, cross in self._cross(x):
-            alike = cross / np.sqrt(theirs) / np.sqrt(own[chunk])[:, None]
-            rows = np.arange(len(alike))
-            if without is not None:
-                alike[rows, without[chunk]] = -np.inf
-            best = alike.argmax(axis=1)
-            places[chunk] = self._order[best]
-            correlations[chunk] = np.minimum(alike[rows, best], 1.0)  # rounding goes beyond
+            passed = None if without is None else without[chunk]
+            found, correlations[chunk] = most_alike(cross, own[chunk], theirs, passed)
+            places[chunk] = self._order[found]
         return places, correlations
 
     def _ready(self) -> Training:

@@ -7,7 +7,8 @@ a kill; the folder is removed once the output is there:
     inputs.npy              features of the new inputs, written anew by every run
     known.json, space/      where variances come from a Krylov space (``many_variances``)
     chunks/<first>/         store of one block, a chunk's inputs against the training examples; tile by tile
-    chunks/<first>.npz      mean and explained variance of the chunk, whose block is then deleted
+    chunks/<first>.npz      mean, explained variance and nearest training examples of the chunk, whose block is then
+                            deleted
     chunks/<first>.json     says that the chunk is finished, of which job it is, and the checksums of its files
     chunks/<first>/solved-<group>.npy, own/     where samples are drawn: (K + shift I)^-1 times the chunk's rows,
                                                 and the kernel among the new inputs
@@ -28,13 +29,14 @@ import numpy as np
 
 from neural_kernels import engines
 from neural_kernels.architectures import Architecture
-from neural_kernels.blocks import Grid, KernelStore, declare_store, read_block
+from neural_kernels.blocks import Grid, KernelStore, declare_store, read_block, stored_diagonal
 from neural_kernels.blocks import computation as block_computation
 from neural_kernels.blocks.cross_product import predict
 from neural_kernels.engines import Kind, Precision
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples
 from neural_kernels.prediction import posterior
+from neural_kernels.prediction.likeness import most_alike
 from neural_kernels.progress import progress
 from neural_kernels.solvers.quadratic_forms import Forms
 from neural_kernels.storage import checksums
@@ -57,6 +59,7 @@ class CrossKernel:
 
     Attributes:
         description: of the training kernel, as in its kernel.json.
+        stored: the training kernel, some blocks of which may be missing.
         train: features of the training examples that were solved with.
         inputs: features of the new inputs.
         inputs_hash: of these features.
@@ -68,6 +71,7 @@ class CrossKernel:
     precision: Precision
     tile: int | None
     description: dict[str, Any]
+    stored: KernelStore
     train: Examples
     inputs: Examples
     inputs_hash: str
@@ -94,10 +98,12 @@ class Predicted:
 
     Attributes:
         mean: (m, C) posterior mean.
-        prior: (m,) k(x, x), or empty where no variance was asked for.
+        prior: (m,) k(x, x).
         explained: (m, groups), see ``posterior.explained``; as many groups as were given.
         least, most: (m, groups), between which it lies for 95 % of the inputs where it comes from ``Group.forms``.
         residuals: (m,) relative residual of an input's iterative solve, 0 where it is direct or there was none.
+        nearest: (m,) place of the training example that the kernel finds most alike.
+        likeness: (m,) their correlation.
     """
 
     mean: np.ndarray
@@ -106,9 +112,14 @@ class Predicted:
     least: np.ndarray
     most: np.ndarray
     residuals: np.ndarray
+    nearest: np.ndarray
+    likeness: np.ndarray
 
 
 PREDICTED = tuple(field.name for field in fields(Predicted))
+
+STRIP_BYTES = 2**26
+"""Of kernel rows in float64 in which the nearest training examples are looked for at a time, or one row."""
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
@@ -184,9 +195,10 @@ def compute(
     count = len(kernel.inputs)
     chunks = [(first, min(first + rows, count)) for first in range(0, count, rows)]
     left = [chunk for chunk in chunks if not _is_finished(folder, job, kernel, chunk[0], keep)]
+    theirs = _training_variances(kernel) if left else np.empty(0)
     with progress(total=sum(end - first for first, end in left), description="predicting") as bar:
         for first, end in left:
-            _finish(folder, job, kernel, (first, end), coefficients, groups, keep)
+            _finish(folder, job, kernel, (first, end), coefficients, groups, keep, theirs)
             bar.update(end - first)
     parts = [_load(folder, first) for first, _ in chunks]
     return Predicted(*(np.concatenate(values) for values in zip(*parts, strict=True)))
@@ -251,8 +263,9 @@ def _finish(
     coefficients: np.ndarray,
     groups: Sequence[Group],
     keep: bool,
+    theirs: np.ndarray,
 ) -> None:
-    """Compute one chunk; write its .npz and, last, its .json."""
+    """Compute one chunk; write its .npz and, last, its .json. ``theirs``: k(x, x) of the training examples."""
     first, end = chunk
     _record_path(folder, first).unlink(missing_ok=True)
     files = [_chunk_path(folder, first)]
@@ -261,16 +274,11 @@ def _finish(
     (mean,) = predict(store, end - first, [(0, len(coefficients))], [coefficients])
     value, least, most = np.zeros((3, end - first, len(groups)))
     residuals = np.zeros(end - first)
-    prior = np.empty(0)
+    prior = _variances(kernel, kernel.inputs[first:end])
+    cross = read_block(store, 0, 0)
+    nearest, likeness = _nearest(cross, prior, theirs)
     if groups:
-        cross = read_block(store, 0, 0).astype(np.float64, copy=False)
-        prior = engines.variances(
-            kernel.architecture,
-            kernel.inputs[first:end],
-            kind=kernel.kind,
-            engine=kernel.engine,
-            precision=kernel.precision,
-        ).astype(np.float64)
+        cross = cross.astype(np.float64, copy=False)
         for number, group in enumerate(groups):
             if not group.known.any():
                 continue
@@ -289,12 +297,37 @@ def _finish(
                 files.append(_solved_path(folder, first, number))
                 write_npy(files[-1], solved)
     arrays = {"mean": mean, "prior": prior, "explained": value, "least": least, "most": most}
-    arrays |= {"residuals": residuals}
+    arrays |= {"residuals": residuals, "nearest": nearest, "likeness": likeness}
     write_atomically(files[0], lambda file: np.savez(file, allow_pickle=False, **arrays))
     sums = {str(path.relative_to(folder / "chunks")): checksums.of_file(path) for path in files}
-    write_json(_record_path(folder, first), {"job": job, "inputs": kernel.inputs_hash, "files": sums})
+    facts = {"job": job, "inputs": kernel.inputs_hash, "arrays": list(PREDICTED), "files": sums}
+    write_json(_record_path(folder, first), facts)
     if not keep:
         shutil.rmtree(store.directory)
+
+
+def _variances(kernel: CrossKernel, x: Examples) -> np.ndarray:
+    """k(x, x) of each example, (m,) float64."""
+    return engines.variances(
+        kernel.architecture, x, kind=kernel.kind, engine=kernel.engine, precision=kernel.precision
+    ).astype(np.float64)
+
+
+def _training_variances(kernel: CrossKernel) -> np.ndarray:
+    """k(x, x) of each training example, (n,) float64."""
+    # An engine takes several entries for each, which would cost a few inputs more than themselves.
+    stored = stored_diagonal(kernel.stored, len(kernel.train))
+    return _variances(kernel, kernel.train) if stored is None else stored
+
+
+def _nearest(cross: np.ndarray, own: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As ``likeness.most_alike``, of which few rows are copied at a time."""
+    places, likeness = np.empty(len(cross), np.int64), np.empty(len(cross))
+    rows = max(1, STRIP_BYTES // (8 * cross.shape[1]))
+    for first in range(0, len(cross), rows):
+        strip = slice(first, first + rows)
+        places[strip], likeness[strip] = most_alike(cross[strip], own[strip], theirs)
+    return places, likeness
 
 
 def _is_finished(folder: Path, job: str, kernel: CrossKernel, first: int, keep: bool) -> bool:
@@ -302,6 +335,8 @@ def _is_finished(folder: Path, job: str, kernel: CrossKernel, first: int, keep: 
     chunks = folder / "chunks"
     facts = read_json_if_sound(_record_path(folder, first))
     if facts is None or (facts["job"], facts["inputs"]) != (job, kernel.inputs_hash):
+        return False
+    if facts.get("arrays") != list(PREDICTED):  # of another version, which kept less
         return False
     for name, checksum in facts["files"].items():
         if not (chunks / name).exists() or checksums.of_file(chunks / name) != checksum:

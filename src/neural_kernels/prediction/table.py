@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from neural_kernels.errors import UserError
+from neural_kernels.prediction import choosing
 
 CLASS, RESIDUAL = "class", "variance_residual"
 LOW, HIGH = "low_95", "high_95"
@@ -76,6 +76,8 @@ def build(
     uncertainty: Uncertainty | None = None,
     samples: np.ndarray | None = None,
     reach: np.ndarray | None = None,
+    best: np.ndarray | None = None,
+    nearest: Mapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """The table.
 
@@ -84,12 +86,15 @@ def build(
         mean: (m, C) posterior mean in the units of the targets.
         samples: (m, C, S) functions drawn from the posterior.
         reach: (C,) standard deviations of a new measurement that an interval of 95 % reaches; None where not known.
+        best: (C,) largest training value, in the units of the targets; None where a large one is no aim.
+        nearest: columns (m,) on the nearest training example, which the table ends with.
 
     Returns:
-        The columns of ``identifiers``; ``prediction``, or ``class`` and a ``score`` for each class; ``variance``
-        of the function and its root ``std_function``, ``noise_variance``, and ``std``, what a new measurement is
-        expected within; ``low_95`` and ``high_95`` where ``reach`` is known; ``variance_least`` and
-        ``variance_most`` where there are bounds; ``sample_0`` and so on.
+        The columns of ``identifiers``, as ``beside`` has them; ``prediction``, or ``class`` and a ``score`` for each
+        class; ``variance`` of the function and its root ``std_function``, ``noise_variance``, and ``std``, what a new
+        measurement is expected within; ``low_95`` and ``high_95`` where ``reach`` is known; ``variance_least`` and
+        ``variance_most`` where there are bounds; ``choosing.COLUMNS`` where ``best`` is given; ``sample_0`` and so on;
+        those of ``nearest``.
         Where there are several outputs, their names follow, as in ``prediction_solubility``.
     """
     columns: dict[str, Any] = {}
@@ -115,6 +120,11 @@ def build(
                 columns[outputs.column(HIGH, k)] = centre + half
             for what, bound in zip((LEAST, MOST), uncertainty.bounds or (), strict=False):
                 columns[outputs.column(what, k)] = bound[:, k] * outputs.scale[k] ** 2
+            if best is not None:
+                largest = float(outputs.mean[k] + outputs.scale[k] * best[k])
+                own = columns[outputs.column(outputs.predicted, k)]
+                chosen = choosing.columns(own, np.sqrt(variance), largest)
+                columns |= {outputs.column(what, k): column for what, column in chosen.items()}
         if uncertainty.residuals is not None:
             columns[RESIDUAL] = uncertainty.residuals
     if samples is not None:
@@ -122,28 +132,25 @@ def build(
             for s in range(samples.shape[2]):
                 values = outputs.mean[k] + outputs.scale[k] * samples[:, k, s]
                 columns[outputs.column(f"sample_{s}", k)] = values
-    return pd.concat([identifiers.reset_index(drop=True), pd.DataFrame(columns)], axis=1)
+    return beside(identifiers, columns | dict(nearest or {}))
 
 
-def check_names(
-    source: str, identifiers: pd.DataFrame, outputs: Outputs, variance: bool, samples: int
-) -> None:
-    """Refuse inputs with a column that the table of predictions has itself.
+def beside(own: pd.DataFrame, found: Mapping[str, Any]) -> pd.DataFrame:
+    """The user's columns, then those that were found; one of the user's that has the name of such is ``<name>_given``.
 
-    Raises:
-        UserError: the column is named.
+    Args:
+        own: m rows.
+        found: (m,) by name.
     """
-    whats = [outputs.predicted]
-    whats += ["variance", "std", "std_function", "noise_variance", LOW, HIGH, LEAST, MOST] if variance else []
-    whats += [f"sample_{s}" for s in range(samples)]
-    own = {outputs.column(what, k) for what in whats for k in range(len(outputs.names))}
-    own |= {CLASS} if outputs.classes else set()
-    own |= {RESIDUAL} if variance else set()
-    for name in map(str, identifiers.columns):
-        if name in own:
-            raise UserError(
-                f"{source}: its column {name!r} has the name of a column of predictions, expected another name"
-            )
+    taken = {*map(str, own.columns), *found}
+    renamed = {}
+    for name in filter(found.__contains__, own.columns):
+        other = f"{name}_given"
+        while other in taken:
+            other += "_given"
+        taken.add(other)
+        renamed[name] = other
+    return pd.concat([own.rename(columns=renamed).reset_index(drop=True), pd.DataFrame(found)], axis=1)
 
 
 def write(table: pd.DataFrame, suffix: str, file: BinaryIO) -> None:

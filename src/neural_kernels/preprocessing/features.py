@@ -19,6 +19,7 @@ import numpy as np
 
 from neural_kernels import sealed_arrays
 from neural_kernels.datasets.horizontal_flips import followed_by_flips
+from neural_kernels.datasets.rows import FILE as ROWS
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, Graphs, is_graphs, structure_files, write_structure
 from neural_kernels.machine.threads import blas_threads, each_alone
@@ -83,6 +84,13 @@ def _is_of(described: Mapping[str, Any], options: Preprocessing, data: Mapping[s
     return described["preprocessing"] == options.plain() and described["data_checksums"] == _data_checksums(
         data
     )
+
+
+def are_of(described: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Whether features.json says that it was made from the data of this data.json, with or without ``rows.csv``."""
+    arrays = {name: record for name, record in data[sealed_arrays.KEY].items() if name != ROWS}
+    both = (data, {sealed_arrays.KEY: arrays})
+    return described.get("data_checksums") in [_data_checksums(summary) for summary in both]
 
 
 def _data_checksums(data: Mapping[str, Any]) -> str:

@@ -47,7 +47,7 @@ class Shown:
         preferred: the kernel whose worst predictions are listed.
         others: the same rows of simple methods, with a column ``method``; None where there are none.
         trained: training examples of these.
-        names: of sequences, split, example, name and mutations; None where there are none.
+        names: split, example, name and, of sequences, mutations; None where there are none.
     """
 
     examples: Mapping[str, pd.DataFrame]
@@ -123,7 +123,9 @@ def _mutations(case: Case, shown: Shown) -> np.ndarray | None:
     """Of each example of a case, (m,); None where they are no sequences, or kernels were tested on different ones."""
     tables = [*case.kernels.values(), *case.others.values()]
     places = tables[0]["example"].to_numpy(int)
-    if shown.names is None or any(not np.array_equal(places, rows["example"]) for rows in tables[1:]):
+    if shown.names is None or "mutations" not in shown.names:
+        return None
+    if any(not np.array_equal(places, rows["example"]) for rows in tables[1:]):
         return None
     own = shown.names[shown.names["split"] == case.split].set_index("example")["mutations"]
     return None if not set(places) <= set(own.index) else own.loc[places].to_numpy(int)

@@ -50,7 +50,7 @@ class Tested:
         examples: of the largest n of each kernel (``prediction.example_table``).
         classes: their names, in a classification.
         others: the same rows of simple methods, with a column ``method``.
-        names: of sequences, what they are called and their numbers of mutations (``stages.baselines``).
+        names: what examples are called and, of sequences, their numbers of mutations (``stages.baselines``).
     """
 
     examples: Mapping[str, pd.DataFrame] = field(default_factory=dict)

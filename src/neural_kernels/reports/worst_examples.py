@@ -85,7 +85,8 @@ def worst_table(
         [[row[column] for column in kept] for row in cells],
         numbers=frozenset(place for place, column in enumerate(kept) if column in numbers),
         notes=(
-            "Likeness: the correlation that the kernel gives both. Examples are counted from 0 within their set.",
+            "Likeness: the correlation that the kernel gives both. Examples of a set and rows of a file are counted "
+            "from 0, lines from 1.",
         ),
     )
 

@@ -2,7 +2,7 @@
 
 <study>/baselines.parquet            a row a method, part and metric, as the tidy table has them of kernels
 <study>/baseline_examples.parquet    what each method predicts for each test example
-<study>/names.parquet                of sequences, what each example is called and how many positions it differs in
+<study>/names.parquet                what each example is called, and of sequences how many positions it differs in
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from neural_kernels import sealed_arrays
 from neural_kernels.baselines import methods
 from neural_kernels.blocks import fingerprints
 from neural_kernels.datasets import flip, variants
+from neural_kernels.datasets import rows as known_rows
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Examples, is_graphs
 from neural_kernels.machine.threads import thread_limit
@@ -33,6 +34,9 @@ from neural_kernels.study.folders import at, data_folder, open_features_folder
 from neural_kernels.study.study import Study
 
 log = logging.getLogger(__name__)
+
+MOST_NAMED = 1_000_000
+"""Examples beyond which reports call them by their places."""
 
 MOST_OUTPUTS = 256
 """Tasks beyond which each would be fitted for hours where labels are missing."""
@@ -63,6 +67,9 @@ def _fit(study: Study, results: Path, path: Path, threads: int) -> None:
     }
     inputs = [data.summary[sealed_arrays.KEY][f"{part}_x.npy"] for part in ("train", *parts)]
     facts = ["baselines", count, parts, task, described["target_scaling"], inputs]
+    if known_rows.FILE in data.names():
+        # Others, of a version that wrote no rows, have the fingerprint that they had.
+        facts.append(data.summary[sealed_arrays.KEY][known_rows.FILE])
     problem = fingerprints.problem(facts, targets, *(array for pair in truth.values() for array in pair))
     examples_path = at(results, folders.BASELINE_EXAMPLES, study=study.name)
     names_path = at(results, folders.NAMES, study=study.name)
@@ -94,7 +101,11 @@ def _fit(study: Study, results: Path, path: Path, threads: int) -> None:
                 found = example_table.rows(part, prediction, truth[part][1], described)
                 rows.append(found.assign(method=fitted.name))
     largest = max(study.training_sizes(kernel)[-1] for kernel in study.kernels)
-    names = _names(study, data, {"train": min(largest, study.images)} | parts) if kind == "letters" else []
+    sizes = {"train": min(largest, study.images)} | parts
+    if kind == "letters":
+        names = _names(study, data, sizes)
+    else:
+        names = _rows(data_folder(study, results), sizes) if sum(sizes.values()) <= MOST_NAMED else []
     unnamed = pd.DataFrame(columns=["split", "example", "name", "mutations"])
     sealed_parquet.write(names_path, pd.concat(names, ignore_index=True) if names else unnamed, problem)
     empty = pd.DataFrame(columns=["method", "split", "example", "output", "predicted", "measured"])
@@ -117,6 +128,16 @@ def _names(study: Study, data: SealedFolder, sizes: Mapping[str, int]) -> list[p
             "mutations": variants.differences(x, reference),
         }
         tables.append(pd.DataFrame(found))
+    return tables
+
+
+def _rows(data: Path, sizes: Mapping[str, int]) -> list[pd.DataFrame]:
+    """Names of other examples, by their places in the user's files; none where these are not known."""
+    known = known_rows.of_parts(data)
+    tables = []
+    for part in filter(known.__contains__, sizes):
+        names = known_rows.names(known[part])[: sizes[part]]
+        tables.append(pd.DataFrame({"split": part, "example": np.arange(len(names)), "name": names}))
     return tables
 
 

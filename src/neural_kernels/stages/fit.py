@@ -36,7 +36,8 @@ from neural_kernels.estimators import NeuralKernelClassifier, NeuralKernelRegres
 from neural_kernels.estimators.defaults import terms_for
 from neural_kernels.estimators.examples import Encoding
 from neural_kernels.machine.threads import thread_limit
-from neural_kernels.prediction.table import write as write_table
+from neural_kernels.prediction import choosing, left_out
+from neural_kernels.prediction import table as predictions_table
 from neural_kernels.stages.fit_folds import (
     cross_validate,
     fold_labels,
@@ -54,8 +55,6 @@ MODEL, TRAINING, STORE, LEFT_OUT, REPORT, FOLDS, BY_ROW = (
 SUFFIXES = (".csv", ".parquet")
 FEWEST = 20
 """Rows without which there is nothing to judge: a conformal interval of 95 % takes so many."""
-BOUND = 2.0
-"""Standard deviations of the function that the upper confidence bound is above the prediction."""
 LONGEST_NAME = 40
 """Letters of a sequence that it is called by."""
 MOST_DRAWN = 5000
@@ -153,7 +152,7 @@ def fit_table(
     part = _part(table, usable)
     if output is None:
         assert config is not None
-        _say_what_is_left_out(table, reasons)
+        left_out.say(path, reasons)
         from neural_kernels.stages import fit_study
 
         x = _inputs(part, columns)
@@ -172,10 +171,8 @@ def fit_table(
     with locks.alone(output / "lock", str(output)):
         _begin(output, record)
         write_atomically(output / TRAINING, lambda file: file.write(training))
-        rows = [[table.lines[row], reason] for row, reason in reasons]
-        left = _written([["line", "reason"], *rows])
-        write_atomically(output / LEFT_OUT, lambda file: file.write(left))
-        _say_what_is_left_out(table, reasons)
+        write_atomically(output / LEFT_OUT, lambda file: file.write(left_out.content(reasons)))
+        left_out.say(path, reasons)
         with thread_limit(threads):
             x, y = _inputs(part, columns), _values(part, columns)
             with one_sentence():
@@ -250,6 +247,7 @@ def predict_table(
             f"{output} is a folder, the table of inputs or in the folder of the model, expected another place for the "
             "predictions"
         )
+    listed = left_out.listed_in(output, path)
     table = user_tables.read(path)
     training, known = user_tables.read(folder / TRAINING), None
     if columns.inputs == "strings":
@@ -257,7 +255,7 @@ def predict_table(
     usable, reasons = _usable(table, columns, targets=False, known=known)
     if not usable:
         raise UserError(f"{path}: none of its {len(table.rows)} rows can be used; the first: {reasons[0][1]}")
-    _say_what_is_left_out(table, reasons)
+    left_out.say(path, reasons)
     with thread_limit(threads):
         part = _part(table, usable)
         own = pd.DataFrame(part.rows, columns=part.header, dtype=str)
@@ -266,17 +264,10 @@ def predict_table(
                 _inputs(training, columns), _values(training, columns)
             )
             found = _predictions(model, _inputs(part, columns), columns, seed, training.lines)
-    clash = sorted(set(own.columns) & set(found))
-    own = own.rename(columns={name: f"{name}_given" for name in clash})
-    result = pd.concat([own, pd.DataFrame(found)], axis=1)
-    write_atomically(output, lambda file: write_table(result, output.suffix, file))
-    listed = output.with_name(f"{output.stem}_left_out.csv")
-    listed.unlink(missing_ok=True)
-    if not reasons:
-        return f"{output}: {len(result)} predictions, 0 rows left out"
-    content = _written([["line", "reason"], *([table.lines[row], reason] for row, reason in reasons)])
-    write_atomically(listed, lambda file: file.write(content))
-    return f"{output}: {len(result)} predictions, {len(reasons)} rows left out, listed in {listed}"
+    result = predictions_table.beside(own, found)
+    said = left_out.write(listed, reasons)
+    write_atomically(output, lambda file: predictions_table.write(result, output.suffix, file))
+    return f"{output}: {len(result)} predictions, {said}"
 
 
 @contextlib.contextmanager
@@ -393,11 +384,6 @@ def _say_what_is_seen(table: UserTable, seen: Sequence[str], others: Sequence[st
             )
 
 
-def _say_what_is_left_out(table: UserTable, reasons: Sequence[tuple[int, str]]) -> None:
-    for row, reason in reasons:
-        log.warning("%s, line %d is left out: %s", table.path, table.lines[row], reason)
-
-
 def _are_classes(table: UserTable, targets: Sequence[str]) -> bool:
     """Whether targets are classes: texts, or 0 and 1 alone.
 
@@ -423,8 +409,8 @@ def _usable(
     targets: bool = True,
     known: Encoding | None = None,
     folds: str | None = None,
-) -> tuple[list[int], list[tuple[int, str]]]:
-    """Rows that can be used, and why the others cannot.
+) -> tuple[list[int], list[left_out.LeftOut]]:
+    """Rows that can be used, and the lines of the others with the reason.
 
     Args:
         known: of the sequences that were trained on, which others have to be like.
@@ -465,7 +451,7 @@ def _usable(
                 elif known is not None and (strange := set(text.upper()) - set(known.letters)):
                     reasons.setdefault(row, f"it has {min(strange)!r}, a letter that was not trained on")
     usable = [row for row in range(len(table.rows)) if row not in reasons]
-    return usable, sorted(reasons.items())
+    return usable, [(table.lines[row], reason) for row, reason in sorted(reasons.items())]
 
 
 def _part(table: UserTable, rows: Sequence[int]) -> UserTable:
@@ -590,23 +576,13 @@ def _predictions(
             one = [array if array.ndim == 1 else array[:, k] for array in (mean, std, function, low, high)]
             keys = ("prediction", "std", "std_function", "low_95", "high_95")
             found |= {f"{key}{suffix}": array for key, array in zip(keys, one, strict=True)}
-            found[f"expected_improvement{suffix}"] = expected_improvement(one[0], one[2], float(best[k]))
-            found[f"upper_confidence_bound{suffix}"] = one[0] + BOUND * one[2]
-            found[f"rank{suffix}"] = np.argsort(np.argsort(-one[0], kind="stable"), kind="stable") + 1
+            chosen = choosing.columns(one[0], one[2], float(best[k]))
+            found |= {f"{key}{suffix}": column for key, column in chosen.items()}
             if drawn is not None:
                 found[f"thompson{suffix}"] = drawn[..., 0] if drawn.ndim == 2 else drawn[:, k, 0]
     places, similarity = model.nearest(x)
     found["nearest_training_line"], found["nearest_similarity"] = np.array(lines)[places], similarity
     return found
-
-
-def expected_improvement(mean: np.ndarray, std: np.ndarray, best: float) -> np.ndarray:
-    """E max(f - best, 0) of a normal f, (m,) (Jones, Schonlau, Welch 1998)."""
-    from scipy.stats import norm
-
-    std = np.maximum(std, 1e-300)
-    z = (mean - best) / std
-    return np.asarray((mean - best) * norm.cdf(z) + std * norm.pdf(z))
 
 
 def _written(rows: Sequence[Sequence[Any]]) -> bytes:

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from neural_kernels import blocks, datasets, solvers
+from neural_kernels.datasets import rows as known_rows
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES, open_examples
@@ -25,20 +26,20 @@ from neural_kernels.machine.threads import blas_threads, thread_limit
 from neural_kernels.metrics.calibration import conformal_quantile
 from neural_kernels.planning import costs as planning
 from neural_kernels.prediction import job as prediction_job
-from neural_kernels.prediction import many_variances, posterior
+from neural_kernels.prediction import left_out, many_variances, posterior
 from neural_kernels.prediction import table as predictions_table
 from neural_kernels.prediction.example_table import LEFT_OUT
 from neural_kernels.prediction.job import CrossKernel, Group, Predicted
 from neural_kernels.prediction.model import Model, load_model
 from neural_kernels.prediction.table import Outputs, Uncertainty
-from neural_kernels.preprocessing.features import preprocess_inputs
+from neural_kernels.preprocessing.features import are_of, preprocess_inputs
 from neural_kernels.solvers import cholesky, inverse
 from neural_kernels.solvers.quadratic_forms import MOST_SOLVED, Forms
 from neural_kernels.stages import test_examples
 from neural_kernels.stages.solve import solver_settings
 from neural_kernels.storage import disk, locks, sealed_parquet
-from neural_kernels.storage.files import write_atomically
-from neural_kernels.study.folders import open_features_folder
+from neural_kernels.storage.files import read_json, write_atomically
+from neural_kernels.study.folders import data_folder, open_features_folder
 from neural_kernels.study.study import Study
 
 log = logging.getLogger(__name__)
@@ -115,17 +116,17 @@ def predict_inputs(
         raise UserError(
             f"{output} is a folder or the file of inputs, expected another place for the predictions"
         )
+    listed = left_out.listed_in(output, path)
     model = load_model(study, results, kernel_name, size)
     outputs = predictions_table.outputs_of(model.described)
     inputs = datasets.read_inputs(
         study.data, path, tuple(model.described["input_shape"]), model.transform.kind
     )
-    predictions_table.check_names(inputs.source, inputs.identifiers, outputs, wanted.variance, wanted.samples)
+    training = _training_rows(model, results)
     settings = solver_settings(study, [model.solution.record.ridge], threads)
     masks = cholesky.tasks_by_mask(~np.isnan(model.targets))
     _check_feasible(model, inputs, wanted, settings, masks)
-    for problem in inputs.problems:
-        log.warning("%s", problem)
+    left_out.say(inputs.source, inputs.left_out)
     if not model.solution.record.converged:
         record = model.solution.record
         log.warning(
@@ -169,10 +170,40 @@ def predict_inputs(
             uncertainty if wanted.variance else None,
             drawn,
             _reach(model, results, outputs) if wanted.variance else None,
+            _largest(model.targets) if model.described["task"] == "regression" else None,
+            _named(predicted, training),
         )
+        said = left_out.write(listed, inputs.left_out)
         write_atomically(output, partial(predictions_table.write, table, output.suffix))
         prediction_job.close_job(folder)
-    log.info("%s: %d predictions by kernel %s and n = %d", output, len(table), kernel_name, model.n)
+    log.info("%s: %d predictions by kernel %s and n = %d, %s", output, len(table), kernel_name, model.n, said)
+
+
+def _training_rows(model: Model, results: Path) -> Mapping[str, np.ndarray]:
+    """What is known of each training image (``datasets.rows``); nothing where the data are not the features' own."""
+    data = data_folder(model.study, results)
+    known = known_rows.of_parts(data).get("train", {})
+    if known and not are_of(model.described, read_json(data / "data.json")):
+        log.warning(
+            "%s is of other data than the features: the nearest training examples have no names", data
+        )
+        return {}
+    return known
+
+
+def _largest(targets: np.ndarray) -> np.ndarray:
+    """The largest target of each task, (C,); NaN of one without any."""
+    largest = np.where(np.isnan(targets), -np.inf, targets).max(axis=0)
+    return np.where(np.isfinite(largest), largest, np.nan)
+
+
+def _named(predicted: Predicted, training: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns on the nearest training examples: place in ``train_x.npy``, what is known of each image, correlation."""
+    found = {"nearest_training_example": predicted.nearest}
+    for what, known in training.items():
+        # Copies follow the images, factor by factor.
+        found[f"nearest_training_{what}"] = known[predicted.nearest % len(known)]
+    return found | {"nearest_similarity": predicted.likeness}
 
 
 def _mark(path: Path) -> tuple[int, int] | None:
@@ -238,6 +269,7 @@ def _cross_kernel(model: Model, results: Path, folder: Path, inputs: Inputs) -> 
         precision=study.precision,
         tile=study.blocks.tile,
         description=model.store.description,
+        stored=model.store,
         train=features.examples("train.npy", (0, model.n))[: model.n],
         inputs=open_examples(path, shape),
         inputs_hash=inputs_hash,
@@ -295,7 +327,8 @@ def _check_disk(
     kept = count if wanted.samples else min(rows, count)
     kernel_rows = kept * model.n * (model.store.dtype.itemsize + 8 * groups * (wanted.samples > 0))
     own = count**2 // 2 * model.store.dtype.itemsize if wanted.samples else 0
-    table = 8 * count * outputs * (1 + 2 * wanted.variance + wanted.samples)
+    given = int(inputs.identifiers.memory_usage(index=False, deep=True).sum())
+    table = 8 * count * (outputs * (1 + 11 * wanted.variance + wanted.samples) + 4) + given
     there = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
     space = inverse.bytes_of_space(model.n) if many else 0
     needed = 8 * count * example + kernel_rows + own + space + 2 * table - there
@@ -307,7 +340,10 @@ def _iterative(model: Model) -> bool:
 
 
 def _chunk_rows(model: Model, wanted: Wanted, settings: solvers.Settings, masks: int, many: bool) -> int:
-    """Inputs in a chunk: as many as the memory holds the kernel rows of a few times."""
+    """Inputs in a chunk: as many as the memory holds the kernel rows of a few times.
+
+    The share of one input is kept for what is known of each training example, by which the nearest are found and named.
+    """
     budget, most = settings.memory_budget, CHUNK_ROWS
     if wanted.covariance and _iterative(model):
         # The other half is the solver's.
@@ -316,10 +352,11 @@ def _chunk_rows(model: Model, wanted: Wanted, settings: solvers.Settings, masks:
         budget -= cholesky.working_bytes(
             model.n, 0, labels_missing=masks > 1 or bool(np.isnan(model.targets).any())
         )
-    rows = budget // (6 * 8 * model.n)
+    rows = budget // (6 * 8 * model.n) - 1
     if rows < 1:
         raise UserError(
-            f"the posterior variance with n = {model.n} takes more than solver.memory_gib, "
+            f"{'the posterior variance' if wanted.covariance else 'a prediction'} with n = {model.n} takes more than "
+            f"solver.memory_gib, "
             f"{settings.memory_budget / 2**30:.1f} GiB: raise it, or choose a smaller --size"
         )
     return min(rows, most)

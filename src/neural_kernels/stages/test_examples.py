@@ -22,6 +22,7 @@ from neural_kernels.graphs import Examples
 from neural_kernels.metrics.table import VALIDATION
 from neural_kernels.prediction import example_table, posterior
 from neural_kernels.prediction.example_table import LEFT_OUT
+from neural_kernels.prediction.likeness import most_alike
 from neural_kernels.solvers import Solution, inverse
 from neural_kernels.solvers.cholesky import solve_cholesky, tasks_by_mask
 from neural_kernels.solvers.criteria import InverseFacts, leave_one_out_predictions
@@ -141,18 +142,15 @@ def _nearest(
     compared = {part: x for part, x in tests.items() if len(x) * n <= MOST_COMPARED}
     if not compared:
         return {}
-    theirs = np.sqrt(_variances(study, kernel, examples("train")))
+    theirs = _variances(study, kernel, examples("train"))
     found = {}
     for part, x in compared.items():
-        own, places = np.sqrt(_variances(study, kernel, x)), np.empty(len(x), np.intp)
+        own, places = _variances(study, kernel, x), np.empty(len(x), np.intp)
         likeness = np.empty(len(x))
         for first in range(0, len(x), ROWS):
             last = min(first + ROWS, len(x))
-            alike = blocks.read_submatrix(stores[part], (first, last), (0, n), np.float64)
-            alike /= theirs
-            alike /= own[first:last, None]
-            places[first:last] = alike.argmax(axis=1)
-            likeness[first:last] = np.minimum(alike.max(axis=1), 1.0)  # rounding goes beyond
+            cross = blocks.read_submatrix(stores[part], (first, last), (0, n), np.float64)
+            places[first:last], likeness[first:last] = most_alike(cross, own[first:last], theirs)
         found[part] = places, likeness
     return found
 

@@ -25,6 +25,10 @@ def of_bytes(data: Any) -> str:
     return xxh3_64_hexdigest(data)
 
 
+_PIECE_BYTES = 2**20
+"""Of a file that are in memory at a time."""
+
+
 def of_file(path: Path) -> str:
     """Checksum of a whole file.
 
@@ -33,7 +37,7 @@ def of_file(path: Path) -> str:
     """
     digest = xxh3_64()
     with path.open("rb", buffering=0) as file:
-        while piece := file.read(STRIP_BYTES):
+        while piece := file.read(_PIECE_BYTES):
             digest.update(piece)
     return digest.hexdigest()
 
