@@ -37,7 +37,7 @@ takes at n = 4,096 and 8,192 (docs/performance.md)."""
 PIVOT = 4e-4
 """Seconds of a pivot of a factor beside its arithmetic."""
 
-ABOUT, PATIENCE = 1.2, 0.5
+ABOUT, PATIENCE = 1.1, 0.5
 """As fast as the fastest is what is expected to take at most so many times its seconds, or so many seconds more: the
 model is no better than that, and passes are what is dear once the disk is slower than it was when it was timed."""
 

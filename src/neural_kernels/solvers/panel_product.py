@@ -26,7 +26,7 @@ INTERFACE = 1
 # which for a handful of vectors costs more than the product.
 SMALL_PRODUCT = 10**6
 TILE_ROWS = 64
-MANY_VECTORS = 16
+MANY_VECTORS = 28
 MANY_VECTORS_ROWS = 256
 
 

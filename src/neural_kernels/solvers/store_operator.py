@@ -35,8 +35,8 @@ T = TypeVar("T")
 
 # Threads that wait for the disk while others compute.
 READERS = 2
-# By which a pass is measured: the line through both says what it takes without vectors, and what each adds.
-FEW_VECTORS, MANY_VECTORS = 16, 64
+# Of the product that is timed: about as many vectors as random columns, and rows of a panel.
+MANY_VECTORS, TIMED_ROWS = 64, 256
 
 
 class StoreOperator:
@@ -137,41 +137,38 @@ class StoreOperator:
         return sample
 
     def measured_cost(self) -> PassCost:
-        """What a pass costs this process, from a few of its panels."""
+        """What a pass costs this process, from a few of its panels: reading and checking them, then products alone."""
         streamed = [k for k in range(len(self._panels)) if k not in self._kept]
         few = streamed[:: max(1, len(streamed) // (2 * self._workers))][: 2 * self._workers]
-        begun = time.perf_counter()
+        begun, used = time.perf_counter(), time.process_time()
         for _ in self._in_order(lambda panel, entries: None, few):
             pass
-        reading = time.perf_counter() - begun
-        some = few or list(range(min(len(self._panels), self._threads)))
-        widest = max(panel.width for panel in self._panels)
-
-        def seconds(vectors: int) -> float:
-            across = np.ones((vectors, widest))
-
-            def product(panel: Panel, entries: np.ndarray) -> None:
-                with self._computing:
-                    panel_product(entries, across[:, : entries.shape[1]], np.ones((panel.height, vectors)))
-
-            def once() -> float:
-                begun = time.perf_counter()
-                for _ in self._in_order(product, some):
-                    pass
-                return time.perf_counter() - begun
-
-            return min(once() for _ in range(3))
-
-        few_vectors, many_vectors = seconds(FEW_VECTORS), seconds(MANY_VECTORS)
-        # Where nothing is read, or nothing but noise lies between them, all of it is of the vectors.
-        vector = (many_vectors - few_vectors) / (MANY_VECTORS - FEW_VECTORS)
-        vector = vector if few and vector > 0 else many_vectors / MANY_VECTORS
-        sizes = [panel.height * panel.width for panel in self._panels]
-        share = sum(sizes) / sum(sizes[k] for k in some)
+        # While it waits for the disk, a thread uses no processor.
+        reading, busy = time.perf_counter() - begun, (time.process_time() - used) / self._threads
         read = sum(self._panels[k].stored_bytes for k in few)
         all_of_them = self.streamed_bytes / read if read else 0.0
-        busy = max(0.0, few_vectors - FEW_VECTORS * vector)
-        return PassCost(reading * all_of_them, vector * share, busy * all_of_them)
+        return PassCost(reading * all_of_them, self._seconds_a_vector(), min(busy, reading) * all_of_them)
+
+    def _seconds_a_vector(self) -> float:
+        """Of a product with as many as random columns are, entries in memory."""
+        panel = max(self._panels, key=lambda panel: panel.height * panel.width)
+        shape = min(panel.height, TIMED_ROWS), panel.width
+        entries, across = np.ones(shape), np.ones((MANY_VECTORS, panel.width))
+        down = np.ones((shape[0], MANY_VECTORS))
+
+        def product(_: int) -> None:
+            with self._computing:
+                panel_product(entries, across, down)
+
+        def once() -> float:
+            begun = time.perf_counter()
+            list(self._pool.map(product, range(self._threads)))
+            return time.perf_counter() - begun
+
+        with blas_threads(1):
+            fastest = min(once() for _ in range(3))
+        entries_of_all = sum(panel.height * panel.width for panel in self._panels)
+        return fastest / MANY_VECTORS * entries_of_all / (self._threads * entries.size)
 
     @property
     def streamed_bytes(self) -> int:
