@@ -58,8 +58,8 @@ class SolverSection(Section):
     random_columns: Annotated[int, Field(ge=0, le=10_000), WHOLE] | None = Field(
         None,
         description="Random columns beside the right-hand sides, whose directions these share in block conjugate "
-        "gradients: the more, the fewer passes over the kernel. Left out, as many as are expected to be fastest where "
-        "passes wait for the disk, within the memory; at least 40 for estimates of loo, gcv or likelihood.",
+        "gradients: the more, the fewer passes over the kernel. Left out, as many as are expected to take about the "
+        "least time, within the memory; at least 40 for estimates of loo, gcv or likelihood.",
     )
     panels: Literal["auto", "float64", "float32"] = Field(
         "auto",
