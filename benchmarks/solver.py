@@ -1,6 +1,6 @@
 """How near the solvers are to the limits of this machine, and to their peers, in one run.
 
-    make bench-solver                              (ten minutes)
+    make bench-solver                              (eight minutes without peers)
     make bench-solver ARGS="--n 32768"             (a larger kernel)
 
 The kernel is the FC3 NTK of CIFAR-10 images, where those are given (--images, or the test data folder), else
