@@ -101,6 +101,11 @@ def test_a_factor_and_columns_have_to_fit_together() -> None:
     room = Room(512, 300, lambda rank, count: rank + 10 * count <= 1000)
     found = chosen(FLAT, PassCost(10.0, 1e-3), room=room)
     assert 0 < found.preconditioner.used_rank + 10 * found.random_columns <= 1000
+    half = chosen(
+        FLAT, PassCost(10.0, 1e-3), room=Room(512, 300, lambda rank, count: rank == 150 and count == 16)
+    )
+    assert (half.preconditioner.used_rank, half.random_columns) == (150, 16)
+    assert "a preconditioner of rank 150" in half.reason
     alone = chosen(FLAT, PassCost(10.0, 1e-3), room=Room(512, 300))
     assert alone.random_columns > found.random_columns
 

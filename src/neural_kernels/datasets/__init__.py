@@ -126,10 +126,10 @@ def check_data(options: DataOptions) -> DataSummary:
 
 def stored_bytes(options: DataOptions) -> int:
     """Bytes of what ``prepare_data`` will write; of graphs about, by their typical size."""
-    study = _open(options)
-    example = math.prod(TYPICAL_NODES if length is None else length for length in study.train.input_shape)
     from neural_kernels.datasets import rows
 
+    study = _open(options)
+    example = math.prod(TYPICAL_NODES if length is None else length for length in study.train.input_shape)
     labels = 8 * (1 if study.dataset.task == "classification" else study.dataset.outputs)
     each = example * np.dtype(study.train.dtype).itemsize + labels + rows.BYTES
     return sum(study.summary.parts.values()) * each

@@ -124,14 +124,14 @@ def choose(
     counts = [random_columns] if random_columns is not None else _allowed(room.random_columns)
     measured = cost()
     helped = _with_rank(settings, room.rank)
-    rank = helped.used_rank
-    ranks = [rank] if share < FALLING else sorted({0, rank // 2, rank})
+    most = helped.used_rank
+    ranks = [most] if share < FALLING else sorted({0, most // 2, most})
     options = [(rank, count) for rank in ranks for count in counts if room.fits(rank, count)]
     seconds = {option: modelled_seconds(measured, n, columns, *option) for option in options}
     fastest = min(seconds.values())
     allowed = [option for option in options if seconds[option] <= max(ABOUT * fastest, fastest + PATIENCE)]
     rank, count = min(allowed, key=lambda option: (modelled_passes(n, columns, *option), seconds[option]))
-    found = helped if rank else replace(settings, method=NO_PRECONDITIONER)
+    found = replace(helped, rank=rank) if rank else replace(settings, method=NO_PRECONDITIONER)
     expected = f"{seconds[rank, count]:.2g} s are expected of these"
     if seconds[rank, count] > fastest:
         expected += f", {fastest:.2g} s of more passes"

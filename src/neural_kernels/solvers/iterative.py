@@ -87,9 +87,11 @@ class ConjugateGradients:
             communicator=system.communicator,
         )
         kept = panels_for(system, operator, identity, self._together(system))
-        room = self._room(system, least, operator)
-        left = self._left(system, least) - self._spare(system, least, operator)
-        operator.place(left, 2 * system.columns + least.random_columns, kept.float32)
+        spare = self._spare(system, least, operator)
+        room = self._room(system, least, operator, spare)
+        operator.place(
+            self._left(system, least) - spare, 2 * system.columns + least.random_columns, kept.float32
+        )
         chosen = self._acceleration(system, room, operator, identity)
         taken = Room(chosen.random_columns, min(chosen.preconditioner.used_rank, system.n))
         operator.place(self._left(system, taken), 2 * system.columns + chosen.random_columns, kept.float32)
@@ -123,10 +125,9 @@ class ConjugateGradients:
             )
         return budget - taken
 
-    def _room(self, system: System, least: Room, operator: StoreOperator) -> Room:
-        """What there is room for beside the least of everything: three quarters of that, where there is a choice."""
+    def _room(self, system: System, least: Room, operator: StoreOperator, spare: int) -> Room:
+        """What fits into the ``spare`` bytes beside the least of everything."""
         settings, n, masks = system.settings, system.n, max(1, system.masks)
-        spare = self._spare(system, least, operator)
 
         def fits(rank: int, count: int) -> bool:
             taken = working_bytes(n, system.columns, rank, masks, count) + operator.product_bytes(count)
@@ -143,7 +144,7 @@ class ConjugateGradients:
         return Room(beside, rank, fits)
 
     def _spare(self, system: System, least: Room, operator: StoreOperator) -> int:
-        """Bytes that a choice may take from the matrix."""
+        """Bytes that a choice may take from the matrix: three quarters of what the least leaves, where there is one."""
         open_choice = system.settings.preconditioner.method == AUTO or system.settings.random_columns is None
         left = self._left(system, least) - operator.streaming_bytes(2 * system.columns)
         return max(0, 3 * left // 4) if open_choice else 0
