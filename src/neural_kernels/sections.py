@@ -7,7 +7,6 @@ are strict: no text, no true or false and nothing infinite is taken for one, but
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 import os
 from collections.abc import Callable, Collection
@@ -148,8 +147,9 @@ class Deferred:
 
     @functools.cached_property
     def _kind(self) -> Any:
-        module, name = self._path.split(":")
-        return getattr(importlib.import_module(module), name)
+        from pkgutil import resolve_name  # most jobs need none of them
+
+        return resolve_name(self._path)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -50,8 +50,7 @@ def read_own_inputs(data: Mapping[str, Any], path: Path) -> Inputs:
     options = data_section(data)
     reader = datasets.DATASETS[options.name].inputs
     assert reader is not None
-    module, function = reader.split(":")
-    found: Inputs = getattr(importlib.import_module(module), function)(options, path)
+    found: Inputs = resolve_name(reader)(options, path)
     return found
 
 

@@ -214,6 +214,8 @@ def read_inputs(options: DataOptions, path: Path, input_shape: tuple[int | None,
     Raises:
         UserError: a data set that has no such files, or a bad file.
     """
+    from pkgutil import resolve_name
+
     from neural_kernels.datasets.inputs import check_inputs
 
     reader = DATASETS[options.name].inputs
@@ -222,8 +224,7 @@ def read_inputs(options: DataOptions, path: Path, input_shape: tuple[int | None,
         raise UserError(
             f"data.name is {options.name!r}, expected one that new examples can be read for: {known}"
         )
-    module, function = reader.split(":")
-    read: Reader = getattr(importlib.import_module(module), function)
+    read: Reader = resolve_name(reader)
     return check_inputs(read(options, path), input_shape, kind)
 
 

@@ -495,27 +495,18 @@ def _mutations(texts: Sequence[str], columns: Columns) -> _Mutations | None:
     if columns.inputs != "strings":
         return None
     width = max(map(len, (*texts, columns.wild_type or "")))
-    letters = np.array([list(text.upper().ljust(width, "-")) for text in texts])
+    given = [text.upper().ljust(width, "-") for text in (*texts, columns.wild_type or "")]
+    letters = sorted(set("".join(given)))
+    codes = np.searchsorted(letters, np.array(list(map(list, given))))
+    one_hot = np.eye(len(letters), dtype=np.uint8)[codes[:-1]]
     if columns.wild_type is not None:
-        reference, words = np.array(list(columns.wild_type.upper().ljust(width, "-"))), "the wild type"
+        reference, words = codes[-1], "the wild type"
     else:
-        reference, words = _commonest(letters), "the commonest letters of the table"
-    counts = (letters != reference).sum(axis=1)
-    if width <= LONGEST_NAME:
-        return _Mutations(counts, words, list(texts))
-    known = "".join(sorted(set(reference) | set(letters.ravel().tolist())))
-    places = np.searchsorted(list(known), letters)
-    one_hot = np.eye(len(known), dtype=np.uint8)
-    names = [
-        variants.named(one_hot[row[None]], np.searchsorted(list(known), reference), known)[0]
-        for row in places
-    ]
+        reference, words = variants.commonest(one_hot), "the commonest letters of the table"
+    counts = variants.differences(one_hot, reference)
+    short = width <= LONGEST_NAME
+    names = list(texts) if short else variants.named(one_hot, reference, "".join(letters))
     return _Mutations(counts, words, names)
-
-
-def _commonest(letters: np.ndarray) -> np.ndarray:
-    found = [np.unique(column, return_counts=True) for column in letters.T]
-    return np.array([values[counts.argmax()] for values, counts in found])
 
 
 def _left_out_rows(model: Any, columns: Columns, y: np.ndarray, lines: Sequence[int]) -> pd.DataFrame:
