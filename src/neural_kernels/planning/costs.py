@@ -47,6 +47,10 @@ WORKING_DAYS = 7.0
 """Days in which the kernel is to be done, for the recommended number of nodes."""
 
 
+OPENING = 0.08
+"""Seconds in which a job reads the features of a small block, and writes it."""
+
+
 USUAL_PASSES, USUAL_COLUMNS = 60, 40
 """Of a Krylov space: passes that most kernels take, and random columns at its start."""
 
@@ -158,6 +162,11 @@ class KernelPlan:
     def hours(self) -> float | None:
         """Hours of one node for the whole kernel."""
         return None if self.pairs_per_second is None else self.pairs / self.pairs_per_second / 3600
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of one node for the whole kernel, its blocks' reading and writing included."""
+        return None if self.hours is None else 3600 * self.hours + OPENING * self.blocks
 
     @property
     def block_hours(self) -> float | None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,21 +24,69 @@ FACTORISED = 0.7
 """Of the rate of a product, what a factorisation and its substitutions reach (docs/performance.md)."""
 
 
+SMALL_SIDES = (64, 1024)
+"""Of the systems that are solved for what a direct solve takes besides its arithmetic."""
+
+JUDGING = 3e-3
+"""Seconds in which a solution is judged: its predictions' objective and what is logged of it."""
+
+OPENING = 0.02
+"""Seconds in which a solve finds its blocks and writes what it has found."""
+
+
 @dataclass(frozen=True)
 class Pace:
-    """Of a machine: multiply-adds, two each, a second, and bytes a second from its disk."""
+    """Of a machine.
+
+    Attributes:
+        flops: multiply-adds, two each, a second.
+        bytes: a second from its disk.
+        solution: seconds of a direct solve of any size, and entry: those besides for each entry of its matrix, which is
+            copied and restored, judging: those in which it is judged, and opening: those that a size and draw takes.
+        starting: seconds in which a process starts.
+    """
 
     flops: float
     bytes: float = READING
+    solution: float = 0.0
+    entry: float = 0.0
+    judging: float = 0.0
+    opening: float = 0.0
+    starting: float = 0.0
 
 
 def measure_pace() -> Pace:
-    """That of this machine in float64, in a fraction of a second."""
+    """That of this machine in float64, in some two seconds."""
     left = np.random.default_rng(0).standard_normal((SIDE, SIDE))
     left @ left
+    flops = 2 * SIDE**3 / _seconds(lambda: left @ left)
+    smallest, larger = (_direct_solve(n) for n in SMALL_SIDES)
+    n = SMALL_SIDES[1]
+    entry = (larger - smallest - n**3 / 3 / (FACTORISED * flops)) / n**2
+    starting = _seconds(_start_process)
+    return Pace(flops, READING, smallest, max(entry, 0.0), JUDGING, OPENING, starting)
+
+
+def _direct_solve(n: int) -> float:
+    """Seconds of a direct solve of n examples, the median of three after a first."""
+    # Late: what plans the jobs of a workflow reads this module, and solves nothing.
+    from neural_kernels.solvers.cholesky import solve_cholesky
+
+    draws = np.random.default_rng(0)
+    features, targets = draws.standard_normal((n, 16)), draws.standard_normal((n, 10))
+    kernel = features @ features.T
+    solve_cholesky(kernel, targets, 1.0)
+    return statistics.median(_seconds(lambda: solve_cholesky(kernel, targets, 1.0)) for _ in range(3))
+
+
+def _start_process() -> None:
+    subprocess.run([sys.executable, "-c", "import neural_kernels.stages.solve"], check=True)
+
+
+def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
-    left @ left
-    return Pace(2 * SIDE**3 / (time.perf_counter() - started))
+    work()
+    return time.perf_counter() - started
 
 
 def of_kernel(study: Study, kernel: str, outputs: int, pace: Pace) -> float:
@@ -54,9 +106,10 @@ def of_size(study: Study, kernel: str, n: int, outputs: int, pace: Pace, factori
         # Without a validation set the inverse's diagonal judges, which is twice a factorisation more.
         judged = study.ridge.choose_by != "validation" and ridges > 1
         flops = factorised * n**3 / 3 * (3 if judged else 1) + 4 * n * n * outputs
-        return draws * (read + ridges * flops / (FACTORISED * pace.flops))
+        copied = factorised * (pace.solution + n * n * pace.entry) + pace.judging
+        return draws * (pace.opening + read + ridges * (copied + flops / (FACTORISED * pace.flops)))
     solves = 1 if sweeps(study) else ridges
     in_memory = n * n / 2 * np.dtype(study.precision).itemsize < study.solver.memory_gib * 2**30
     a_pass = 2 * n * n * (outputs + USUAL_COLUMNS) / pace.flops
     a_pass = a_pass if in_memory else max(a_pass, read)
-    return draws * (read + solves * USUAL_PASSES * a_pass)
+    return draws * (pace.opening + read + solves * USUAL_PASSES * a_pass)

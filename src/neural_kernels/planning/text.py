@@ -15,7 +15,7 @@ from neural_kernels.planning.solve_seconds import Pace
 from neural_kernels.study.study import Study
 
 HEADER = (
-    "kernel", "engine", "largest n", "pairs", "pairs/s", "node hours", "blocks", "disk", "a pass", "solve",
+    "kernel", "engine", "largest n", "pairs", "pairs/s", "time of a node", "blocks", "disk", "a pass", "solve",
     "edge", "advised",
 )  # fmt: skip
 
@@ -71,6 +71,11 @@ def describe(
             f"{pace.flops / 1e9:,.0f} GFLOP/s as measured and {pace.bytes / 1e9:.1f} GB/s of reading as assumed, "
             f"{planning.USUAL_PASSES} passes where it iterates"
         )
+        jobs = blocks + _jobs_beside_blocks(study)
+        lines.append(
+            f"starting: {duration_text(jobs * pace.starting)} of one core for some {jobs:,} jobs, "
+            f"{pace.starting:.1f} seconds each as measured, Snakemake's own time not counted"
+        )
     lines += [
         f"one job solves n = {small[0]:,} to {small[-1]:,} of {kernel}, and one evaluates them: they take seconds"
         for kernel in study.kernels
@@ -79,11 +84,20 @@ def describe(
     return "\n".join(lines + _warnings(plans, features, budget, edges, results))
 
 
+def _jobs_beside_blocks(study: Study) -> int:
+    """About how many: examples and features, and of each kernel its parts, solves and evaluations."""
+    sizes = {kernel: len(study.training_sizes(kernel)) for kernel in study.kernels}
+    bundled = sum(max(0, len(small_sizes(study, kernel)) - 1) for kernel in study.kernels)
+    parts = len(study.kernels) * len(study.part_sizes)
+    return 3 + len(study.preprocessing) + parts + 2 * (sum(sizes.values()) - bundled)
+
+
 def _row(plan: KernelPlan, advised: int) -> tuple[str, ...]:
     rate = "unknown" if plan.pairs_per_second is None else f"{plan.pairs_per_second:,.0f}"
+    time = "unknown" if plan.seconds is None else duration_text(plan.seconds)
     return (
         plan.sizes.kernel, plan.engine or "given", f"{plan.sizes.n:,}", f"{plan.pairs:.2e}", rate,
-        hours_text(plan.hours), f"{plan.blocks:,}", gibibytes(plan.bytes), gibibytes(plan.training_bytes),
+        time, f"{plan.blocks:,}", gibibytes(plan.bytes), gibibytes(plan.training_bytes),
         gibibytes(plan.solve_bytes), f"{plan.sizes.edge:,}", f"{advised:,}",
     )  # fmt: skip
 

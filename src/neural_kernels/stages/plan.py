@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from neural_kernels import datasets
 from neural_kernels.planning import costs as planning
 from neural_kernels.planning import solve_seconds
+from neural_kernels.planning.costs import KernelPlan
 from neural_kernels.planning.text import describe
 from neural_kernels.study.folders import features_folder, open_features_folder
 from neural_kernels.study.study import Study, kernel_named
@@ -40,6 +41,28 @@ def plan_study(
     if input_shape is None:
         summary = datasets.check_data(study.data)
         input_shape, outputs = summary.input_shape, summary.outputs
+    plans = kernel_plans(study, results, input_shape, outputs, given, at_hand)
+    pace = solve_seconds.measure_pace()
+    solving = sum(solve_seconds.of_kernel(study, kernel, outputs, pace) for kernel in study.kernels)
+    features = planning.feature_bytes(study, input_shape, outputs)
+    memory = None if node_memory is None else node_memory * 2**30
+    return describe(study, plans, features, results, memory, solving, pace)
+
+
+def kernel_plans(
+    study: Study,
+    results: Path,
+    input_shape: tuple[int, ...],
+    outputs: int,
+    given: Mapping[str | None, float],
+    at_hand: bool,
+) -> list[KernelPlan]:
+    """The plan of each kernel, in the order of the study; arguments as of ``plan_study``.
+
+    Args:
+        given: rates by kernel, or by None.
+        at_hand: whether the data is there, from which examples are measured where these matter.
+    """
     plans = []
     for kernel in study.kernels.values():
         rate, engine = given.get(kernel.name, given.get(None)), None
@@ -56,8 +79,4 @@ def plan_study(
             engine, rate = planning.calibrate(study, kernel, input_shape, features=examples)
         sizes = planning.kernel_sizes(study, kernel.name, outputs)
         plans.append(planning.plan_kernel(sizes, engine, rate))
-    pace = solve_seconds.measure_pace()
-    solving = sum(solve_seconds.of_kernel(study, kernel, outputs, pace) for kernel in study.kernels)
-    features = planning.feature_bytes(study, input_shape, outputs)
-    memory = None if node_memory is None else node_memory * 2**30
-    return describe(study, plans, features, results, memory, solving, pace)
+    return plans
