@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,27 @@ def test_kernels_are_chosen_on_the_validation_set() -> None:
     assert chosen["spearman"] < other["spearman"]
     assert chosen["n"] == 2048
     assert chosen["test_examples"] == 300
+
+
+def test_without_a_validation_set_kernels_are_chosen_by_leaving_one_out() -> None:
+    validated = run()
+    table = validated.metrics[validated.metrics["split"] != "validation"]
+    losses = {"FC": 0.3, "Conv1D": 0.5}
+    left_out = {"draw": 0, "criterion": "loo"}
+    ridges = pd.DataFrame(
+        {"kernel": kernel, "n": n, "loss": losses[kernel] + worse, "chosen": not worse, **left_out}
+        for kernel in KERNELS
+        for n in (64, 2048)
+        for worse in (0.0, 0.1)
+    )
+    own = replace(validated, metrics=table, ridges=ridges)
+    found = summary(comparison(NAMES[:2]), {NAMES[1]: own})
+    assert found.loc[found["chosen"], "kernel"].tolist()[1:] == ["FC"]
+    assert found.set_index("kernel")["left_out_mse"].dropna().to_dict() == losses
+    notes = beside_published(comparison(NAMES[:2]), found).notes
+    assert any("the smallest leave-one-out error" in note for note in notes)
+    chosen = summary(comparison(NAMES[:2]), {NAMES[1]: validated})
+    assert "the smallest validation error" in beside_published(comparison(NAMES[:2]), chosen).notes[1]
 
 
 def test_the_table_leaves_cells_empty_where_nothing_was_run_or_published() -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from neural_kernels import sealed_arrays
-from neural_kernels.datasets.options import DataOptions, TestSet
+from neural_kernels.datasets.options import DataOptions, MeasuredOptions, TestSet
 from neural_kernels.datasets.pools import Dataset, Pool, Task, joined
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import TYPICAL_NODES, Examples, concatenate, is_graphs
@@ -263,7 +263,12 @@ def _training_rows(study: _Study, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def open_dataset(options: DataOptions) -> Dataset:
     """The pools of the data set that ``options`` names; see ``check_data``."""
     found: Dataset = importlib.import_module(DATASETS[options.name].module).open_dataset(options)
-    return found
+    offset = options.log_offset if isinstance(options, MeasuredOptions) else None
+    if offset is None:
+        return found
+    from neural_kernels.datasets.log_targets import of_logarithms
+
+    return of_logarithms(found, offset)
 
 
 def _open(options: DataOptions) -> _Study:

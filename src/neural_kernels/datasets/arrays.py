@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from neural_kernels.datasets import npz, pools
-from neural_kernels.datasets.options import DataOptions
+from neural_kernels.datasets.options import MeasuredOptions
 from neural_kernels.datasets.pools import (
     Chunk,
     Dataset,
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 ORIGIN = "you: an .npz file with x_train, y_train, x_<name> and y_<name> (numpy.savez writes one)"
 
 
-class Options(DataOptions):
+class Options(MeasuredOptions):
     """Your own .npz file.
 
     Integer labels 0 to C-1, of which y_train has each, make a classification, floats a regression; of several targets

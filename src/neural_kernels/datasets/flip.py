@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field
 
 from neural_kernels.datasets.csv_files import numbered_rows, open_csv, parse_number
 from neural_kernels.datasets.inputs import Inputs
-from neural_kernels.datasets.options import DataOptions
+from neural_kernels.datasets.options import MeasuredOptions
 from neural_kernels.datasets.pools import LARGEST_EXAMPLE, Chunk, Dataset, Pool, known_by
 from neural_kernels.errors import UserError
 from neural_kernels.sections import WHOLE, Name, NotEmpty, Text
@@ -47,7 +47,7 @@ def _alphabet(text: str) -> str:
     return text
 
 
-class Options(DataOptions):
+class Options(MeasuredOptions):
     """A table of sequences and measured values, FLIP's or your own."""
 
     name: Literal["flip"] = Field("flip", description="The data set flip.")

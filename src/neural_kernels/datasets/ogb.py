@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from neural_kernels.datasets import atoms, multitask, number_tables
-from neural_kernels.datasets.options import DataOptions
+from neural_kernels.datasets.options import MeasuredOptions
 from neural_kernels.datasets.pools import Chunk, Dataset, Pool, is_folder, known_by, require_file
 from neural_kernels.errors import UserError
 from neural_kernels.graphs import Graphs
@@ -31,7 +31,7 @@ MOST_OF_A_MOLECULE = 10_000
 LINES = 1_000_000
 
 
-class Options(DataOptions):
+class Options(MeasuredOptions):
     """An ogbg-mol data set of the Open Graph Benchmark."""
 
     name: Literal["ogb"] = Field("ogb", description="The data set ogb.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from neural_kernels.sections import WHOLE, Deferred, Examples, Path, Section, TestSetName
+from neural_kernels.sections import NUMBER, WHOLE, Deferred, Examples, Path, Section, TestSetName
 
 if TYPE_CHECKING:
     from neural_kernels.datasets.augmentation import Augmentation
@@ -74,3 +74,15 @@ class DataOptions(Section):
     def source(self) -> str:
         """What the examples come from, for messages: the path, or the name of a data set that has none."""
         return str(getattr(self, "path", self.name))
+
+
+class MeasuredOptions(DataOptions):
+    """Those of data whose targets may be measured values."""
+
+    log_offset: Annotated[float, Field(ge=0, le=1e15), *NUMBER] | None = Field(
+        None,
+        description="Learn log(target + log_offset), natural, in place of the targets of a regression, as suits values "
+        "that are ratios, such as a fitness: an offset of about what the smallest can be told apart by. Scores, "
+        "predictions and intervals are then of the logarithm, and named for it; a rank correlation is the same either "
+        "way. Left out, targets are learnt as they are.",
+    )

@@ -22,7 +22,7 @@ from neural_kernels.datasets.csv_files import numbered_rows, open_csv, parse_num
 from neural_kernels.datasets.inputs import Inputs
 from neural_kernels.datasets.molecule_splits import SplitSettings, split_rows
 from neural_kernels.datasets.molecules import LONGEST_SMILES, Molecules, parse
-from neural_kernels.datasets.options import DataOptions
+from neural_kernels.datasets.options import MeasuredOptions
 from neural_kernels.datasets.pools import Dataset, require_file
 from neural_kernels.errors import UserError
 from neural_kernels.sections import NotEmpty, Text
@@ -37,7 +37,7 @@ SMILES = "smiles"
 _REMEMBERED = 100_000
 
 
-class Options(DataOptions):
+class Options(MeasuredOptions):
     """Your own table of molecules."""
 
     name: Literal["smiles"] = Field("smiles", description="The data set smiles.")

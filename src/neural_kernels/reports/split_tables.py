@@ -16,7 +16,7 @@ HERE = "Here"
 
 
 def beside_published(comparison: Comparison, summary: pd.DataFrame) -> Table:
-    """Spearman of every split: what is published, and the kernel that validation chose (paper, Table 2)."""
+    """Spearman of every split: what is published, and the kernel that was chosen (paper, Table 2)."""
     chosen = summary.loc[summary["chosen"]].to_dict("records")
     names = [column.name for column in comparison.published]
     rows = []
@@ -34,7 +34,8 @@ def beside_published(comparison: Comparison, summary: pd.DataFrame) -> Table:
         rows.append([*cells, *here])
     notes = [f"{column.name}: {column.source}." for column in comparison.published]
     notes.append(
-        f"{HERE}: the kernel with the smallest validation error, at its largest n; nothing is chosen on test examples."
+        f"{HERE}: the kernel with the smallest {_chosen_by(summary)} error, at its largest n; nothing is chosen on "
+        "test examples."
     )
     if len(comparison.run) < len(comparison.studies):
         notes.append("Empty: not run here, or not published.")
@@ -63,6 +64,7 @@ def all_kernels(comparison: Comparison, summary: pd.DataFrame) -> Table:
             str(record["draws"]),
             f"{record['ridge']:.1e}",
             _number(record["validation_mse"], 4),
+            _number(record["left_out_mse"], 4),
             _number(record["mse"], 4),
             _number(record["spearman"], 4),
             _number(record["pearson"], 4),
@@ -72,8 +74,9 @@ def all_kernels(comparison: Comparison, summary: pd.DataFrame) -> Table:
     splits = [record["split"] for record in records]
     starts = frozenset(row for row in range(1, len(rows)) if splits[row] != splits[row - 1])
     notes = [
-        "*: smallest validation error of the split. Mean squared errors in units of the variance of the training "
-        "values. Ridge: relative to the mean diagonal of the kernel, chosen by the validation error."
+        f"*: smallest {_chosen_by(summary)} error of the split. Mean squared errors in units of the variance of the "
+        f"training values. Ridge: relative to the mean diagonal of the kernel, chosen by the {_chosen_by(summary)} "
+        "error."
     ]
     notes += passed_over_note(
         (f"{record['split']} {record['label']}", record["passed_over"]) for record in records
@@ -81,7 +84,8 @@ def all_kernels(comparison: Comparison, summary: pd.DataFrame) -> Table:
     alerts = _unconverged(records)
     if alerts:
         notes.append("Bold red: a solve that did not converge.")
-    header = ["Split", "Kernel", "n", "Draws", "Ridge", "Validation MSE", "Test MSE", "Spearman", "Pearson"]
+    header = ["Split", "Kernel", "n", "Draws", "Ridge", "Validation MSE", "Left-out MSE", "Test MSE"]
+    header += ["Spearman", "Pearson"]
     return Table(
         "Every kernel at its largest n",
         header,
@@ -120,6 +124,19 @@ def simple_methods(comparison: Comparison, baselines: Mapping[str, pd.DataFrame 
             ],
         )
     ]
+
+
+def _chosen_by(summary: pd.DataFrame) -> str:
+    """What kernels and ridges were chosen by, as an adjective."""
+    run = summary[summary["kernel"].notna()]
+    validated, left_out = run["validation_mse"].notna(), run["left_out_mse"].notna()
+    if validated.all():
+        return "validation"
+    return (
+        "leave-one-out"
+        if left_out.all()
+        else "validation or, where there is no validation set, leave-one-out"
+    )
 
 
 def _number(value: float, digits: int) -> str:

@@ -20,6 +20,7 @@ from neural_kernels.metrics.evaluation import LOSS
 from neural_kernels.metrics.table import TRAIN, VALIDATION
 from neural_kernels.reports import style
 from neural_kernels.reports.chosen import count_passed_over
+from neural_kernels.reports.kernel_choice import choices, preferred
 from neural_kernels.reports.scaling_panels import scaling_figure
 from neural_kernels.reports.scaling_summary import kernel_labels
 from neural_kernels.reports.scaling_tables import exponents
@@ -42,22 +43,24 @@ class Run:
     """What a study of one split has found.
 
     ``metrics`` is its table, and ``predictions`` has for each kernel the table of ``stages.splits.predict_tests`` at
-    its largest n; ``baselines`` has the scores of simple methods (``reports.beside_baselines``), where there are some.
+    its largest n; ``baselines`` has the scores of simple methods (``reports.beside_baselines``), where there are some,
+    and ``ridges`` what each candidate of the ridge was worth (``reports.ridge_sweep``).
     """
 
     study: Study
     metrics: pd.DataFrame
     predictions: Mapping[str, pd.DataFrame]
     baselines: pd.DataFrame | None = None
+    ridges: pd.DataFrame | None = None
 
 
 def summary(comparison: Comparison, runs: Mapping[str, Run]) -> pd.DataFrame:
     """A row for each split and kernel that was run, one with names alone for each other split.
 
-    Columns: split, study, kernel, label, n, draws, ridge, validation_mse, test_examples, mse, spearman, pearson,
-    passed_over (candidates of the ridge), converged, chosen, and one for each published column. All numbers are at
-    the kernel's largest n, means over its draws; ``chosen`` marks the kernel of the split whose validation error is
-    the smallest.
+    Columns: split, study, kernel, label, n, draws, ridge, validation_mse, left_out_mse, test_examples, mse, spearman,
+    pearson, passed_over (candidates of the ridge), converged, chosen, and one for each published column. All numbers
+    are at the kernel's largest n, means over its draws but for left_out_mse, the first draw's; ``chosen`` marks the
+    kernel of the split that ``kernel_choice.preferred`` takes: by the validation set, without one by leaving one out.
     """
     records: list[dict[Any, Any]] = []
     for split in comparison.studies:
@@ -69,10 +72,20 @@ def summary(comparison: Comparison, runs: Mapping[str, Run]) -> pd.DataFrame:
             _kernel_record(comparison, runs[split], kernel, label)
             for kernel, label in kernel_labels(runs[split].metrics, runs[split].study).items()
         ]
-        best = min(own, key=lambda record: record["validation_mse"])
-        records += [{"split": split, **record, "chosen": record is best, **published} for record in own]
-    columns = ["split", "study", "kernel", "label", "n", "draws", "ridge", "validation_mse", "test_examples"]
-    columns += ["mse", "spearman", "pearson", "passed_over", "converged", "chosen"]
+        choice = choices(runs[split].metrics, runs[split].study, {}, runs[split].ridges)
+        best, left_out = preferred(choice), choice.set_index("kernel")["left_out"]
+        records += [
+            {
+                "split": split,
+                **record,
+                "left_out_mse": left_out[record["kernel"]],
+                "chosen": record["kernel"] == best,
+                **published,
+            }
+            for record in own
+        ]
+    columns = ["split", "study", "kernel", "label", "n", "draws", "ridge", "validation_mse", "left_out_mse"]
+    columns += ["test_examples", "mse", "spearman", "pearson", "passed_over", "converged", "chosen"]
     columns += [column.name for column in comparison.published]
     return pd.DataFrame(records, columns=columns).astype(
         {"n": "Int64", "draws": "Int64", "test_examples": "Int64", "passed_over": "Int64"}

@@ -278,7 +278,9 @@ def split_files(comparison: Comparison) -> list[str]:
     """Of every study that is compared, its metrics and what each kernel predicts at its largest n."""
     files = []
     for study in comparison.run.values():
-        files += [_at(folders.METRICS, study=study.name), *baselines(study)]
+        files += [_at(kept, study=study.name) for kept in (folders.METRICS, folders.RIDGES)] + baselines(
+            study
+        )
         files += [
             str(folders.predictions_file(study, RESULTS, kernel, study.training_sizes(kernel)[-1]))
             for kernel in study.kernels

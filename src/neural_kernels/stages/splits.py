@@ -89,7 +89,8 @@ def report_splits(comparison: Comparison, results: Path) -> None:
         predictions = {name: sealed_parquet.read(path) for name, path in kernels.items()}
         if any(table["output"].any() for table in predictions.values()):
             raise UserError(f"study {study.name} predicts several targets, expected one to compare by")
-        runs[split] = splits.Run(study, metrics, predictions, read_baselines(study, results))
+        ridges = sealed_parquet.read(at(results, folders.RIDGES, study=study.name))
+        runs[split] = splits.Run(study, metrics, predictions, read_baselines(study, results), ridges)
     table, figure, pdf = (
         at(results, pattern, comparison=comparison.name)
         for pattern in (folders.SPLITS_TABLE, folders.SPLITS_FIGURE, folders.SPLITS_REPORT)
