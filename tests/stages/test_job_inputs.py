@@ -242,7 +242,8 @@ def test_a_comparison_needs_the_predictions_at_the_largest_size_of_each_study() 
     }
     path.write_text(yaml.safe_dump(config))
     comparison = load_comparison(path)
-    needed = [f"results/tiny/{name}.parquet" for name in ("metrics", "baselines", "test_predictions/FC/n64")]
+    names = ("metrics", "ridges", "baselines", "test_predictions/FC/n64")
+    needed = [f"results/tiny/{name}.parquet" for name in names]
     assert inputs.split_files(comparison) == needed
     assert inputs.long_report(comparison) == "results/several_splits.pdf"
     assert inputs.published(comparison) == ["Several", "", ["one", "two"], []]

@@ -34,8 +34,13 @@ def of_logarithms(dataset: Dataset, offset: float) -> Dataset:
         train=_logged(dataset.train, offset),
         tests={name: _opened(opened, offset) for name, opened in dataset.tests.items()},
         validation=None if dataset.validation is None else _logged(dataset.validation, offset),
-        class_names=tuple(f"log({name} + {offset:g})" if offset else f"log({name})" for name in names),
+        class_names=tuple(name_of(name, offset) for name in names),
     )
+
+
+def name_of(target: str, offset: float) -> str:
+    """What the logarithm of a target is called."""
+    return f"log({target} + {offset:g})" if offset else f"log({target})"
 
 
 def _opened(opened: Callable[[], Pool], offset: float) -> Callable[[], Pool]:

@@ -14,6 +14,9 @@ from neural_kernels.study.split_comparison import Comparison
 
 HERE = "Here"
 
+CRITERIA = {"validation_mse": "Validation MSE", "left_out_mse": "Left-out MSE"}
+"""What kernels may be chosen by, as columns of a summary and of the table."""
+
 
 def beside_published(comparison: Comparison, summary: pd.DataFrame) -> Table:
     """Spearman of every split: what is published, and the kernel that was chosen (paper, Table 2)."""
@@ -34,7 +37,7 @@ def beside_published(comparison: Comparison, summary: pd.DataFrame) -> Table:
         rows.append([*cells, *here])
     notes = [f"{column.name}: {column.source}." for column in comparison.published]
     notes.append(
-        f"{HERE}: the kernel with the smallest {_chosen_by(summary)} error, at its largest n; nothing is chosen on "
+        f"{HERE}: the kernel with the smallest {chosen_by(summary)} error, at its largest n; nothing is chosen on "
         "test examples."
     )
     if len(comparison.run) < len(comparison.studies):
@@ -55,7 +58,9 @@ def beside_published(comparison: Comparison, summary: pd.DataFrame) -> Table:
 
 def all_kernels(comparison: Comparison, summary: pd.DataFrame) -> Table:
     """Every kernel of every split that was run."""
-    records = summary.loc[summary["kernel"].notna()].to_dict("records")
+    found = summary.loc[summary["kernel"].notna()]
+    criteria = [column for column in CRITERIA if found[column].notna().any()]
+    records = found.to_dict("records")
     rows = [
         [
             record["split"],
@@ -63,8 +68,7 @@ def all_kernels(comparison: Comparison, summary: pd.DataFrame) -> Table:
             f"{record['n']:,}",
             str(record["draws"]),
             f"{record['ridge']:.1e}",
-            _number(record["validation_mse"], 4),
-            _number(record["left_out_mse"], 4),
+            *(_number(record[column], 4) for column in criteria),
             _number(record["mse"], 4),
             _number(record["spearman"], 4),
             _number(record["pearson"], 4),
@@ -74,8 +78,8 @@ def all_kernels(comparison: Comparison, summary: pd.DataFrame) -> Table:
     splits = [record["split"] for record in records]
     starts = frozenset(row for row in range(1, len(rows)) if splits[row] != splits[row - 1])
     notes = [
-        f"*: smallest {_chosen_by(summary)} error of the split. Mean squared errors in units of the variance of the "
-        f"training values. Ridge: relative to the mean diagonal of the kernel, chosen by the {_chosen_by(summary)} "
+        f"*: smallest {chosen_by(summary)} error of the split. Mean squared errors in units of the variance of the "
+        f"training values. Ridge: relative to the mean diagonal of the kernel, chosen by the {chosen_by(summary)} "
         "error."
     ]
     notes += passed_over_note(
@@ -84,8 +88,8 @@ def all_kernels(comparison: Comparison, summary: pd.DataFrame) -> Table:
     alerts = _unconverged(records)
     if alerts:
         notes.append("Bold red: a solve that did not converge.")
-    header = ["Split", "Kernel", "n", "Draws", "Ridge", "Validation MSE", "Left-out MSE", "Test MSE"]
-    header += ["Spearman", "Pearson"]
+    header = ["Split", "Kernel", "n", "Draws", "Ridge", *(CRITERIA[column] for column in criteria)]
+    header += ["Test MSE", "Spearman", "Pearson"]
     return Table(
         "Every kernel at its largest n",
         header,
@@ -126,8 +130,8 @@ def simple_methods(comparison: Comparison, baselines: Mapping[str, pd.DataFrame 
     ]
 
 
-def _chosen_by(summary: pd.DataFrame) -> str:
-    """What kernels and ridges were chosen by, as an adjective."""
+def chosen_by(summary: pd.DataFrame) -> str:
+    """What the kernels of a ``splits.summary`` and their ridges were chosen by, as an adjective."""
     run = summary[summary["kernel"].notna()]
     validated, left_out = run["validation_mse"].notna(), run["left_out_mse"].notna()
     if validated.all():

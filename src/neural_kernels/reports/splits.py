@@ -15,6 +15,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from neural_kernels.datasets.log_targets import name_of
+from neural_kernels.datasets.options import MeasuredOptions
 from neural_kernels.metrics import table as metrics_table
 from neural_kernels.metrics.evaluation import LOSS
 from neural_kernels.metrics.table import TRAIN, VALIDATION
@@ -24,7 +26,7 @@ from neural_kernels.reports.kernel_choice import choices, preferred
 from neural_kernels.reports.scaling_panels import scaling_figure
 from neural_kernels.reports.scaling_summary import kernel_labels
 from neural_kernels.reports.scaling_tables import exponents
-from neural_kernels.reports.split_tables import all_kernels, beside_published, simple_methods
+from neural_kernels.reports.split_tables import all_kernels, beside_published, chosen_by, simple_methods
 from neural_kernels.reports.table_pages import table_pages
 from neural_kernels.reports.warnings import Warned, warning_table, warnings_of
 from neural_kernels.study.split_comparison import Comparison
@@ -176,11 +178,11 @@ def prediction_figures(comparison: Comparison, runs: Mapping[str, Run], table: p
     """Predicted against measured, a panel for each split that was run; to be called within ``style.context()``."""
     chosen = table.loc[table["chosen"] & table["kernel"].notna()].to_dict("records")
     pages = [chosen[first : first + PANELS_A_PAGE] for first in range(0, len(chosen), PANELS_A_PAGE)]
-    return [_prediction_page(comparison, runs, page) for page in pages]
+    return [_prediction_page(comparison, runs, table, page) for page in pages]
 
 
 def _prediction_page(
-    comparison: Comparison, runs: Mapping[str, Run], records: list[dict[Any, Any]]
+    comparison: Comparison, runs: Mapping[str, Run], table: pd.DataFrame, records: list[dict[Any, Any]]
 ) -> Figure:
     figure = style.new_figure()
     style.draw_title(figure, comparison.title)
@@ -202,7 +204,7 @@ def _prediction_page(
             ha="center",
             size=style.SMALL,
         )
-        ax.set_xlabel("Measured")
+        ax.set_xlabel(f"Measured{_logarithm(runs[record['split']].study)}")
         if place % PANELS_A_ROW == 0:
             ax.set_ylabel("Predicted")
     norm = LogNorm(1, max(2.0, *(float(np.max(np.asarray(drawn.get_array()))) for drawn in hexagons)))
@@ -215,10 +217,16 @@ def _prediction_page(
     style.log_axis(bar, "y", most=5)
     style.draw_notes(
         figure,
-        "Test examples of each split in the units of the data, predicted by the kernel with the smallest validation "
-        "error at its largest n. Line: predicted as measured.",
+        "Test examples of each split in the units of what is learnt, predicted by the kernel with the smallest "
+        f"{chosen_by(table)} error at its largest n. Line: predicted as measured.",
     )
     return figure
+
+
+def _logarithm(study: Study) -> str:
+    """What to add to the name of an axis of targets, where these are logarithms."""
+    offset = study.data.log_offset if isinstance(study.data, MeasuredOptions) else None
+    return "" if offset is None else f", {name_of('target', offset)}"
 
 
 def _draw_note(figure: Figure, note: str) -> None:
