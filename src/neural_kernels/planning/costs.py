@@ -47,8 +47,8 @@ WORKING_DAYS = 7.0
 """Days in which the kernel is to be done, for the recommended number of nodes."""
 
 
-OPENING = 0.08
-"""Seconds in which a job reads the features of a small block, and writes it."""
+BLOCK_SECONDS = 0.08
+"""Of reading the features of a small block and writing it, besides its pairs."""
 
 
 USUAL_PASSES, USUAL_COLUMNS = 60, 40
@@ -166,7 +166,7 @@ class KernelPlan:
     @property
     def seconds(self) -> float | None:
         """Seconds of one node for the whole kernel, its blocks' reading and writing included."""
-        return None if self.hours is None else 3600 * self.hours + OPENING * self.blocks
+        return None if self.hours is None else 3600 * self.hours + BLOCK_SECONDS * self.blocks
 
     @property
     def block_hours(self) -> float | None:

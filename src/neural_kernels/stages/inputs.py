@@ -275,12 +275,11 @@ def unscored_metrics(study: Study) -> list[str]:
 
 
 def split_files(comparison: Comparison) -> list[str]:
-    """Of every study that is compared, its metrics and what each kernel predicts at its largest n."""
+    """Of every study that is compared, its metrics, its sweeps over the ridge, and predictions at the largest n."""
     files = []
     for study in comparison.run.values():
-        files += [_at(kept, study=study.name) for kept in (folders.METRICS, folders.RIDGES)] + baselines(
-            study
-        )
+        files += [_at(pattern, study=study.name) for pattern in (folders.METRICS, folders.RIDGES)]
+        files += baselines(study)
         files += [
             str(folders.predictions_file(study, RESULTS, kernel, study.training_sizes(kernel)[-1]))
             for kernel in study.kernels
